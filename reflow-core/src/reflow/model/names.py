@@ -1,0 +1,85 @@
+"""Words that appear in files, on the command line and in the API alike."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class RunState(str, Enum):
+    """Where a run stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self in (RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED)
+
+
+class TaskState(str, Enum):
+    """Where an element of a task stands; a single task has one element."""
+
+    PENDING = "PENDING"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to the element by itself."""
+        return self in (TaskState.SUCCESS, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED)
+
+
+class FailureClass(str, Enum):
+    """Why an element failed."""
+
+    ERROR = "error"
+    EXIT = "exit"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    NODE_FAIL = "node_fail"
+    CANCELLED = "cancelled"
+    LAUNCH = "launch"
+    LOST = "lost"
+
+
+class Mode(str, Enum):
+    """How an upstream result reaches a parameter (DESIGN section 3)."""
+
+    DIRECT = "direct"
+    FANOUT = "fan-out"
+    BROADCAST = "broadcast"
+    GATHER = "gather"
+    FLATTEN = "gather-flatten"
+    CHAIN = "chain"
+    CHAIN_FLATTEN = "chain-flatten"
+
+    @property
+    def spreads(self) -> bool:
+        """Whether each element of the array receives a value of its own."""
+        return self in (Mode.FANOUT, Mode.CHAIN, Mode.CHAIN_FLATTEN)
+
+
+class Source(str, Enum):
+    """Where a parameter's value comes from."""
+
+    PARAM = "param"
+    RESULT = "result"
+    RUN_DIR = "run_dir"
+    PLAIN = "plain"
+
+
+class Fingerprint(str, Enum):
+    """What of a file counts when deciding whether it has changed."""
+
+    STAT = "stat"
+    CONTENT = "content"
+    NAME = "name"
