@@ -1,0 +1,1 @@
+"""The Flux executor for reflow, as a plugin."""

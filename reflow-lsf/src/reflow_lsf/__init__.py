@@ -1,0 +1,1 @@
+"""The IBM Spectrum LSF executor for reflow, as a plugin."""

@@ -1,0 +1,1 @@
+"""The PBS executor (PBS Professional, OpenPBS, TORQUE) for reflow, as a plugin."""

@@ -1,0 +1,1 @@
+"""The Grid Engine executor for reflow, as a plugin."""

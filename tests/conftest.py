@@ -1,0 +1,32 @@
+"""What every test gets: a home, a store and a configuration of its own, and no scheduler's environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Workers, wake-ups and the command line share two cores with the tests: a deadline would measure the machine.
+settings.register_profile("reflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("reflow")
+
+_SCHEDULERS = ("SLURM", "PBS", "LSB_", "LSF_", "SGE_", "JOB_ID", "FLUX_", "REFLOW_")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point every place that reflow reads or writes outside a run directory at a fresh directory."""
+    home = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if name.startswith(_SCHEDULERS):
+            monkeypatch.delenv(name)
+    for name, below in {"DATA": ".local/share", "CONFIG": ".config", "CACHE": ".cache", "STATE": ".local/state"}.items():
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / below))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("REFLOW_STORE_PATH", str(home / "store"))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    return home
