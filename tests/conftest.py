@@ -22,8 +22,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in list(os.environ):
         if name.startswith(_SCHEDULERS):
             monkeypatch.delenv(name)
-    for name, below in {"DATA": ".local/share", "CONFIG": ".config", "CACHE": ".cache", "STATE": ".local/state"}.items():
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / below))
+    for name in ("DATA", "CONFIG", "CACHE", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / f"xdg-{name.lower()}"))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("REFLOW_STORE_PATH", str(home / "store"))
     monkeypatch.setenv("COLUMNS", "120")
