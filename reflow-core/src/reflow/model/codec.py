@@ -1,0 +1,1022 @@
+"""Python values to encoded bytes and back, by their annotation.
+
+`codec_of` compiles a type into closures over the tree that JSON holds; the
+bytes are then the concern of msgspec, which alone knows no NaN, no surrogate
+and no ambiguous union. What needs no Python types is in `codec_wire`, and can
+be had from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections import abc
+from collections.abc import Callable, Mapping
+from enum import Enum, Flag
+from reprlib import Repr
+from typing import Any
+
+import msgspec
+
+from ..errors import CodecError
+from . import codec_wire as wire
+from .codec_wire import Tree, accepts, convert, files, join, split
+from .schema import Field, Schema, describe
+
+__all__ = ["Codec", "accepts", "codec_of", "convert", "describe", "files", "join", "schema_of", "split"]
+
+#: the largest int, in bits: 4300 digits, which is what Python itself turns into text and back
+_MAX_BITS = 14_284
+_ADVICE = "write it to a file and return the file's path (-> Path)"
+_shown = Repr()
+_shown.maxstring = _shown.maxother = 60
+_json = msgspec.json.encode
+
+
+class Codec:
+    """How values of one type are written.
+
+    Attributes
+    ----------
+    type : type
+        The annotation.
+    schema : Schema
+        Its wire form.
+    encode : callable
+        Value to bytes: compact JSON, and canonical, that is, one value has one
+        encoding: an int given for a float becomes one, sets and keys are
+        sorted. A value that the annotation forbids is a `CodecError` which
+        names the place inside the value.
+    decode : callable
+        Bytes to value, equal to what was encoded and of the same type; a
+        `CodecError` where they do not fit the annotation.
+    """
+
+    __slots__ = ("decode", "encode", "schema", "type")
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+    def __init__(self, tp: Any) -> None:
+        node = _compile(tp, _Scope())
+        self.type, self.schema = tp, node.schema
+        self.encode = _fast_encode(node.schema, _encoder(node.write))
+        self.decode = _fast_decode(node.schema, _decoder(node.read))
+
+    def __repr__(self) -> str:
+        return f"Codec({describe(self.schema)})"
+
+
+_codecs: dict[Any, Codec] = {}
+
+
+def codec_of(tp: Any) -> Codec:
+    """Return the codec of a type: a resolved annotation.
+
+    Raises
+    ------
+    CodecError
+        Values of the type cannot be carried, or not told apart.
+    """
+    try:
+        return _codecs[tp]
+    except KeyError:
+        codec = _codecs[tp] = Codec(tp)
+        return codec
+    except TypeError:  # an annotation with something unhashable in it
+        return Codec(tp)
+
+
+def schema_of(tp: Any) -> Schema:
+    """Return the wire form of a type; raises as `codec_of` does."""
+    return codec_of(tp).schema
+
+
+# From and to bytes
+
+
+class _Mismatch(Exception):
+    """A value does not fit; ``path`` is where, innermost first."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        self.message, self.hint, self.path = message, hint, list[str]()
+
+    def error(self) -> CodecError:
+        where = "".join(reversed(self.path)).removeprefix(".")
+        return CodecError(f"{where}: {self.message}" if where else self.message, hint=self.hint)
+
+
+def _wrong(expected: str, value: object, hint: str | None = None) -> _Mismatch:
+    """What to raise for a value that is something else."""
+    return _Mismatch(f"expected {expected}, got {_name(type(value))} {_shown.repr(value)}", hint)
+
+
+def _name(cls: type) -> str:
+    """A class as a person writes it."""
+    where = "" if cls.__module__ in ("builtins", "__main__") else cls.__module__ + "."
+    return where + cls.__qualname__.rpartition("<locals>.")[2]
+
+
+_Write = Callable[[Any], Tree]
+_Read = Callable[[Tree], Any]
+
+
+def _encoder(write: _Write) -> Callable[[Any], bytes]:
+    def encode(value: Any) -> bytes:
+        try:
+            return _json(write(value))
+        except _Mismatch as wrong:
+            error = wrong.error()
+        except RecursionError:
+            error = CodecError(f"nested too deeply, or holds itself: {_name(type(value))}", hint=_ADVICE)
+        raise error
+
+    return encode
+
+
+def _decoder(read: _Read) -> Callable[[bytes], Any]:
+    def decode(raw: bytes) -> Any:
+        try:
+            return read(wire.parse(raw))
+        except _Mismatch as wrong:
+            error = wrong.error()
+        raise error
+
+    return decode
+
+
+_PLAIN: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def _fast_encode(schema: Schema, slow: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Skip the tree for plain scalars, and lists and dicts of them, where every item is of the very type."""
+    kind = schema.kind
+    if kind in _PLAIN:
+        scalar, holder = _PLAIN[kind], None
+    elif kind == "list" and not schema.name and schema.args[0].kind in _PLAIN:
+        scalar, holder = _PLAIN[schema.args[0].kind], list
+    elif kind == "dict" and schema.args[0].kind == "str" and schema.args[1].kind in _PLAIN:
+        scalar, holder = _PLAIN[schema.args[1].kind], dict
+    else:
+        return slow
+    # what msgspec writes otherwise than we do: NaN, and strings and keys to be escaped
+    odd = b"null" if scalar is float else wire.ESCAPED_STR
+    only = {scalar}
+
+    def encode(value: Any) -> bytes:
+        if holder is None:
+            same = type(value) is scalar
+        elif type(value) is not holder:
+            same = False
+        elif holder is list:
+            same = set(map(type, value)) <= only
+        else:
+            same = set(map(type, value)) <= {str} and set(map(type, value.values())) <= only
+        if same:
+            try:
+                raw = _json(value, order="sorted")
+            except (UnicodeEncodeError, ValueError):  # surrogates; an int of too many digits
+                return slow(value)
+            if odd not in raw and (holder is not dict or not (wire.ESCAPED_KEY in raw or wire.ESCAPED_STR in raw)):
+                return raw
+        return slow(value)
+
+    return encode
+
+
+def _fast_decode(schema: Schema, slow: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Let msgspec build what it builds right, where nothing is escaped."""
+    tp = _plain_type(schema)
+    if tp is None:
+        return slow
+    direct = msgspec.json.Decoder(tp).decode
+
+    def decode(raw: bytes) -> Any:
+        if wire.ESCAPED_STR not in raw and wire.ESCAPED_KEY not in raw:
+            try:
+                return direct(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass  # the slow way says where and what
+        return slow(raw)
+
+    return decode
+
+
+def _plain_type(schema: Schema) -> Any:
+    """The type that msgspec may build for a schema, or None."""
+    if schema.kind in _PLAIN:
+        return _PLAIN[schema.kind]
+    if schema.kind == "list" and (item := _plain_type(schema.args[0])):
+        return tuple[item, ...] if schema.name else list[item]
+    if schema.kind == "dict" and schema.args[0].kind == "str" and (item := _plain_type(schema.args[1])):
+        return dict[str, item]
+    return None
+
+
+# Types
+
+
+class _Node(msgspec.Struct, frozen=True):
+    """A compiled type."""
+
+    schema: Schema
+    write: _Write
+    read: _Read
+
+
+class _Scope(msgspec.Struct, frozen=True):
+    """Where in a type we are.
+
+    ``exact``: take no int for a float, no bool for an int (members of a union
+    are tried so first). ``inside``: the records being compiled. ``variables``:
+    what stands for a generic record's type variables.
+    """
+
+    exact: bool = False
+    inside: tuple[Any, ...] = ()
+    variables: Mapping[Any, Any] = {}
+
+
+def _strip(tp: Any, scope: _Scope) -> Any:
+    """Look through Annotated, NewType, type aliases and bound type variables."""
+    while True:
+        origin = typing.get_origin(tp)
+        if origin is typing.Annotated:
+            tp = tp.__origin__
+        elif hasattr(tp, "__supertype__"):
+            tp = tp.__supertype__
+        elif isinstance(tp, typing.TypeVar) and tp in scope.variables:
+            tp = scope.variables[tp]
+        elif type(tp).__name__ == "TypeAliasType":
+            tp = tp.__value__
+        elif type(origin).__name__ == "TypeAliasType":
+            tp = origin.__value__[typing.get_args(tp)]
+        elif getattr(origin, "_name", None) in ("Required", "NotRequired", "ReadOnly"):
+            (tp,) = typing.get_args(tp)
+        else:
+            return tp
+
+
+def _compile(tp: Any, scope: _Scope) -> _Node:
+    """Turn a type into what writes and reads its values."""
+    tp = _strip(tp, scope)
+    origin, args = typing.get_origin(tp), typing.get_args(tp)
+    if tp is None or tp is type(None):
+        return _NONE
+    if tp is Any or tp is object:
+        return _ANY
+    if tp in (bool, int, float, str, bytes):
+        return _scalar(tp, scope)
+    if origin is typing.Union or origin is types.UnionType:
+        return _union(args, scope)
+    if origin is typing.Literal:
+        return _literal(args, scope)
+    base = origin or tp
+    if not isinstance(base, type):
+        raise _refused(tp)
+    if _is_typed_dict(base) or dataclasses.is_dataclass(base) or (issubclass(base, tuple) and hasattr(base, "_fields")):
+        return _record(base, args, scope)
+    if base is tuple:
+        return _tuple(args if args or tp not in _BARE_TUPLES else (Any, ...), scope)
+    if base in _CONTAINERS:
+        return _CONTAINERS[base](base, args, scope)
+    if issubclass(base, Enum) and not issubclass(base, Flag):
+        return _enum(base)
+    return _library(base)
+
+
+def _refused(tp: Any, why: str = "cannot be carried between tasks as plain data", hint: str = _ADVICE) -> CodecError:
+    """What to raise for a type that is not supported."""
+    if isinstance(tp, (str, typing.ForwardRef)):
+        why, hint = "could not be resolved", "define the class at the top level of the module, or import it there"
+    elif isinstance(tp, typing.TypeVar):
+        why, hint = "is a type variable", "annotate a concrete type"
+    return CodecError(f"{_name(tp) if isinstance(tp, type) else tp} {why}", hint=hint)
+
+
+# Scalars
+
+
+def _expect(name: str, *allowed: type) -> _Read:
+    """Read a tree that must be of one of these JSON types."""
+
+    def read(tree: Tree) -> Any:
+        if type(tree) not in allowed:
+            raise _wrong(name, tree)
+        return tree
+
+    return read
+
+
+def _none(value: Any) -> Tree:
+    if value is not None:
+        raise _wrong("None", value)
+
+
+_NONE = _Node(Schema("none"), _none, _expect("None", type(None)))
+
+
+def _item(value: Any) -> Any:
+    """The number inside a numpy scalar, or anything that looks like one; else the value."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def _number(value: Any) -> Any:
+    """A number of a subclass as a plain one."""
+    return value if isinstance(value, (int, float)) else _item(value)
+
+
+def _write_bool(value: Any) -> Tree:
+    found = value if isinstance(value, bool) else _item(value)
+    if not isinstance(found, bool):
+        raise _wrong("bool", value)
+    return found
+
+
+def _write_int(value: Any) -> Tree:
+    found = _number(value)
+    if not isinstance(found, int):
+        raise _wrong("int", value)
+    if found.bit_length() > _MAX_BITS:
+        raise _Mismatch(f"int of {found.bit_length()} bits is too large (at most {_MAX_BITS})", _ADVICE)
+    return int(found)
+
+
+def _write_exact_int(value: Any) -> Tree:
+    if isinstance(_item(value), bool):
+        raise _wrong("int", value)
+    return _write_int(value)
+
+
+def _write_exact_float(value: Any) -> Tree:
+    found = _number(value)
+    if not isinstance(found, float):
+        raise _wrong("float", value)
+    return wire.float_tree(float(found))
+
+
+def _write_float(value: Any) -> Tree:
+    found = _number(value)
+    if not isinstance(found, int):
+        return _write_exact_float(found)
+    try:
+        return float(found)
+    except OverflowError:
+        raise _Mismatch(f"int of {found.bit_length()} bits is too large for a float") from None
+
+
+def _read_float(tree: Tree) -> float:
+    if isinstance(tree, dict) and tree.get("$float") in ("nan", "inf", "-inf"):
+        return float(tree["$float"])
+    if type(tree) not in (int, float):
+        raise _wrong("float", tree)
+    try:
+        return float(tree)
+    except OverflowError:
+        raise _Mismatch("int is too large for a float") from None
+
+
+def _write_str(value: Any) -> Tree:
+    if not isinstance(value, str):
+        raise _wrong("str", value)
+    return wire.escape(value if type(value) is str else str.__str__(value))
+
+
+def _read_str(tree: Tree) -> str:
+    if type(tree) is not str:
+        raise _wrong("str", tree)
+    return wire.unescape(tree)
+
+
+def _write_bytes(value: Any) -> Tree:
+    if not isinstance(value, bytes):
+        raise _wrong("bytes", value)
+    from binascii import b2a_base64
+
+    return b2a_base64(value, newline=False).decode()
+
+
+def _parse_bytes(text: str) -> bytes:
+    from binascii import a2b_base64
+
+    return a2b_base64(text)
+
+
+def _parsed(name: str, parse: Callable[[str], Any]) -> _Read:
+    """Read what is written as a string."""
+
+    def read(tree: Tree) -> Any:
+        try:
+            return parse(_read_str(tree))
+        except (ValueError, ArithmeticError, KeyError) as error:
+            raise _Mismatch(f"expected {name}, got {_shown.repr(tree)} ({error})") from None
+
+    return read
+
+
+def _scalar(tp: type, scope: _Scope) -> _Node:
+    """The built-in scalars."""
+    if tp is bool:
+        return _Node(Schema("bool"), _write_bool, _expect("bool", bool))
+    if tp is int:
+        return _Node(Schema("int"), _write_exact_int if scope.exact else _write_int, _expect("int", int))
+    if tp is float:
+        return _Node(Schema("float"), _write_exact_float if scope.exact else _write_float, _read_float)
+    if tp is str:
+        return _Node(Schema("str"), _write_str, _read_str)
+    return _Node(Schema("bytes"), _write_bytes, _parsed("bytes", _parse_bytes))
+
+
+def _library(tp: type) -> _Node:
+    """Scalars of the standard library: found by name, so that none of their modules is imported here."""
+    if _of_pathlib(tp):
+        return _path(tp)
+    make = _LIBRARY.get((tp.__module__, tp.__qualname__))
+    if make is None:
+        raise _refused(tp)
+    return make(tp)
+
+
+def _of_pathlib(tp: type) -> bool:
+    """Whether a class is one of pathlib's own; others may mean something else by their text, such as a URL."""
+    return tp.__module__.partition(".")[0] == "pathlib"
+
+
+def _path(tp: type) -> _Node:
+    def write(value: Any) -> Tree:
+        if not (isinstance(value, tp) and _of_pathlib(type(value))):
+            raise _wrong(tp.__name__, value, "wrap it in Path(...)" if isinstance(value, str) else None)
+        return wire.escape(str(value))
+
+    return _Node(Schema("path"), write, _parsed(tp.__name__, tp))
+
+
+def _stamped(kind: str) -> Callable[[type], _Node]:
+    """Datetime and time: ISO format, then the zone's key and the fold, as in ``[Europe/Berlin][fold]``."""
+
+    def make(tp: Any) -> _Node:
+        def write(value: Any) -> Tree:
+            if type(value) is not tp:
+                raise _wrong(kind, value)
+            zone = value.tzinfo
+            text = str(value.isoformat())
+            if zone is not None and type(zone).__module__ != "datetime":
+                key = getattr(zone, "key", None) if type(zone).__module__.startswith("zoneinfo") else None
+                if key is None:
+                    raise _wrong(f"a {kind} of a fixed or zoneinfo time zone", value, "use zoneinfo.ZoneInfo")
+                text += f"[{key}]"
+            return text + "[fold]" if value.fold else text
+
+        def parse(text: str) -> Any:
+            stamp, *marks = text.replace("]", "").split("[")
+            value = tp.fromisoformat(stamp)
+            if "fold" in marks:
+                marks.remove("fold")
+                value = value.replace(fold=1)
+            if marks:
+                from zoneinfo import ZoneInfo
+
+                value = value.replace(tzinfo=ZoneInfo(marks[0]))
+            return value
+
+        return _Node(Schema(kind), write, _parsed(kind, parse))
+
+    return make
+
+
+def _exactly(kind: str, to_text: Callable[[Any], str], parse: Callable[[Any, str], Any]) -> Callable[[type], _Node]:
+    """A type, and not its subclasses, that writes itself as text."""
+
+    def make(tp: type) -> _Node:
+        def write(value: Any) -> Tree:
+            if type(value) is not tp:
+                raise _wrong(tp.__name__, value)
+            return to_text(value)
+
+        return _Node(Schema(kind), write, _parsed(tp.__name__, lambda text: parse(tp, text)))
+
+    return make
+
+
+def _duration(value: Any) -> str:
+    """A timedelta as days and seconds, exactly: ``P-1DT86399.000001S``."""
+    return f"P{value.days}DT{value.seconds}.{value.microseconds:06d}S"
+
+
+def _parse_duration(tp: Any, text: str) -> Any:
+    days, _, seconds = text[1:-1].partition("DT")
+    whole, _, part = seconds.partition(".")
+    return tp(int(days), int(whole), int(part))
+
+
+_LIBRARY: dict[tuple[str, str], Callable[[type], _Node]] = {
+    ("datetime", "datetime"): _stamped("datetime"),
+    ("datetime", "time"): _stamped("time"),
+    ("datetime", "date"): _exactly("date", str, lambda tp, text: tp.fromisoformat(text)),
+    ("datetime", "timedelta"): _exactly("timedelta", _duration, _parse_duration),
+    ("uuid", "UUID"): _exactly("uuid", str, lambda tp, text: tp(text)),
+    ("decimal", "Decimal"): _exactly("decimal", str, lambda tp, text: tp(text)),
+}
+
+
+# Choices
+
+
+def _choice(schema: Schema, pairs: list[tuple[Any, Tree]]) -> _Node:
+    """One of a fixed set of values, each with its tree; told apart by type too, as True and 1 are equal."""
+    trees = {(type(value), value): tree for value, tree in pairs}
+    values = {(type(tree), tree): value for value, tree in pairs}
+    name = describe(schema)
+
+    def write(value: Any) -> Tree:
+        found = _item(value)
+        try:
+            return trees[type(found), found]
+        except (KeyError, TypeError):
+            raise _wrong(name, value) from None
+
+    def read(tree: Tree) -> Any:
+        try:
+            return values[type(tree), tree]
+        except (KeyError, TypeError):
+            raise _wrong(name, tree) from None
+
+    return _Node(schema, write, read)
+
+
+def _class_name(cls: type) -> str:
+    """Name of a class as schemas hold it: without its module, which is another where a script is imported."""
+    return wire.escape(cls.__qualname__.rpartition("<locals>.")[2])
+
+
+def _enum(cls: type[Enum]) -> _Node:
+    """By name."""
+    pairs = [(member, wire.escape(member.name)) for member in cls]
+    return _choice(Schema("enum", name=_class_name(cls), values=tuple(text for _, text in pairs)), pairs)
+
+
+def _literal(values: tuple[Any, ...], scope: _Scope) -> _Node:
+    """Each value as its own type writes it."""
+    nodes = [_compile(type(value), scope) for value in values]
+    pairs = [(value, node.write(value)) for value, node in zip(values, nodes, strict=True)]
+    texts = tuple(_json(tree).decode() for _, tree in pairs)
+    schema = Schema("literal", tuple(node.schema for node in nodes), values=texts)
+    if len(set(texts)) < len(texts):
+        raise CodecError(f"values of {describe(schema)} are written alike", hint="annotate an Enum instead")
+    return _choice(schema, pairs)
+
+
+# Containers
+
+
+def _list(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
+    """A list or tuple of any length; the abstract sequences take both, and come back as lists."""
+    node = _compile(args[0] if args else Any, scope)
+    each, back = node.write, node.read
+    name, make = ("tuple", tuple) if base is tuple else ("", list)
+    allowed = make if base in (list, tuple) else (list, tuple)
+    schema = Schema("list", (node.schema,), name=name)
+    title = describe(schema)
+
+    def write(value: Any) -> Tree:
+        if not isinstance(value, allowed):
+            raise _wrong(title, value)
+        return _each(each, value)
+
+    def read(tree: Tree) -> Any:
+        if type(tree) is not list:
+            raise _wrong(title, tree)
+        items = _each(back, tree)
+        return tuple(items) if make is tuple else items
+
+    return _Node(schema, write, read)
+
+
+def _each(part: Callable[[Any], Any], items: Any) -> list[Any]:
+    """Write or read items, and say which one is wrong."""
+    done: list[Any] = []
+    try:
+        for item in items:
+            done.append(part(item))  # noqa: PERF401, the length tells where it failed
+    except _Mismatch as wrong:
+        wrong.path.append(f"[{len(done)}]")
+        raise
+    return done
+
+
+def _tuple(args: tuple[Any, ...], scope: _Scope) -> _Node:
+    """A tuple of fixed length, or ``tuple[T, ...]``."""
+    if args[1:] == (Ellipsis,):
+        return _list(tuple, args, scope)
+    nodes = [_compile(arg, scope) for arg in args if arg != ()]  # Python 3.10 says tuple[()] so
+    schema = Schema("tuple", tuple(node.schema for node in nodes))
+    title, writes, reads = describe(schema), [node.write for node in nodes], [node.read for node in nodes]
+
+    def every(parts: list[Callable[[Any], Any]], items: Any) -> list[Any]:
+        following = iter(parts)
+        return _each(lambda item: next(following)(item), items)
+
+    def write(value: Any) -> Tree:
+        if not isinstance(value, tuple) or len(value) != len(nodes):
+            raise _wrong(title, value)
+        return every(writes, value)
+
+    def read(tree: Tree) -> Any:
+        if type(tree) is not list or len(tree) != len(nodes):
+            raise _wrong(title, tree)
+        return tuple(every(reads, tree))
+
+    return _Node(schema, write, read)
+
+
+def _set(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
+    """A set or frozenset; the abstract sets take both, and come back as sets."""
+    node = _compile(args[0] if args else Any, scope)
+    each, back = node.write, node.read
+    make: type = frozenset if base is frozenset else set
+    allowed = make if base in (set, frozenset) else (set, frozenset)
+    schema = Schema("set", (node.schema,), name="frozenset" if make is frozenset else "")
+    title = describe(schema)
+
+    def write(value: Any) -> Tree:
+        if not isinstance(value, allowed):
+            raise _wrong(title, value)
+        try:
+            return wire.unique(map(each, value))
+        except _Mismatch as wrong:
+            wrong.path.append("{...}")
+            raise
+
+    def read(tree: Tree) -> Any:
+        if type(tree) is not list:
+            raise _wrong(title, tree)
+        try:
+            return make(_each(back, tree))
+        except TypeError as error:
+            raise _Mismatch(f"expected {title}, got {_shown.repr(tree)} ({error})") from None
+
+    return _Node(schema, write, read)
+
+
+def _dict(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
+    """A dict; a bare one has str keys."""
+    key, value = (_compile(arg, scope) for arg in (args or (str, Any)))
+    schema = Schema("dict", (key.schema, value.schema))
+    title, keyed, numbers = describe(schema), wire.keyed(key.schema), key.schema.kind == "int"
+    names, items = key.write, value.write
+
+    def write(given: Any) -> Tree:
+        if not isinstance(given, Mapping if base is not dict else dict):
+            raise _wrong(title, given)
+        pairs = []
+        name: Any = None
+        try:
+            for name, item in given.items():
+                written = names(name)
+                pairs.append((wire.dollar(written) if keyed and not numbers else written, items(item)))
+        except _Mismatch as wrong:
+            wrong.path.append(f"[{_shown.repr(name)}]")
+            raise
+        try:
+            return wire.mapping(pairs, key.schema)
+        except CodecError as error:
+            raise _Mismatch(error.message) from None
+
+    def read(tree: Tree) -> Any:
+        if type(tree) is not (dict if keyed else list):
+            raise _wrong(title, tree)
+        found = {}
+        name: Any = None
+        try:
+            for name, item in tree.items() if keyed else tree:
+                found[key.read(int(name) if numbers else name.removeprefix("$") if keyed else name)] = value.read(item)
+        except _Mismatch as wrong:
+            wrong.path.append(f"[{_shown.repr(name)}]")
+            raise
+        except (TypeError, ValueError) as error:
+            raise _Mismatch(f"expected {title}, got {_shown.repr(tree)} ({error})") from None
+        return found
+
+    return _Node(schema, write, read)
+
+
+_BARE_TUPLES = (tuple, typing.Tuple)  # noqa: UP006
+_CONTAINERS: dict[type, Callable[[type, tuple[Any, ...], _Scope], _Node]] = {
+    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), _list),
+    **dict.fromkeys((set, frozenset, abc.Set, abc.MutableSet), _set),
+    **dict.fromkeys((dict, abc.Mapping, abc.MutableMapping), _dict),
+}
+
+
+# Plain JSON
+
+
+def _write_any(value: Any) -> Tree:
+    found = _item(value)
+    cls = type(found)
+    if cls is str:
+        return wire.escape(found)
+    if cls is bool or found is None:
+        return found
+    if isinstance(found, (int, float)):
+        return _write_int(found) if isinstance(found, int) else _write_exact_float(found)
+    if cls is list:
+        return _each(_write_any, found)
+    if cls is dict:
+        return _ANY_DICT.write(found)
+    raise _wrong("plain JSON (str, int, float, bool, None, list, dict with str keys)", value, "annotate its type")
+
+
+def _read_any(tree: Tree) -> Any:
+    if type(tree) is str:
+        return wire.unescape(tree)
+    if type(tree) is list:
+        return list(map(_read_any, tree))
+    if type(tree) is dict:
+        return _read_float(tree) if "$float" in tree else _ANY_DICT.read(tree)
+    return tree
+
+
+_ANY = _Node(Schema("any"), _write_any, _read_any)
+_ANY_DICT = _dict(dict, (), _Scope())
+
+
+# Unions
+
+
+def _flat(members: tuple[Any, ...], scope: _Scope) -> list[Any]:
+    """Members of a union, unions among them opened."""
+    found: list[Any] = []
+    for member in members:
+        tp = _strip(member, scope)
+        nested = typing.get_origin(tp) in (typing.Union, types.UnionType)
+        found += _flat(typing.get_args(tp), scope) if nested else [tp]
+    return found
+
+
+def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
+    """One of several types: in an order of our own, since typing takes ``A | B`` and ``B | A`` for the same."""
+    exactly = msgspec.structs.replace(scope, exact=True)
+    found: dict[str, tuple[Any, _Node, _Node]] = {}
+    for tp in _flat(args, scope):
+        strict = _compile(tp, exactly)
+        if strict.schema.kind == "any":
+            return strict
+        name = describe(strict.schema)
+        if name in found and found[name][0] != tp:
+            raise CodecError(f"two types of a union are written alike: {name}", hint="annotate one of them")
+        found[name] = tp, strict, strict if scope.exact else _compile(tp, scope)
+    kinds = {node.schema.kind for _, node, _ in found.values()}
+    members = sorted(
+        # a literal adds nothing to a union that has all of its type
+        (entry for entry in found.values() if not _is_covered(entry[1].schema, kinds)),
+        key=lambda entry: _member_order(entry[1].schema),
+    )
+    if len(members) == 1:
+        return members[0][2]
+    schemas = tuple(strict.schema for _, strict, _ in members)
+    seen = [shape for schema in schemas for shape in wire.shapes(schema)]
+    schema = Schema("union", schemas, tagged=len(set(seen)) < len(seen))
+    title = describe(schema)
+    tags = [None if not schema.tagged or part.kind == "none" else wire.tag(part) for part in schemas]
+    tries = [(tag, node[way].write) for way in (1, 2) for tag, node in zip(tags, members, strict=True)]
+    optional = schemas[-1].kind == "none"
+
+    def write(value: Any) -> Tree:
+        if value is None and optional:
+            return None
+        value = _number(value)
+        deepest: _Mismatch | None = None
+        for tag, attempt in tries:
+            try:
+                tree = attempt(value)
+            except _Mismatch as wrong:
+                if len(wrong.path) > (len(deepest.path) if deepest else 0):
+                    deepest = wrong
+            else:
+                return tree if tag is None else {tag: tree}
+        raise deepest or _wrong(title, value)
+
+    readers = {
+        name: node.read
+        for tag, (_, node, _) in zip(tags, members, strict=True)
+        for name in ([tag] if tag else wire.shapes(node.schema))
+    }
+
+    def read(tree: Tree) -> Any:
+        name, inner = wire.shape(tree), tree
+        if schema.tagged and type(tree) is dict and len(tree) == 1:
+            ((name, inner),) = tree.items()
+        if name not in readers:
+            raise _wrong(title, tree)
+        return readers[name](inner)
+
+    return _Node(schema, write, read)
+
+
+def _is_covered(schema: Schema, kinds: set[str]) -> bool:
+    return schema.kind == "literal" and {arg.kind for arg in schema.args} <= kinds & {"str", "int", "bool", "none"}
+
+
+def _member_order(schema: Schema) -> tuple[int, str]:
+    """Members whose values may also be instances of another member's type first, None last."""
+    first = schema.kind in ("enum", "literal", "record")
+    return (0 if first else 2 if schema.kind == "none" else 1), describe(schema)
+
+
+# Records
+
+
+def _is_typed_dict(cls: type) -> bool:
+    return issubclass(cls, dict) and hasattr(cls, "__required_keys__")
+
+
+class _Member(msgspec.Struct, frozen=True):
+    """A field of a record: its name in Python, its key on the wire, how it is written."""
+
+    name: str
+    key: str
+    node: _Node
+    required: bool
+    #: gives the value of a field that is not there; None: it stays away
+    default: Callable[[], Any] | None
+
+
+_Take = Callable[[Any], Mapping[str, Any]]
+_Build = Callable[[dict[str, Any]], Any]
+
+
+def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> _Node:
+    """A dataclass, NamedTuple or TypedDict: an object with the fields in their order."""
+    if cls in scope.inside:
+        raise CodecError(f"{_name(cls)} holds itself", hint=_ADVICE)
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except Exception as error:
+        hint = "define the classes it names at the top level of its module"
+        raise CodecError(f"annotations of {_name(cls)} could not be resolved: {error}", hint=hint) from None
+    bound = [_bind(arg, scope) for arg in args]
+    title = _class_name(cls)
+    if bound:
+        title += f"[{', '.join(describe(_compile(arg, scope).schema) for arg in bound)}]"
+    inner = _Scope(
+        scope.exact, (*scope.inside, cls), dict(zip(getattr(cls, "__parameters__", ()), bound, strict=False))
+    )
+
+    fields: dict[str, tuple[bool, Callable[[], Any] | None]]
+    if _is_typed_dict(cls):
+        fields = {name: (_is_required(cls, name, hint), None) for name, hint in hints.items()}
+        take, build = _typed_dict(title, fields)
+    elif dataclasses.is_dataclass(cls):
+        fields = {field.name: _default(field) for field in dataclasses.fields(cls)}
+        take, build = _attributes(cls, fields), _dataclass(cls, hints)
+    else:
+        fields = {name: _named_default(cls._field_defaults, name) for name in cls._fields}
+        take, build = _attributes(cls, fields), lambda given: cls._make(given.values())
+
+    members = []
+    for name, (required, default) in fields.items():
+        try:
+            node = _compile(hints.get(name, Any), inner)
+        except CodecError as error:
+            raise CodecError(f"{_name(cls)}.{name}: {error.message}", hint=error.hint) from None
+        members.append(_Member(name, wire.dollar(wire.escape(name)), node, required, default))
+    schema = Schema("record", name=title, fields=tuple(Field(m.key, m.node.schema, m.required) for m in members))
+    return _Node(schema, _write_record(members, take), _read_record(title, members, build))
+
+
+def _bind(tp: Any, scope: _Scope) -> Any:
+    """Put what they stand for in the place of type variables."""
+    if isinstance(tp, typing.TypeVar):
+        return scope.variables.get(tp, tp)
+    if typing.get_origin(tp) and (variables := getattr(tp, "__parameters__", ())):
+        return tp[tuple(scope.variables.get(variable, variable) for variable in variables)]
+    return tp
+
+
+def _write_record(members: list[_Member], take: _Take) -> _Write:
+    def write(value: Any) -> Tree:
+        given, tree, at = take(value), {}, ""
+        try:
+            for member in members:
+                at = member.name
+                if at in given:
+                    tree[member.key] = member.node.write(given[at])
+        except _Mismatch as wrong:
+            wrong.path.append(f".{at}")
+            raise
+        return tree
+
+    return write
+
+
+def _read_record(title: str, members: list[_Member], build: _Build) -> _Read:
+    keys = {member.key for member in members}
+
+    def read(tree: Tree) -> Any:
+        if type(tree) is not dict:
+            raise _wrong(title, tree)
+        if not keys >= tree.keys():
+            raise _Mismatch(f"{title} has no field {sorted(tree.keys() - keys)[0]!r}")
+        found: dict[str, Any] = {}
+        at = ""
+        try:
+            for member in members:
+                at = member.name
+                if member.key in tree:
+                    found[at] = member.node.read(tree[member.key])
+                elif member.required:
+                    raise _Mismatch(f"field of {title} is missing")
+                elif member.default:
+                    found[at] = member.default()
+        except _Mismatch as wrong:
+            wrong.path.append(f".{at}")
+            raise
+        return build(found)
+
+    return read
+
+
+def _attributes(cls: type, names: Mapping[str, object]) -> _Take:
+    """Fields of an instance of the very class: a subclass may hold more, and would come back as another."""
+
+    def take(value: Any) -> Mapping[str, Any]:
+        if type(value) is not cls:
+            raise _wrong(_name(cls), value)
+        try:
+            return {name: getattr(value, name) for name in names}
+        except AttributeError as error:
+            raise _Mismatch(f"{_name(cls)} is not complete: {error}") from None
+
+    return take
+
+
+def _typed_dict(title: str, fields: Mapping[str, tuple[bool, object]]) -> tuple[_Take, _Build]:
+    def take(value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise _wrong(title, value)
+        for name in value:
+            if name not in fields:
+                raise _Mismatch(f"{title} has no key {name!r}")
+        for name, (required, _) in fields.items():
+            if required and name not in value:
+                raise _Mismatch(f"key {name!r} of {title} is missing")
+        return value
+
+    return take, lambda given: given
+
+
+def _is_required(cls: Any, name: str, hint: Any) -> bool:
+    """Whether a key of a TypedDict must be there; its own marker counts before the class's."""
+    while (origin := typing.get_origin(hint)) is not None:
+        word = getattr(origin, "_name", None)
+        if word in ("Required", "NotRequired"):
+            return bool(word == "Required")
+        if origin is not typing.Annotated and word != "ReadOnly":
+            break
+        hint = typing.get_args(hint)[0]
+    return name in cls.__required_keys__
+
+
+def _default(field: dataclasses.Field[Any]) -> tuple[bool, Callable[[], Any] | None]:
+    """Whether a field of a dataclass is required, and what gives its default."""
+    if field.default_factory is not dataclasses.MISSING:
+        return False, field.default_factory
+    if field.default is not dataclasses.MISSING:
+        return False, lambda: field.default
+    return True, None
+
+
+def _named_default(defaults: Mapping[str, Any], name: str) -> tuple[bool, Callable[[], Any] | None]:
+    return name not in defaults, (lambda: defaults[name]) if name in defaults else None
+
+
+def _dataclass(cls: Any, hints: Mapping[str, Any]) -> _Build:
+    """Make an instance with exactly these fields.
+
+    Through its ``__init__`` where dataclasses wrote that, so that what
+    ``__post_init__`` adds is there; then the fields are set again, as it may
+    have changed them a second time. Without, where arguments would be missing.
+    """
+    owner = next(base for base in cls.__mro__ if "__dataclass_params__" in vars(base))
+    fields = dataclasses.fields(cls)
+    init = [field.name for field in fields if field.init]
+    usual = (
+        owner.__dataclass_params__.init
+        and cls.__init__ is owner.__init__
+        and not any(isinstance(hint, dataclasses.InitVar) for hint in hints.values())
+    )
+    settled = usual and len(init) == len(fields) and not hasattr(cls, "__post_init__")
+
+    def build(given: dict[str, Any]) -> Any:
+        try:
+            made = cls(**{name: given[name] for name in init}) if usual else cls.__new__(cls)
+            if not settled:
+                for name, value in given.items():
+                    object.__setattr__(made, name, value)
+        except Exception as error:
+            raise _Mismatch(f"{_name(cls)} cannot be made: {type(error).__name__}: {error}") from None
+        return made
+
+    return build
