@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 
@@ -83,3 +84,11 @@ class Fingerprint(str, Enum):
     STAT = "stat"
     CONTENT = "content"
     NAME = "name"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'compute'?"`` where one of the known names is close to a mistyped one, else ``""``."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
