@@ -139,12 +139,12 @@ def bench(session: nox.Session) -> None:
     """Measure reflow against bare pools and its peers; ``-- --write`` renews the table of docs/performance.md."""
     session.install(f"./{CORE}")
     peers = []
-    for peer in ("executorlib", "reflow-hpc"):
+    for peer, needs in {"executorlib": ["h5py"], "reflow-hpc": []}.items():
         home = Path(session.create_tmp()) / peer
         python = home / "bin" / "python"
         if not python.exists():
             session.run("python", "-m", "venv", str(home))
-            session.run(str(python), "-m", "pip", "install", "--quiet", peer, external=True)
+            session.run(str(python), "-m", "pip", "install", "--quiet", peer, *needs, external=True)
         peers += ["--peer", f"{peer}={python}"]
     session.run("python", "benchmarks/bench_local.py", *peers, *session.posargs)
 

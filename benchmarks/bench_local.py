@@ -1,0 +1,250 @@
+"""Measure reflow on this machine, side by side with a bare process pool and with its peers.
+
+Every measurement is a fresh process with a fresh store, and its clock runs from the call (of ``run_local``, of the
+pool's constructor, …) until it returns, so the start of the workers is included on all sides. The best of several
+rounds counts; within a round the subjects take turns, so that a slow moment of the machine meets all of them.
+
+Usage: ``bench_local.py [--peer NAME=PYTHON]… [--rounds N] [--sizes N,N,…] [--scaling N] [--write]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- begin measured -->", "<!-- end measured -->"
+WORKERS = 2
+PATIENCE = 300.0  # seconds that one measurement gets
+LONG = 10.0  # seconds after which a measurement is not repeated
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One subject's best round: wall time in seconds, peak memory of the driving process in bytes."""
+
+    seconds: float
+    peak: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A way to do the work: how it is called, and whether it keeps results for a second call."""
+
+    name: str
+    python: str
+    script: str
+    caches: bool = True
+    bare: bool = False  # also measured without its cache, which is then its cold time
+
+    def argv(self, elements: int, place: Path, cache: bool) -> list[str]:
+        """Return the command line of one measurement."""
+        argv = [self.python, str(HERE / "subjects" / self.script), str(elements), str(WORKERS)]
+        return [*argv, str(place / "work")] if cache else argv
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Return an environment in which every subject keeps its things in a place of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REFLOW_", "PYTHON"))}
+    homes = {f"XDG_{name}_HOME": str(place / name.lower()) for name in ("DATA", "CACHE", "CONFIG", "STATE")}
+    return kept | homes | {"HOME": str(place)}
+
+
+def measure(subject: Subject, elements: int, place: Path, *, cache: bool) -> Measured | None:
+    """Run one subject in a process of its own; None if patience was lost."""
+    argv = subject.argv(elements, place, cache)
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, env=environment(place), cwd=place, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv)} failed:\n{done.stderr}")
+    said = json.loads(done.stdout.splitlines()[-1])
+    if said["answer"] not in (elements * (elements - 1) // 2, None):
+        raise SystemExit(f"{' '.join(argv)} answered {said['answer']}")
+    return Measured(said["seconds"], said["peak"])
+
+
+def best(rounds: Sequence[Measured | None]) -> Measured | None:
+    """Return the quickest round, with the highest peak of all; None if all were given up."""
+    done = [measured for measured in rounds if measured is not None]
+    return Measured(min(m.seconds for m in done), max(m.peak for m in done)) if done else None
+
+
+Table = dict[tuple[str, str, int], "Measured | None"]
+
+
+def compare(subjects: Sequence[Subject], sizes: Sequence[int], rounds: int) -> Table:
+    """Measure every subject at every size, cold and cached."""
+    collected: dict[tuple[str, str, int], list[Measured | None]] = {}
+    for elements in sizes:
+        slow = set()  # what takes long differs little from round to round
+        for _ in range(rounds):
+            for subject in subjects:
+                if subject.name in slow:
+                    continue
+                for state, measured in once(subject, elements):
+                    collected.setdefault((subject.name, state, elements), []).append(measured)
+                    if measured is None or measured.seconds > LONG:
+                        slow.add(subject.name)
+        print(f"measured {elements:,} elements", file=sys.stderr)
+    return {key: best(seen) for key, seen in collected.items()}
+
+
+def once(subject: Subject, elements: int) -> Iterator[tuple[str, Measured | None]]:
+    """Measure one subject once, cold and then cached."""
+    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
+        place = Path(directory)
+        if subject.bare or not subject.caches:
+            yield "cold", measure(subject, elements, place, cache=False)
+        if subject.caches:
+            first = measure(subject, elements, place, cache=True)
+            if not subject.bare:
+                yield "cold", first
+            yield "cached", first and measure(subject, elements, place, cache=True)
+
+
+def start_times(commands: Mapping[str, Sequence[str]], rounds: int = 15) -> dict[str, float]:
+    """Return the best wall time of each command in seconds; the commands take turns."""
+    best_times = dict.fromkeys(commands, float("inf"))
+    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
+        env = environment(Path(directory))
+        for _ in range(rounds):
+            for name, argv in commands.items():
+                begin = time.perf_counter()
+                subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, env=env, cwd=directory)
+                best_times[name] = min(best_times[name], time.perf_counter() - begin)
+    return best_times
+
+
+def idle_memory() -> int:
+    """Return the peak memory of an interpreter that does nothing, in bytes."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from report import peak_memory; print(peak_memory())"
+    return int(subprocess.check_output([sys.executable, "-c", code, str(HERE / "subjects")], text=True))
+
+
+def seconds(measured: Measured | None) -> str:
+    """Format a time, or that there was none."""
+    return f"> {PATIENCE:.0f} s" if measured is None else f"{measured.seconds:.2f} s"
+
+
+def ratio(measured: Measured | None, pool: Measured | None) -> str:
+    """Format a time as a multiple of the pool's."""
+    return "—" if measured is None or pool is None else f"{measured.seconds / pool.seconds:.2f}×"
+
+
+def rows(cells: Sequence[Sequence[str]]) -> str:
+    """Format a Markdown table; the first row is its head."""
+    head, *body = cells
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
+
+
+def comparison(subjects: Sequence[Subject], table: Table, sizes: Sequence[int]) -> str:
+    """Return the table of all subjects side by side."""
+    cells = [["elements", *(f"{s.name} {state}" for s in subjects for state in states(s))]]
+    for elements in sizes:
+        pool = table["pool", "cold", elements]
+        line = [f"{elements:,}"]
+        for subject in subjects:
+            for state in states(subject):
+                measured = table[subject.name, state, elements]
+                line.append(
+                    seconds(measured) if subject.name == "pool" else f"{seconds(measured)} ({ratio(measured, pool)})"
+                )
+        cells.append(line)
+    return rows(cells)
+
+
+def states(subject: Subject) -> tuple[str, ...]:
+    """Return in which states a subject is measured."""
+    return ("cold", "cached") if subject.caches else ("cold",)
+
+
+def machine() -> str:
+    """Describe where this was measured."""
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    """Measure, print, and write the page if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="executorlib or reflow-hpc")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", default="1000,3000,10000", help="numbers of elements, with commas between")
+    parser.add_argument("--scaling", type=int, default=100_000, help="elements of the scaling run; 0: none")
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}")
+    options = parser.parse_args()
+
+    sizes = [int(size) for size in options.sizes.split(",")]
+    subjects = [Subject("pool", sys.executable, "pool.py", caches=False), Subject("reflow", sys.executable, "flow.py")]
+    for peer in options.peer:
+        name, _, python = peer.partition("=")
+        if name == "executorlib":
+            subjects.append(Subject(name, python, "executorlib_.py", bare=True))
+        else:
+            subjects.append(Subject(name, python, "flow.py"))
+
+    table = compare(subjects, sizes, options.rounds)
+    parts = [
+        f"Measured on {datetime.now(timezone.utc):%Y-%m-%d}: {machine()}, {WORKERS} workers, best of {options.rounds}"
+        " rounds; in brackets the multiple of the bare pool's time.",
+        comparison(subjects, table, sizes),
+    ]
+    if options.scaling:
+        parts.append(scaling_table(table, sizes, options))
+    parts.append(starts_table())
+    text = "\n\n".join(parts)
+    print(text)
+    if options.write:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespace) -> str:
+    """Measure a large run against the largest of the comparison, and the memory of what drives it."""
+    small, large = max(sizes), options.scaling
+    subject = Subject("reflow", sys.executable, "flow.py")
+    big = compare([subject], [large], 1)
+    cells = [["reflow", f"{small:,}", f"{large:,}", "factor", "driver's peak above an idle interpreter"]]
+    idle = idle_memory()
+    for state in states(subject):
+        less, more = table["reflow", state, small], big["reflow", state, large]
+        if less is None or more is None:
+            raise SystemExit(f"reflow took longer than {PATIENCE:.0f} s")
+        megabytes = (more.peak - idle) / 1e6
+        factor = f"{more.seconds / less.seconds:.1f}×"
+        cells.append([state, seconds(less), seconds(more), factor, f"{megabytes:.0f} MB"])
+    return rows(cells)
+
+
+def starts_table() -> str:
+    """Measure how long commands take to start, against what they cannot avoid importing."""
+    reflow = str(Path(sys.executable).with_name("reflow"))
+    times = start_times(
+        {
+            "typer": [sys.executable, "-c", "import typer"],
+            "reflow --version": [reflow, "--version"],
+            "python pipeline.py --help": [sys.executable, str(HERE.parent / "examples" / "etl.py"), "--help"],
+        }
+    )
+    typer = times.pop("typer")
+    cells = [[f"`{name}`", f"{time * 1e3:.0f} ms", f"{time / typer:.2f}×"] for name, time in times.items()]
+    return rows([["start", "time", 'against `python -c "import typer"`'], *cells])
+
+
+if __name__ == "__main__":
+    main()
