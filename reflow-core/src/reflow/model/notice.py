@@ -98,14 +98,14 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        """One line."""
+        """One line, whatever the workflow is called."""
         what = {
             Occasion.BEGIN: "has begun",
             Occasion.SUCCESS: "succeeded",
             Occasion.FAILED: "FAILED",
             Occasion.CANCELLED: "was cancelled",
         }[self.occasion]
-        return f"reflow: {self.workflow} {what} ({self.run_id})"
+        return f"reflow: {' '.join(self.workflow.split())} {what} ({self.run_id})"
 
     def text(self) -> str:
         """The message as plain text, ending in a newline."""
