@@ -49,15 +49,18 @@ def _pythons() -> list[str]:
 
 
 def _install(session: nox.Session, *others: str) -> None:
-    """Install the six distributions from the tree, with what else the session needs."""
-    trees = [word for name in SCHEDULERS for word in ("-e", f"./{name}")]
-    session.install("-e", f"./{CORE}[dev]", *trees, *others)
+    """Install the six distributions from the tree, with the developers' tools and what else the session needs."""
+    session.install("-e", f"./{CORE}[dev]", *_trees(*SCHEDULERS), *others)
+
+
+def _trees(*names: str) -> list[str]:
+    return [word for name in names for word in ("-e", f"./{name}")]
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the climate pipeline on real data, and say where figure and table are."""
-    session.install("-e", f"./{CORE}", "-r", CLIMATE)
+    session.install(*_trees(CORE), "-r", CLIMATE)
     session.run("python", "examples/climate/pipeline.py", *session.posargs)
 
 
@@ -75,9 +78,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the six distributions, strictly."""
+    """Check the types of the six distributions and of what uses them, strictly."""
     _install(session)
     session.run("mypy", *session.posargs)
+    session.run("mypy", "noxfile.py", "examples/etl.py", "benchmarks/bench_local.py")
 
 
 @nox.session
@@ -91,7 +95,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that the layers hold."""
-    _install(session)
+    session.install("import-linter>=2.1")
+    session.install("--no-deps", *_trees(*DISTRIBUTIONS))
     session.run("lint-imports", *session.posargs)
 
 
