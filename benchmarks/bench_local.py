@@ -117,16 +117,14 @@ def once(subject: Subject, elements: int) -> Iterator[tuple[str, Measured | None
             yield "cached", first and measure(subject, elements, place, cache=True)
 
 
-def start_times(commands: Mapping[str, Sequence[str]], rounds: int = 15) -> dict[str, float]:
+def start_times(commands: Mapping[str, Sequence[str]], place: Path, rounds: int = 20) -> dict[str, float]:
     """Return the best wall time of each command in seconds; the commands take turns."""
     best_times = dict.fromkeys(commands, float("inf"))
-    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
-        env = environment(Path(directory))
-        for _ in range(rounds):
-            for name, argv in commands.items():
-                begin = time.perf_counter()
-                subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, env=env, cwd=directory)
-                best_times[name] = min(best_times[name], time.perf_counter() - begin)
+    for _ in range(rounds):
+        for name, argv in commands.items():
+            begin = time.perf_counter()
+            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, env=environment(place), cwd=place)
+            best_times[name] = min(best_times[name], time.perf_counter() - begin)
     return best_times
 
 
@@ -232,18 +230,28 @@ def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespac
 
 
 def starts_table() -> str:
-    """Measure how long commands take to start, against what they cannot avoid importing."""
-    reflow = str(Path(sys.executable).with_name("reflow"))
-    times = start_times(
-        {
-            "typer": [sys.executable, "-c", "import typer"],
-            "reflow --version": [reflow, "--version"],
-            "python pipeline.py --help": [sys.executable, str(HERE.parent / "examples" / "etl.py"), "--help"],
+    """Measure how long a worker and the commands take to start, against what they cannot do without."""
+    python = sys.executable
+    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
+        place = Path(directory)
+        prepare = [python, str(HERE / "subjects" / "start.py"), str(place / "run")]
+        worker = json.loads(subprocess.check_output(prepare, env=environment(place)).splitlines()[-1])
+        floors = {
+            "imports": [python, "-c", "import msgspec, inspect, dataclasses"],
+            "typer": [python, "-c", "import typer"],
         }
-    )
-    typer = times.pop("typer")
-    cells = [[f"`{name}`", f"{time * 1e3:.0f} ms", f"{time / typer:.2f}×"] for name, time in times.items()]
-    return rows([["start", "time", 'against `python -c "import typer"`'], *cells])
+        measured = {
+            "a worker, to the user's function": ("imports", worker),
+            "`reflow --version`": ("typer", [str(Path(python).with_name("reflow")), "--version"]),
+            "`python pipeline.py --help`": ("typer", [python, str(HERE.parent / "examples" / "etl.py"), "--help"]),
+        }
+        times = start_times({**floors, **{name: argv for name, (_, argv) in measured.items()}}, place)
+    cells = [["start", "time", "against", "time", "factor"]]
+    for name, (floor, _) in measured.items():
+        against = f"`python -c '{floors[floor][-1]}'`"
+        factor = f"{times[name] / times[floor]:.2f}×"
+        cells.append([name, f"{times[name] * 1e3:.0f} ms", against, f"{times[floor] * 1e3:.0f} ms", factor])
+    return rows(cells)
 
 
 if __name__ == "__main__":
