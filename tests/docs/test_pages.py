@@ -95,7 +95,7 @@ class Reader:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.language == "python":
-            exec(compile("\n" * block.line + block.text, str(self.page), "exec"), self.names)  # noqa: S102
+            exec(compile("\n" * block.line + block.text, str(self.page), "exec"), self.names)
         elif block.language == "toml":
             tomllib.loads(block.text)
         elif block.language == "console":
