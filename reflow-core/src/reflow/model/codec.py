@@ -12,8 +12,9 @@ import dataclasses
 import types
 import typing
 from collections import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, Flag
+from itertools import repeat
 from reprlib import Repr
 from typing import Any
 
@@ -59,7 +60,10 @@ class Codec:
     decode: Callable[[bytes], Any]
 
     def __init__(self, tp: Any) -> None:
-        node = _compile(tp, _Scope())
+        try:
+            node = _compile(tp, _Scope())
+        except RecursionError:
+            raise CodecError(f"{tp} holds itself", hint=_ADVICE) from None
         self.type, self.schema = tp, node.schema
         self.encode = _fast_encode(node.schema, _encoder(node.write))
         self.decode = _fast_decode(node.schema, _decoder(node.read))
@@ -141,46 +145,54 @@ def _decoder(read: _Read) -> Callable[[bytes], Any]:
             return read(wire.parse(raw))
         except _Mismatch as wrong:
             error = wrong.error()
+        except RecursionError:
+            error = CodecError("nested too deeply")
         raise error
 
     return decode
 
 
-_PLAIN: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+_PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def _fits(schema: Schema) -> Callable[[Any], bool] | None:
+    """What tells a value that msgspec writes as we do, but for odd texts: plain throughout, of the very types."""
+    if schema.name or (schema.args or (schema,))[-1].kind not in _PLAIN:
+        return None
+    only = _PLAIN[(schema.args or (schema,))[-1].kind]
+    types_, text = {only}, {str}
+    if not schema.args:
+        return lambda value: type(value) is only
+    if schema.kind == "list":
+        return lambda value: type(value) is list and types_.issuperset(map(type, value))
+    if schema.kind == "dict" and schema.args[0].kind == "str":
+        return lambda value: (
+            type(value) is dict and text.issuperset(map(type, value)) and types_.issuperset(map(type, value.values()))
+        )
+    return None
 
 
 def _fast_encode(schema: Schema, slow: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """Skip the tree for plain scalars, and lists and dicts of them, where every item is of the very type."""
-    kind = schema.kind
-    if kind in _PLAIN:
-        scalar, holder = _PLAIN[kind], None
-    elif kind == "list" and not schema.name and schema.args[0].kind in _PLAIN:
-        scalar, holder = _PLAIN[schema.args[0].kind], list
-    elif kind == "dict" and schema.args[0].kind == "str" and schema.args[1].kind in _PLAIN:
-        scalar, holder = _PLAIN[schema.args[1].kind], dict
-    else:
+    """Skip the tree for plain scalars, and lists and dicts of them."""
+    fits = _fits(schema)
+    if fits is None:
         return slow
     # what msgspec writes otherwise than we do: NaN, and strings and keys to be escaped
-    odd = b"null" if scalar is float else wire.ESCAPED_STR
-    only = {scalar}
+    kinds = {schema.kind, *(part.kind for part in schema.args)}
+    odd = ([b"null"] if "float" in kinds else []) + ([wire.ESCAPED_STR] if "str" in kinds else [])
+    odd += [wire.ESCAPED_KEY] if "dict" in kinds else []
 
     def encode(value: Any) -> bytes:
-        if holder is None:
-            same = type(value) is scalar
-        elif type(value) is not holder:
-            same = False
-        elif holder is list:
-            same = set(map(type, value)) <= only
-        else:
-            same = set(map(type, value)) <= {str} and set(map(type, value.values())) <= only
-        if same:
-            try:
-                raw = _json(value, order="sorted")
-            except (UnicodeEncodeError, ValueError):  # surrogates; an int of too many digits
+        if not fits(value):
+            return slow(value)
+        try:
+            raw = _json(value, order="sorted")
+        except ValueError:  # surrogates; an int of too many digits
+            return slow(value)
+        for mark in odd:
+            if mark in raw:
                 return slow(value)
-            if odd not in raw and (holder is not dict or not (wire.ESCAPED_KEY in raw or wire.ESCAPED_STR in raw)):
-                return raw
-        return slow(value)
+        return raw
 
     return encode
 
@@ -207,11 +219,10 @@ def _plain_type(schema: Schema) -> Any:
     """The type that msgspec may build for a schema, or None."""
     if schema.kind in _PLAIN:
         return _PLAIN[schema.kind]
-    if schema.kind == "list" and (item := _plain_type(schema.args[0])):
-        return tuple[item, ...] if schema.name else list[item]
-    if schema.kind == "dict" and schema.args[0].kind == "str" and (item := _plain_type(schema.args[1])):
-        return dict[str, item]
-    return None
+    item: Any = _plain_type(schema.args[-1]) if schema.kind in ("list", "dict") else None
+    if item is None or (schema.kind == "dict" and schema.args[0].kind != "str"):
+        return None
+    return dict[str, item] if schema.kind == "dict" else tuple[item, ...] if schema.name else list[item]
 
 
 # Types
@@ -292,6 +303,8 @@ def _refused(tp: Any, why: str = "cannot be carried between tasks as plain data"
         why, hint = "could not be resolved", "define the class at the top level of the module, or import it there"
     elif isinstance(tp, typing.TypeVar):
         why, hint = "is a type variable", "annotate a concrete type"
+    elif isinstance(tp, type) and issubclass(tp, (int, float, str, bytes, list, tuple, set, dict)):
+        hint = f"annotate {next(base.__name__ for base in tp.__mro__ if base.__module__ == 'builtins')}"
     return CodecError(f"{_name(tp) if isinstance(tp, type) else tp} {why}", hint=hint)
 
 
@@ -319,7 +332,10 @@ _NONE = _Node(Schema("none"), _none, _expect("None", type(None)))
 
 def _item(value: Any) -> Any:
     """The number inside a numpy scalar, or anything that looks like one; else the value."""
-    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if getattr(value, "shape", None) != () or not hasattr(value, "item"):
+        return value
+    # of a date, numpy's item is a number too
+    return value if getattr(value.dtype, "kind", "") in ("M", "m") else value.item()
 
 
 def _number(value: Any) -> Any:
@@ -400,7 +416,10 @@ def _write_bytes(value: Any) -> Tree:
 def _parse_bytes(text: str) -> bytes:
     from binascii import a2b_base64
 
-    return a2b_base64(text)
+    value = a2b_base64(text)
+    if _write_bytes(value) != text:
+        raise ValueError("not base64")
+    return value
 
 
 def _parsed(name: str, parse: Callable[[str], Any]) -> _Read:
@@ -409,7 +428,7 @@ def _parsed(name: str, parse: Callable[[str], Any]) -> _Read:
     def read(tree: Tree) -> Any:
         try:
             return parse(_read_str(tree))
-        except (ValueError, ArithmeticError, KeyError) as error:
+        except (ValueError, ArithmeticError, LookupError, OSError) as error:
             raise _Mismatch(f"expected {name}, got {_shown.repr(tree)} ({error})") from None
 
     return read
@@ -525,14 +544,14 @@ _LIBRARY: dict[tuple[str, str], Callable[[type], _Node]] = {
 
 def _choice(schema: Schema, pairs: list[tuple[Any, Tree]]) -> _Node:
     """One of a fixed set of values, each with its tree; told apart by type too, as True and 1 are equal."""
-    trees = {(type(value), value): tree for value, tree in pairs}
+    trees = {_identity(value): tree for value, tree in pairs}
     values = {(type(tree), tree): value for value, tree in pairs}
     name = describe(schema)
 
     def write(value: Any) -> Tree:
         found = _item(value)
         try:
-            return trees[type(found), found]
+            return trees[_identity(found)]
         except (KeyError, TypeError):
             raise _wrong(name, value) from None
 
@@ -543,6 +562,11 @@ def _choice(schema: Schema, pairs: list[tuple[Any, Tree]]) -> _Node:
             raise _wrong(name, tree) from None
 
     return _Node(schema, write, read)
+
+
+def _identity(value: Any) -> tuple[type, Any]:
+    """What tells a choice; a member's name, as it may compare and hash like its value, or not hash at all."""
+    return type(value), value.name if isinstance(value, Enum) else value
 
 
 def _class_name(cls: type) -> str:
@@ -558,6 +582,8 @@ def _enum(cls: type[Enum]) -> _Node:
 
 def _literal(values: tuple[Any, ...], scope: _Scope) -> _Node:
     """Each value as its own type writes it."""
+    if None in values:
+        return _union((typing.Literal[values],), scope)
     nodes = [_compile(type(value), scope) for value in values]
     pairs = [(value, node.write(value)) for value, node in zip(values, nodes, strict=True)]
     texts = tuple(_json(tree).decode() for _, tree in pairs)
@@ -582,23 +608,23 @@ def _list(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
     def write(value: Any) -> Tree:
         if not isinstance(value, allowed):
             raise _wrong(title, value)
-        return _each(each, value)
+        return _each(repeat(each), value)
 
     def read(tree: Tree) -> Any:
         if type(tree) is not list:
             raise _wrong(title, tree)
-        items = _each(back, tree)
+        items = _each(repeat(back), tree)
         return tuple(items) if make is tuple else items
 
     return _Node(schema, write, read)
 
 
-def _each(part: Callable[[Any], Any], items: Any) -> list[Any]:
-    """Write or read items, and say which one is wrong."""
+def _each(parts: Iterable[Callable[[Any], Any]], items: Any) -> list[Any]:
+    """Write or read items, each with its part, and say which one is wrong."""
     done: list[Any] = []
     try:
-        for item in items:
-            done.append(part(item))  # noqa: PERF401, the length tells where it failed
+        for part, item in zip(parts, items, strict=False):
+            done.append(part(item))
     except _Mismatch as wrong:
         wrong.path.append(f"[{len(done)}]")
         raise
@@ -613,19 +639,15 @@ def _tuple(args: tuple[Any, ...], scope: _Scope) -> _Node:
     schema = Schema("tuple", tuple(node.schema for node in nodes))
     title, writes, reads = describe(schema), [node.write for node in nodes], [node.read for node in nodes]
 
-    def every(parts: list[Callable[[Any], Any]], items: Any) -> list[Any]:
-        following = iter(parts)
-        return _each(lambda item: next(following)(item), items)
-
     def write(value: Any) -> Tree:
         if not isinstance(value, tuple) or len(value) != len(nodes):
             raise _wrong(title, value)
-        return every(writes, value)
+        return _each(writes, value)
 
     def read(tree: Tree) -> Any:
         if type(tree) is not list or len(tree) != len(nodes):
             raise _wrong(title, tree)
-        return tuple(every(reads, tree))
+        return tuple(_each(reads, tree))
 
     return _Node(schema, write, read)
 
@@ -634,8 +656,8 @@ def _set(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
     """A set or frozenset; the abstract sets take both, and come back as sets."""
     node = _compile(args[0] if args else Any, scope)
     each, back = node.write, node.read
-    make: type = frozenset if base is frozenset else set
-    allowed = make if base in (set, frozenset) else (set, frozenset)
+    make: Any = frozenset if base is frozenset else set
+    allowed: Any = make if base in (set, frozenset) else (set, frozenset)
     schema = Schema("set", (node.schema,), name="frozenset" if make is frozenset else "")
     title = describe(schema)
 
@@ -652,7 +674,7 @@ def _set(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
         if type(tree) is not list:
             raise _wrong(title, tree)
         try:
-            return make(_each(back, tree))
+            return make(_each(repeat(back), tree))
         except TypeError as error:
             raise _Mismatch(f"expected {title}, got {_shown.repr(tree)} ({error})") from None
 
@@ -663,34 +685,33 @@ def _dict(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
     """A dict; a bare one has str keys."""
     key, value = (_compile(arg, scope) for arg in (args or (str, Any)))
     schema = Schema("dict", (key.schema, value.schema))
-    title, keyed, numbers = describe(schema), wire.keyed(key.schema), key.schema.kind == "int"
+    title, form = describe(schema), dict if wire.keyed(key.schema) else list
     names, items = key.write, value.write
 
     def write(given: Any) -> Tree:
         if not isinstance(given, Mapping if base is not dict else dict):
             raise _wrong(title, given)
-        pairs = []
+        found = []
         name: Any = None
         try:
             for name, item in given.items():
-                written = names(name)
-                pairs.append((wire.dollar(written) if keyed and not numbers else written, items(item)))
+                found.append((names(name), items(item)))
         except _Mismatch as wrong:
             wrong.path.append(f"[{_shown.repr(name)}]")
             raise
         try:
-            return wire.mapping(pairs, key.schema)
+            return wire.mapping(found, key.schema)
         except CodecError as error:
             raise _Mismatch(error.message) from None
 
     def read(tree: Tree) -> Any:
-        if type(tree) is not (dict if keyed else list):
+        if type(tree) is not form:
             raise _wrong(title, tree)
         found = {}
         name: Any = None
         try:
-            for name, item in tree.items() if keyed else tree:
-                found[key.read(int(name) if numbers else name.removeprefix("$") if keyed else name)] = value.read(item)
+            for name, item in wire.entries(tree, key.schema):
+                found[key.read(name)] = value.read(item)
         except _Mismatch as wrong:
             wrong.path.append(f"[{_shown.repr(name)}]")
             raise
@@ -722,7 +743,7 @@ def _write_any(value: Any) -> Tree:
     if isinstance(found, (int, float)):
         return _write_int(found) if isinstance(found, int) else _write_exact_float(found)
     if cls is list:
-        return _each(_write_any, found)
+        return _each(repeat(_write_any), found)
     if cls is dict:
         return _ANY_DICT.write(found)
     raise _wrong("plain JSON (str, int, float, bool, None, list, dict with str keys)", value, "annotate its type")
@@ -746,12 +767,22 @@ _ANY_DICT = _dict(dict, (), _Scope())
 
 
 def _flat(members: tuple[Any, ...], scope: _Scope) -> list[Any]:
-    """Members of a union, unions among them opened."""
+    """Members of a union: unions among them opened, literals made one, None taken out of it."""
     found: list[Any] = []
+    literals: list[Any] = []
     for member in members:
         tp = _strip(member, scope)
-        nested = typing.get_origin(tp) in (typing.Union, types.UnionType)
-        found += _flat(typing.get_args(tp), scope) if nested else [tp]
+        origin, args = typing.get_origin(tp), typing.get_args(tp)
+        if origin is typing.Literal:
+            literals += args
+        elif origin is typing.Union or origin is types.UnionType:
+            found += _flat(args, scope)
+        else:
+            found.append(tp)
+    if None in literals:
+        found.append(None)
+    if values := tuple(value for value in literals if value is not None):
+        found.append(typing.Literal[values])
     return found
 
 
@@ -761,16 +792,18 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
     found: dict[str, tuple[Any, _Node, _Node]] = {}
     for tp in _flat(args, scope):
         strict = _compile(tp, exactly)
-        if strict.schema.kind == "any":
-            return strict
         name = describe(strict.schema)
         if name in found and found[name][0] != tp:
             raise CodecError(f"two types of a union are written alike: {name}", hint="annotate one of them")
         found[name] = tp, strict, strict if scope.exact else _compile(tp, scope)
-    kinds = {node.schema.kind for _, node, _ in found.values()}
+    plain = {node.schema for _, node, _ in found.values()}
     members = sorted(
         # a literal adds nothing to a union that has all of its type
-        (entry for entry in found.values() if not _is_covered(entry[1].schema, kinds)),
+        (
+            entry
+            for entry in found.values()
+            if entry[1].schema.kind != "literal" or not plain >= set(entry[1].schema.args)
+        ),
         key=lambda entry: _member_order(entry[1].schema),
     )
     if len(members) == 1:
@@ -791,7 +824,7 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
         for tag, attempt in tries:
             try:
                 tree = attempt(value)
-            except _Mismatch as wrong:
+            except _Mismatch as wrong:  # noqa: PERF203
                 if len(wrong.path) > (len(deepest.path) if deepest else 0):
                     deepest = wrong
             else:
@@ -815,14 +848,10 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
     return _Node(schema, write, read)
 
 
-def _is_covered(schema: Schema, kinds: set[str]) -> bool:
-    return schema.kind == "literal" and {arg.kind for arg in schema.args} <= kinds & {"str", "int", "bool", "none"}
-
-
 def _member_order(schema: Schema) -> tuple[int, str]:
-    """Members whose values may also be instances of another member's type first, None last."""
-    first = schema.kind in ("enum", "literal", "record")
-    return (0 if first else 2 if schema.kind == "none" else 1), describe(schema)
+    """First what may be an instance of another member's type as well, float after int, None last."""
+    ranks = {"enum": 0, "literal": 0, "record": 0, "float": 2, "any": 3, "none": 4}
+    return ranks.get(schema.kind, 1), describe(schema)
 
 
 # Records
@@ -849,19 +878,21 @@ _Build = Callable[[dict[str, Any]], Any]
 
 def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> _Node:
     """A dataclass, NamedTuple or TypedDict: an object with the fields in their order."""
-    if cls in scope.inside:
+    bound = [_bind(arg, scope) for arg in args]
+    if (cls, bound) in scope.inside:
         raise CodecError(f"{_name(cls)} holds itself", hint=_ADVICE)
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
     except Exception as error:
         hint = "define the classes it names at the top level of its module"
         raise CodecError(f"annotations of {_name(cls)} could not be resolved: {error}", hint=hint) from None
-    bound = [_bind(arg, scope) for arg in args]
     title = _class_name(cls)
     if bound:
         title += f"[{', '.join(describe(_compile(arg, scope).schema) for arg in bound)}]"
     inner = _Scope(
-        scope.exact, (*scope.inside, cls), dict(zip(getattr(cls, "__parameters__", ()), bound, strict=False))
+        exact=scope.exact,
+        inside=(*scope.inside, (cls, bound)),
+        variables=dict(zip(getattr(cls, "__parameters__", ()), bound, strict=False)),
     )
 
     fields: dict[str, tuple[bool, Callable[[], Any] | None]]
@@ -938,7 +969,7 @@ def _read_record(title: str, members: list[_Member], build: _Build) -> _Read:
     return read
 
 
-def _attributes(cls: type, names: Mapping[str, object]) -> _Take:
+def _attributes(cls: Any, names: Mapping[str, object]) -> _Take:
     """Fields of an instance of the very class: a subclass may hold more, and would come back as another."""
 
     def take(value: Any) -> Mapping[str, Any]:

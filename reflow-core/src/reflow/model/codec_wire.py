@@ -35,6 +35,10 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 STRINGS = frozenset(("str", "bytes", "path", "datetime", "date", "time", "timedelta", "uuid", "decimal", "enum"))
 
 
+#: kinds that plain JSON holds as a list or an object, which cannot be hashed
+_MANY = frozenset(("list", "tuple", "set", "dict", "record"))
+
+
 def escape(text: str) -> str:
     """Return a string as it is written; almost always itself."""
     if text.isascii():
@@ -77,6 +81,8 @@ def shapes(schema: Schema) -> frozenset[str]:
         return frozenset().union(*map(shapes, schema.args))
     if kind == "dict":
         return frozenset(("object" if keyed(schema.args[0]) else "list",))
+    if kind == "any":
+        return frozenset(("null", "bool", "int", "float", "str", "list", "object"))
     known = {"none": "null", "set": "list", "tuple": "list", "record": "object"}
     return frozenset((known.get(kind, kind),))
 
@@ -108,22 +114,33 @@ def order(tree: Tree) -> tuple[int, Any]:
 
 def unique(trees: Iterable[Tree]) -> list[Tree]:
     """Items of a set as they are written: sorted, and each once, as 2**53 and 2**53 + 1 are one float."""
-    ordered = sorted(trees, key=order)
+    items = list(trees)
+    if set(map(type, items)) in ({str}, {int}):
+        return sorted(set(items))
+    ordered = sorted(items, key=order)
     return [item for at, item in enumerate(ordered) if not at or item != ordered[at - 1]]
 
 
-def mapping(pairs: Iterable[tuple[Tree, Tree]], key: Schema) -> Tree:
-    """A dict as it is written, sorted by key; ``pairs`` are written keys and values."""
-    found = list(pairs)
-    if key.kind == "int":
-        found.sort(key=lambda pair: int(pair[0]))
-        return {str(name): item for name, item in found}
-    if keyed(key):
-        return dict(sorted(found, key=lambda pair: str(pair[0])))
-    found.sort(key=lambda pair: order(pair[0]))
+def mapping(entries: Iterable[tuple[Tree, Tree]], key: Schema) -> Tree:
+    """A dict as it is written, sorted: an object, its keys as text, or a list of pairs."""
+    if not keyed(key):
+        found = sorted(entries, key=lambda entry: order(entry[0]))
+    elif key.kind == "int":
+        found = [(str(name), item) for name, item in sorted(entries, key=lambda entry: int(entry[0]))]
+    else:
+        found = sorted(((dollar(str(name)), item) for name, item in entries), key=lambda entry: entry[0])
     if any(found[at - 1][0] == found[at][0] for at in range(1, len(found))):
         raise CodecError(f"two keys of a dict are the same once they are {describe(key)}")
-    return [[name, item] for name, item in found]
+    return dict(found) if keyed(key) else list(map(list, found))
+
+
+def entries(tree: Tree, key: Schema) -> Iterable[tuple[Tree, Tree]]:
+    """Keys and values of a written dict, each key as it is written elsewhere: the inverse of `mapping`."""
+    if not keyed(key):
+        return ((name, item) for name, item in tree)
+    if key.kind == "int":
+        return ((int(name), item) for name, item in tree.items())
+    return ((name.removeprefix("$"), item) for name, item in tree.items())
 
 
 # Assignability
@@ -139,37 +156,41 @@ def accepts(dst: Schema, src: Schema) -> bool:
     nor Any as anything else: annotate what returns it. A record or an enum is
     accepted under its own name only, in whatever module it stands.
     """
-    return _accepts(dst, src, True)
+    return _accepts(dst, src)
 
 
-def _accepts(dst: Schema, src: Schema, promote: bool) -> bool:
-    """`accepts`; without ``promote``, int is no float."""
-    if dst.kind == "any" or dst == src:
+def _accepts(dst: Schema, src: Schema, *, promote: bool = True, key: bool = False) -> bool:
+    """`accepts`; without ``promote``, int is no float; ``key``: inside what must be hashed."""
+    inside = functools.partial(_accepts, promote=promote, key=key)
+    if dst == src or (dst.kind == "any" and not (key and src.kind in _MANY)):
         return True
     if src.kind == "union":
-        return all(_accepts(dst, member, promote) for member in src.args)
+        return all(inside(dst, member) for member in src.args)
     if src.kind == "literal" and dst.kind != "literal":
         if len(src.args) > 1:
-            return all(_accepts(dst, one, promote) for one in _singles(src))
+            return all(inside(dst, one) for one in _singles(src))
         if dst.kind != "union":
-            return _accepts(dst, src.args[0], promote)
+            return inside(dst, src.args[0])
     if dst.kind == "union":
-        return any(_accepts(member, src, promote) for member in dst.args)
+        return any(inside(member, src) for member in dst.args)
     if dst.kind == "list" and src.kind == "tuple":
-        return all(_accepts(dst.args[0], arg, promote) for arg in src.args)
+        return not (key and not dst.name) and all(inside(dst.args[0], arg) for arg in src.args)
     if dst.kind != src.kind:
         return promote and dst.kind == "float" and src.kind == "int"
     if dst.kind == "literal":
         return set(zip(src.args, src.values, strict=True)) <= set(zip(dst.args, dst.values, strict=True))
     if dst.kind in ("record", "enum") and dst.name != src.name:
         return False
+    hashed = {"set": (True,), "dict": (True, key)}.get(dst.kind, (key,) * len(dst.args))
     return (
         len(dst.args) == len(src.args)
-        and all(_accepts(to, of, promote) for to, of in zip(dst.args, src.args, strict=True))
+        and all(
+            _accepts(to, of, promote=promote, key=part) for to, of, part in zip(dst.args, src.args, hashed, strict=True)
+        )
         and set(src.values) <= set(dst.values)
         and len(dst.fields) == len(src.fields)
         and all(
-            to.name == of.name and to.required <= of.required and _accepts(to.schema, of.schema, promote)
+            to.name == of.name and to.required <= of.required and inside(to.schema, of.schema)
             for to, of in zip(dst.fields, src.fields, strict=True)
         )
     )
@@ -277,7 +298,7 @@ def _from_union(src: Schema, dst: Schema) -> Convert | None:
 
 def _to_union(src: Schema, dst: Schema) -> Convert | None:
     """As the first member that takes it unchanged, else the first that takes it."""
-    taking = [member for member in dst.args if _accepts(member, src, False)]
+    taking = [member for member in dst.args if _accepts(member, src, promote=False)]
     member = next(iter(taking or [member for member in dst.args if accepts(member, src)]))
     part = _plan(src, member)
     if not dst.tagged or member.kind == "none":
@@ -314,15 +335,13 @@ def _from_dict(src: Schema, dst: Schema) -> Convert | None:
     to_key, to_value = dst.args or (Schema("str") if keyed(key) else dst, dst)
     items = _plan(value, to_value)
     names = _plan(key, to_key) if dst.args or not keyed(key) else None
-    numbers, in_order = key.kind == "int", (keyed(key), key.kind == "int") == (keyed(to_key), to_key.kind == "int")
+    in_order = (keyed(key), key.kind == "int") == (keyed(to_key), to_key.kind == "int")
     if not names and not items and in_order:
         return None
 
     def change(tree: Tree) -> Tree:
-        pairs = tree.items() if keyed(key) else tree
-        if numbers and not keyed(to_key):
-            pairs = [(int(name), item) for name, item in pairs]
-        return mapping([(names(n) if names else n, items(v) if items else v) for n, v in pairs], to_key)
+        moved = ((names(n) if names else n, items(v) if items else v) for n, v in entries(tree, key))
+        return mapping(moved, to_key)
 
     return change
 
@@ -358,7 +377,7 @@ def split(raw: bytes) -> list[bytes]:
     """Items of an encoded list, each encoded as it stands; a CodecError where it is no list."""
     try:
         return list(map(bytes, _raw_items.decode(raw)))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"not an encoded list ({error}): {raw[:60]!r}") from None
 
 
@@ -417,7 +436,7 @@ def _walker(schema: Schema) -> tuple[Walk | None, bool]:
     if kind == "tuple":
         return _walk_tuple(walks), declared
     if kind == "dict":
-        return _walk_dict(*walks), declared
+        return _walk_dict(schema.args[0], *walks), declared
     if kind == "record":
         return _walk_record({field.name: walk for field, walk in zip(schema.fields, walks, strict=True)}), declared
     members: dict[str, Walk] = {}
@@ -458,9 +477,9 @@ def _walk_tuple(parts: list[Walk]) -> Walk:
     return walk
 
 
-def _walk_dict(key: Walk, value: Walk) -> Walk:
+def _walk_dict(schema: Schema, key: Walk, value: Walk) -> Walk:
     def walk(tree: Tree, see: See) -> None:
-        for name, item in tree.items() if isinstance(tree, dict) else tree:
+        for name, item in entries(tree, schema):
             key(name, see)
             value(item, see)
 
