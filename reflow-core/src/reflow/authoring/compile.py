@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from reflow.model.names import Fingerprint, Source, did_you_mean
+from reflow.model.names import Fingerprint, Mode, Source, did_you_mean
 from reflow.model.schema import Schema, describe
 from reflow.model.task import Input, JobConfig, TaskSpec
 
@@ -102,10 +102,8 @@ class _Scope:
 
     def bound(self, key: str) -> tuple[str, ...] | None:
         """What the include's ``inputs`` say of an open name, as names of the scope around; None: nothing."""
-        if self.include is None:
-            return None
         self.open.setdefault(key)
-        given = self.include.inputs.get(key)
+        given = self.include.inputs.get(key) if self.include else None
         if given is None:
             return None
         self.used.add(key)
@@ -152,7 +150,8 @@ class _Compiler:
         self.parameters: dict[str, Parameter] = {}
         #: who brought each key, for messages
         self.first: dict[str, _Node] = {}
-        self.unannotated: dict[str, str] = {}
+        #: keys that belong to one task alone
+        self.local: set[str] = set()
 
     def run(self) -> Compiled:
         if not isinstance(self.flow.name, str) or not self.flow.name.strip() or not self.flow.name.isprintable():
@@ -246,13 +245,16 @@ class _Compiler:
         """Full names of what `name` means in a scope; None where it means nothing."""
         if name in scope.names:
             return (scope.names[name],)
-        if scope.parent is None or scope.include is None:
-            return None
-        bound = scope.bound(name)
-        if bound is not None:
-            return self._outer(scope, bound)
-        # Without a prefix the tasks stand in the flow around; with one, it may bind the name for us further out.
-        return None if scope.include.prefix else self._find(scope.parent, name)
+        visible = True  # without a prefix, a flow's tasks stand among those of the flow around
+        while scope.parent is not None and scope.include is not None:
+            bound = scope.bound(name)
+            if bound is not None:
+                return self._outer(scope, bound)
+            visible = visible and not scope.include.prefix
+            scope = scope.parent
+            if visible and name in scope.names:
+                return (scope.names[name],)
+        return None
 
     def _outer(self, scope: _Scope, names: Sequence[str]) -> tuple[str, ...]:
         """Full names of what an include was bound to, in the scope around it."""
@@ -312,7 +314,11 @@ class _Compiler:
             with told(self._teller(node), f"parameter {argument.name!r}: "):
                 inputs.append(self._input(node, argument))
         spread = any(wired.mode is not None and wired.mode.spreads for wired in inputs)
-        if config.array and not spread and len(inputs) == len(signature.arguments) and not signature.problems:
+        # A Result without a mode is a mistake already told, here or upstream: it may well be what gives elements.
+        whole = len(inputs) == len(signature.arguments) and all(
+            wired.mode is not None for wired in inputs if wired.source is Source.RESULT
+        )
+        if config.array and not spread and whole and not signature.problems:
             self._teller(node)(
                 "is an array, but no Result gives it elements; "
                 "write Annotated[TYPE, Result(step=...)], of a task that returns list[TYPE] or is an array"
@@ -405,6 +411,8 @@ class _Compiler:
                 mode = connect(shapes, Shape(node.step.array, argument.schema), broadcast=marker.broadcast)
             except Mistake as mistake:
                 raise Mistake(f"result of {', '.join(map(repr, steps))}: {mistake}") from None
+        if marker.allow_failed and mode not in (None, Mode.GATHER, Mode.FLATTEN):
+            raise Mistake("allow_failed=True is for a single task that gathers an array's elements; leave it out")
         return Input(
             name=argument.name,
             source=Source.RESULT,
@@ -441,8 +449,13 @@ class _Compiler:
             fingerprint=argument.fingerprint,
         )
         known = self.parameters.get(key)
-        self.parameters[key] = parameter if known is None else self._shared(known, parameter, marker)
-        self.first.setdefault(key, node)
+        if known is None:
+            self.parameters[key] = parameter
+            self.first[key] = node
+            if marker.namespace == "local":
+                self.local.add(key)
+        else:
+            self.parameters[key] = self._shared(known, parameter, marker)
         return Input(
             name=argument.name,
             source=Source.PARAM,
@@ -458,15 +471,19 @@ class _Compiler:
         """One parameter of two tasks; they must agree."""
         first, name = self.first[known.key], known.key
         there = f"{first.name!r} ({first.step.where})"
-        remedy = "" if marker.namespace == "local" else ", or write Param(namespace='local')"
+        if marker.namespace == "local" or name in self.local:
+            raise Mistake(f"{name!r} is the key of another parameter too, in {there}, and one is local; rename one")
         if known.schema != new.schema:
             raise Mistake(
                 f"{name!r} is {describe(new.schema)} here and {describe(known.schema)} in {there}; "
-                f"give both one type, rename one{remedy}"
+                "give both one type, rename one, or write Param(namespace='local')"
             )
         if known.default != new.default:
             here, elsewhere = (f"default {p.default}" if p.default is not None else "required" for p in (new, known))
-            raise Mistake(f"{name!r} is {here} here and {elsewhere} in {there}; make them the same, rename one{remedy}")
+            raise Mistake(
+                f"{name!r} is {here} here and {elsewhere} in {there}; "
+                "make them the same, rename one, or write Param(namespace='local')"
+            )
         if known.short and new.short and known.short != new.short:
             raise Mistake(f"{name!r} is {new.short} here and {known.short} in {there}; write one of them")
         return msgspec.structs.replace(

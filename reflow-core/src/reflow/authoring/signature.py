@@ -137,7 +137,9 @@ def _argument(parameter: inspect.Parameter, hint: Hint) -> Argument:
     name, default = parameter.name, parameter.default
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
-        raise Mistake(f"a task takes no {stars}{name}; name each parameter")
+        raise Mistake(
+            f"a task takes no {stars}{name}; name each parameter (a decorator's wrapper needs functools.wraps)"
+        )
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise Mistake("is positional-only, but tasks are called by keyword; remove the `/`")
     if hint.problem:

@@ -109,12 +109,13 @@ class Retry(msgspec.Struct, frozen=True):
         if not isinstance(self.on, Mapping):
             return [*found, f"on={self.on!r} is not a mapping; write on={{'oom': Scale(mem=2)}}"]
         for name, scale in self.on.items():
+            shown = name.value if isinstance(name, FailureClass) else name
             if not isinstance(name, FailureClass) or name is FailureClass.CANCELLED:
                 found.append(f"on= names no failure class that is tried again: {name!r}; there are {_RETRIED}")
             if not isinstance(scale, Scale):
-                found.append(f"on[{str(name)!r}] is {scale!r}; write Scale(mem=2.0) or Scale(time=1.5)")
+                found.append(f"on[{shown!r}] is {scale!r}; write Scale(mem=2.0) or Scale(time=1.5)")
             elif not all(_is_number(factor) and factor >= 1 for factor in (scale.mem, scale.time)):
-                found.append(f"on[{str(name)!r}] is {scale!r}; factors are numbers of at least 1")
+                found.append(f"on[{shown!r}] is {scale!r}; factors are numbers of at least 1")
         return found
 
 
