@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["reflow.testing"]
+
 # Workers, wake-ups and the command line share two cores with the tests: a deadline would measure the machine.
 settings.register_profile("reflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("reflow")

@@ -8,16 +8,43 @@ builds one step by step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
+from .batch.runner import Completed, Runner
+from .batch.command import CommandExecutor, Preview
+from .batch.dialect import (
+    Call,
+    Dialect,
+    Row,
+    Site,
+    Words,
+    cancelled,
+    ceiling,
+    clock,
+    exited,
+    failed,
+    given,
+    indices,
+    layout,
+    local_time,
+    pending,
+    per_node,
+    running,
+    signalled,
+    succeeded,
+    unknown,
+)
+from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, refused
+from .batch.quoting import quote
+from .batch.runner import Completed, Runner
 from .errors import CodecError, ConfigError, DataError, ExecutorError, PluginError, ReflowError, UsageError
 from .hookspecs import CacheBackendEntry, CommandEntry, ExecutorEntry, NotifierEntry, Setting, hookimpl
 from .model.cache import CacheBackend, CacheEntry
 from .model.job import Executor, Job, JobRef, JobState, JobStatus, Limits, Submission
 from .model.names import FailureClass
 from .model.notice import Notice, Notifier, Occasion, occasions
+from .model.ranges import from_ranges, to_ranges
 from .model.resources import Resources
 from .model.task import JSON
 
@@ -37,25 +64,35 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         Absolute path of the directory of submission.
     config : mapping
         All configured values, by section.
+    run_id : str
+        The run that it is created for; "" where there is none.
     """
 
     environ: Mapping[str, str] = {}
-    runner: Any = None
+    runner: Runner | None = None
     store: str = ""
     cwd: str = "/"
     config: Mapping[str, JSON] = {}
+    run_id: str = ""
 
 
 __all__ = [
     "JSON",
+    "SCRIPT",
+    "WORKER",
     "CacheBackend",
     "CacheBackendEntry",
     "CacheEntry",
+    "Call",
+    "Cell",
     "CodecError",
     "CommandEntry",
+    "CommandExecutor",
+    "Completed",
     "ConfigError",
     "Context",
     "DataError",
+    "Dialect",
     "Executor",
     "ExecutorEntry",
     "ExecutorError",
@@ -70,11 +107,38 @@ __all__ = [
     "NotifierEntry",
     "Occasion",
     "PluginError",
+    "Preview",
     "ReflowError",
     "Resources",
+    "Row",
+    "Runner",
     "Setting",
+    "Site",
     "Submission",
     "UsageError",
+    "Words",
+    "built",
+    "cancelled",
+    "ceiling",
+    "clock",
+    "emulated",
+    "exited",
+    "failed",
+    "flag",
+    "from_ranges",
+    "given",
     "hookimpl",
+    "indices",
+    "layout",
+    "local_time",
     "occasions",
+    "pending",
+    "per_node",
+    "quote",
+    "refused",
+    "running",
+    "signalled",
+    "succeeded",
+    "to_ranges",
+    "unknown",
 ]

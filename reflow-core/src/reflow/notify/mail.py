@@ -94,7 +94,8 @@ class Mail:
         # Recipients are read from the message (-t): none can be mistaken for an option.
         done = self._context.runner.run([program, "-t", "-oi"], stdin=mail.as_string(), timeout=self._timeout)
         if done.returncode != 0:
-            raise ReflowError(f"{program} did not take a mail: exit code {done.returncode}, {done.stderr.strip()}")
+            how = "no answer in time" if done.returncode is None else f"exit code {done.returncode}"
+            raise ReflowError(f"{program} did not take a mail: {how}, {done.stderr.strip() or 'no message'}")
 
     def _by_smtp(self, mail: EmailMessage, host: str) -> None:
         import smtplib

@@ -82,17 +82,16 @@ class Webhook:
         except HTTPError as error:
             error.close()
             return f"HTTP status {error.code}"
-        except (OSError, HTTPException, ValueError) as error:
+        except OSError as error:
             return self._hide(f"{type(error).__name__}: {error}")
+        except (HTTPException, ValueError) as error:  # these quote the address, or a part of it
+            return type(error).__name__
 
     def _hide(self, text: str) -> str:
         from urllib.parse import urlsplit
 
-        try:
-            parts = urlsplit(self._url)
-        except ValueError:
-            return "the address cannot be read"
-        for secret in (self._url, parts.netloc, parts.hostname or "", parts.path, parts.query, *self._headers.values()):
+        parts = urlsplit(self._url)
+        for secret in (self._url, parts.netloc, parts.hostname or "", parts.path, parts.query):
             if len(secret) > 1:
                 text = text.replace(secret, "...")
         return text
