@@ -1,0 +1,239 @@
+"""The registry: which runs there are, and where. One small file a run, ``STORE/runs/RUN_ID.json``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import msgspec
+
+from ..errors import DataError, RunNotFound, UsageError
+from .paths import fsync_directory
+
+FORMAT = 1
+LATEST = "latest"
+
+_SUFFIX = ".json"
+_SHOWN = 10
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry keeps of a run.
+
+    Attributes
+    ----------
+    run_id, workflow : str
+        Names.
+    run_dir : str
+        Absolute path of the run directory.
+    created : float
+        Seconds since the epoch.
+    user, host : str
+        Who created it, where.
+    script : str
+        Absolute path of the script that defines the workflow; "" where there is none.
+    format : int
+        Version of this record's layout.
+    """
+
+    run_id: str
+    workflow: str
+    run_dir: str
+    created: float
+    user: str = ""
+    host: str = ""
+    script: str = ""
+    format: int = FORMAT
+
+    @property
+    def gone(self) -> bool:
+        """Whether the run's data are no longer in its run directory."""
+        return not os.path.isdir(os.path.join(self.run_dir, ".reflow", self.run_id))
+
+
+class _Version(msgspec.Struct):
+    format: int = FORMAT
+
+
+class Registry:
+    """The runs of one store.
+
+    Parameters
+    ----------
+    store : path-like
+        The store's directory; created by the first `add`.
+    """
+
+    def __init__(self, store: str | os.PathLike[str]) -> None:
+        self.directory = os.path.join(os.fspath(store), "runs")
+
+    def add(self, record: RunRecord, *, replace: bool = False) -> None:
+        """Enter a run, durably; entering the same record again changes nothing.
+
+        Parameters
+        ----------
+        record : RunRecord
+            The run.
+        replace : bool
+            Whether another record of that id is replaced (for repair).
+
+        Raises
+        ------
+        FileExistsError
+            Where another run has this id; take another one.
+        UsageError
+            Where the run id cannot be a file's name.
+        OSError
+            Where the store cannot be written.
+        """
+        if not record.run_id or record.run_id.startswith(".") or os.sep in record.run_id or "\0" in record.run_id:
+            raise UsageError(f"{record.run_id!r} is no run id")
+        path = self._path(record.run_id)
+        data = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+        os.makedirs(self.directory, exist_ok=True)
+        draft = f"{path}.{os.getpid():x}.{os.urandom(4).hex()}"
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            # The time stamp tells the age of a run without reading its file: `find("latest")`.
+            os.utime(draft, (record.created, record.created))
+            if replace:
+                os.replace(draft, path)
+            else:
+                self._claim(draft, path, data)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
+        fsync_directory(self.directory)
+
+    @staticmethod
+    def _claim(draft: str, path: str, data: bytes) -> None:
+        """Give a finished file its name, unless that is taken: readers never see half of it."""
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            # Over NFS a link may have succeeded though its answer was lost: then what is there is ours.
+            if _read(path) != data:
+                raise
+        except OSError:  # no hard links on this file system
+            if os.path.lexists(path):
+                if _read(path) == data:
+                    return
+                raise FileExistsError(f"another run is registered as {path}") from None
+            os.rename(draft, path)
+
+    def listing(self, workflow: str | None = None) -> list[RunRecord]:
+        """All runs, newest first; files that are no record of ours are passed over.
+
+        Parameters
+        ----------
+        workflow : str, optional
+            Only the runs of this workflow.
+        """
+        found = []
+        for run_id in self._ids():
+            try:
+                record = self._load(run_id)
+            except (OSError, DataError):
+                continue
+            if workflow is None or record.workflow == workflow:
+                found.append(record)
+        found.sort(key=lambda record: (record.created, record.run_id), reverse=True)
+        return found
+
+    def find(self, ref: str, workflow: str | None = None) -> RunRecord:
+        """Look a run up.
+
+        Parameters
+        ----------
+        ref : str
+            A run id, a prefix that only one run id has, or ``latest``.
+        workflow : str, optional
+            Which workflow's newest run ``latest`` is.
+
+        Raises
+        ------
+        RunNotFound
+            Where none, or more than one, answers to `ref`.
+        DataError
+            Where its file is corrupt, or newer than this version reads.
+        """
+        if ref == LATEST:
+            return self._latest(workflow)
+        ids = self._ids()
+        matches = [ref] if ref in ids else sorted(run_id for run_id in ids if ref and run_id.startswith(ref))
+        if len(matches) > 1:
+            shown = matches[:_SHOWN] + (["..."] if len(matches) > _SHOWN else [])
+            raise RunNotFound(
+                f"{ref!r} is ambiguous: {len(matches)} runs begin with it",
+                hint="one of: " + ", ".join(shown),
+            )
+        if not matches:
+            raise RunNotFound(f"no run {ref!r} in the registry {self.directory}", hint=self._advice(ref, ids))
+        try:
+            return self._load(matches[0])
+        except OSError as error:
+            raise RunNotFound(
+                f"the registry's entry of run {matches[0]!r} cannot be read: {error}",
+                hint="name the run by its run directory instead",
+            ) from error
+
+    def _latest(self, workflow: str | None) -> RunRecord:
+        """Read entries from the newest on, until one is whole and of the workflow."""
+        dated = []
+        for run_id in self._ids():
+            with suppress(OSError):
+                dated.append((os.stat(self._path(run_id)).st_mtime_ns, run_id))
+        for _, run_id in sorted(dated, reverse=True):
+            try:
+                record = self._load(run_id)
+            except (OSError, DataError):
+                continue
+            if workflow is None or record.workflow == workflow:
+                return record
+        of = "" if workflow is None else f" of workflow {workflow!r}"
+        raise RunNotFound(f"there is no run{of} in the registry {self.directory}", hint="submit one first")
+
+    @staticmethod
+    def _advice(ref: str, ids: frozenset[str]) -> str:
+        import difflib
+
+        close = difflib.get_close_matches(ref, sorted(ids), n=3, cutoff=0.6)
+        if close:
+            return f"did you mean {' or '.join(repr(name) for name in close)}?"
+        return "`reflow runs` lists them; a run can also be named by its run directory"
+
+    def _ids(self) -> frozenset[str]:
+        try:
+            names = os.listdir(self.directory)
+        except OSError:
+            return frozenset()
+        return frozenset(name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX) and name[0] != ".")
+
+    def _load(self, run_id: str) -> RunRecord:
+        path = self._path(run_id)
+        data = _read(path)
+        try:
+            version = msgspec.json.decode(data, type=_Version).format
+            if version > FORMAT:
+                raise DataError(
+                    f"{path} was written by a newer reflow (format {version}, this one reads {FORMAT})",
+                    hint="upgrade reflow, or name the run by its run directory",
+                )
+            record = msgspec.json.decode(data, type=RunRecord)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is corrupt: {error}", hint="name the run by its run directory") from error
+        if record.run_id != run_id:
+            raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}")
+        return record
+
+    def _path(self, run_id: str) -> str:
+        return os.path.join(self.directory, run_id + _SUFFIX)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
