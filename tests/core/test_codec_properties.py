@@ -1,7 +1,5 @@
 """Property tests of the codec: any type it takes, any value of it."""
 
-# ruff: noqa: UP007, UP045  (unions made of types that a variable holds)
-
 from __future__ import annotations
 
 import contextlib

@@ -23,7 +23,7 @@ import msgspec
 from ..errors import CodecError
 from . import codec_wire as wire
 from .codec_wire import Tree, accepts, convert, files, join, split
-from .schema import Field, Schema, describe
+from .schema import Field, Schema, describe, escape, unescape
 
 __all__ = ["Codec", "accepts", "codec_of", "convert", "describe", "files", "join", "schema_of", "split"]
 
@@ -286,14 +286,14 @@ def _compile(tp: Any, scope: _Scope) -> _Node:
     base = origin or tp
     if not isinstance(base, type):
         raise _refused(tp)
+    if issubclass(base, Enum) and not issubclass(base, Flag):
+        return _enum(base)
     if _is_typed_dict(base) or dataclasses.is_dataclass(base) or (issubclass(base, tuple) and hasattr(base, "_fields")):
         return _record(base, args, scope)
     if base is tuple:
         return _tuple(args if args or tp not in _BARE_TUPLES else (Any, ...), scope)
     if base in _CONTAINERS:
         return _CONTAINERS[base](base, args, scope)
-    if issubclass(base, Enum) and not issubclass(base, Flag):
-        return _enum(base)
     return _library(base)
 
 
@@ -396,13 +396,13 @@ def _read_float(tree: Tree) -> float:
 def _write_str(value: Any) -> Tree:
     if not isinstance(value, str):
         raise _wrong("str", value)
-    return wire.escape(value if type(value) is str else str.__str__(value))
+    return escape(value if type(value) is str else str.__str__(value))
 
 
 def _read_str(tree: Tree) -> str:
     if type(tree) is not str:
         raise _wrong("str", tree)
-    return wire.unescape(tree)
+    return unescape(tree)
 
 
 def _write_bytes(value: Any) -> Tree:
@@ -466,7 +466,7 @@ def _path(tp: type) -> _Node:
     def write(value: Any) -> Tree:
         if not (isinstance(value, tp) and _of_pathlib(type(value))):
             raise _wrong(tp.__name__, value, "wrap it in Path(...)" if isinstance(value, str) else None)
-        return wire.escape(str(value))
+        return escape(str(value))
 
     return _Node(Schema("path"), write, _parsed(tp.__name__, tp))
 
@@ -480,7 +480,10 @@ def _stamped(kind: str) -> Callable[[type], _Node]:
                 raise _wrong(kind, value)
             zone = value.tzinfo
             text = str(value.isoformat())
-            if zone is not None and type(zone).__module__ != "datetime":
+            if zone is not None and type(zone).__module__ == "datetime":
+                if zone.utcoffset(None).microseconds:  # Python reads +00:00:00.000001 as UTC
+                    raise _wrong(f"a {kind} whose offset is whole seconds", value)
+            elif zone is not None:
                 key = getattr(zone, "key", None) if type(zone).__module__.startswith("zoneinfo") else None
                 if key is None:
                     raise _wrong(f"a {kind} of a fixed or zoneinfo time zone", value, "use zoneinfo.ZoneInfo")
@@ -571,12 +574,12 @@ def _identity(value: Any) -> tuple[type, Any]:
 
 def _class_name(cls: type) -> str:
     """Name of a class as schemas hold it: without its module, which is another where a script is imported."""
-    return wire.escape(cls.__qualname__.rpartition("<locals>.")[2])
+    return escape(cls.__qualname__.rpartition("<locals>.")[2])
 
 
 def _enum(cls: type[Enum]) -> _Node:
     """By name."""
-    pairs = [(member, wire.escape(member.name)) for member in cls]
+    pairs = [(member, escape(member.name)) for member in cls]
     return _choice(Schema("enum", name=_class_name(cls), values=tuple(text for _, text in pairs)), pairs)
 
 
@@ -737,7 +740,7 @@ def _write_any(value: Any) -> Tree:
     found = _item(value)
     cls = type(found)
     if cls is str:
-        return wire.escape(found)
+        return escape(found)
     if cls is bool or found is None:
         return found
     if isinstance(found, (int, float)):
@@ -751,7 +754,7 @@ def _write_any(value: Any) -> Tree:
 
 def _read_any(tree: Tree) -> Any:
     if type(tree) is str:
-        return wire.unescape(tree)
+        return unescape(tree)
     if type(tree) is list:
         return list(map(_read_any, tree))
     if type(tree) is dict:
@@ -824,7 +827,7 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
         for tag, attempt in tries:
             try:
                 tree = attempt(value)
-            except _Mismatch as wrong:  # noqa: PERF203
+            except _Mismatch as wrong:
                 if len(wrong.path) > (len(deepest.path) if deepest else 0):
                     deepest = wrong
             else:
@@ -836,6 +839,9 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
         for tag, (_, node, _) in zip(tags, members, strict=True)
         for name in ([tag] if tag else wire.shapes(node.schema))
     }
+
+    if "float" in readers:
+        readers.setdefault("int", readers["float"])
 
     def read(tree: Tree) -> Any:
         name, inner = wire.shape(tree), tree
@@ -912,7 +918,7 @@ def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> _Node:
             node = _compile(hints.get(name, Any), inner)
         except CodecError as error:
             raise CodecError(f"{_name(cls)}.{name}: {error.message}", hint=error.hint) from None
-        members.append(_Member(name, wire.dollar(wire.escape(name)), node, required, default))
+        members.append(_Member(name, wire.dollar(escape(name)), node, required, default))
     schema = Schema("record", name=title, fields=tuple(Field(m.key, m.node.schema, m.required) for m in members))
     return _Node(schema, _write_record(members, take), _read_record(title, members, build))
 

@@ -4,8 +4,7 @@ The wire form is JSON that any reader understands, but for three escapes, which
 hold wherever they occur:
 
 - a string with lone surrogates (an undecodable file name) or a leading NUL is
-  written with a NUL before it, each surrogate as NUL and its four hex digits,
-  each NUL doubled: JSON readers, ours included, refuse lone surrogates;
+  escaped (`schema.escape`);
 - NaN and the infinities are ``{"$float": "nan"}``, ``"inf"``, ``"-inf"``;
 - a key that begins with ``$`` gets another one.
 """
@@ -14,20 +13,17 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from ..errors import CodecError
-from .schema import Schema, describe
+from .schema import Schema, describe, unescape
 
 Tree = Any  # what a JSON text decodes to
 Convert = Callable[[Tree], Tree]
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_ESCAPED = re.compile("\0(\0|[0-9a-f]{4})")
 #: an escape in the encoded text: a string that begins with NUL, an object key that begins with $
 ESCAPED_STR, ESCAPED_KEY = b'"\\u0000', b'"$'
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
@@ -37,22 +33,6 @@ STRINGS = frozenset(("str", "bytes", "path", "datetime", "date", "time", "timede
 
 #: kinds that plain JSON holds as a list or an object, which cannot be hashed
 _MANY = frozenset(("list", "tuple", "set", "dict", "record"))
-
-
-def escape(text: str) -> str:
-    """Return a string as it is written; almost always itself."""
-    if text.isascii():
-        return text if text[:1] != "\0" else "\0" + text.replace("\0", "\0\0")
-    if text[0] != "\0" and not _SURROGATE.search(text):
-        return text
-    return "\0" + _SURROGATE.sub(lambda m: f"\0{ord(m[0]):04x}", text.replace("\0", "\0\0"))
-
-
-def unescape(text: str) -> str:
-    """Undo `escape`."""
-    if text[:1] != "\0":
-        return text
-    return _ESCAPED.sub(lambda m: "\0" if m[1] == "\0" else chr(int(m[1], 16)), text[1:])
 
 
 def dollar(key: str) -> str:
@@ -374,7 +354,7 @@ def parse(raw: bytes) -> Tree:
 
 
 def split(raw: bytes) -> list[bytes]:
-    """Items of an encoded list, each encoded as it stands; a CodecError where it is no list."""
+    """Items of an encoded list, each as it stands, not looked into; a CodecError where it is no list."""
     try:
         return list(map(bytes, _raw_items.decode(raw)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 
@@ -70,4 +72,31 @@ def describe(schema: Schema) -> str:
 def _literal(schema: Schema, text: str) -> str:
     """One literal as Python spells it."""
     value = msgspec.json.decode(text)
-    return f"{schema.name}.{value}" if schema.kind == "enum" else repr(value)
+    if schema.kind == "enum":
+        return f"{schema.name}.{value}"
+    return repr(unescape(value) if schema.kind == "str" else value)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile("\0(\0|[0-9a-f]{4})")
+
+
+def escape(text: str) -> str:
+    """Return a string as it is written; almost always itself.
+
+    JSON readers, ours included, refuse lone surrogates. A string that has some,
+    or begins with NUL, is written with a NUL before it, each surrogate as NUL
+    and its four hex digits, each NUL doubled.
+    """
+    if text.isascii():
+        return text if text[:1] != "\0" else "\0" + text.replace("\0", "\0\0")
+    if text[0] != "\0" and not _SURROGATE.search(text):
+        return text
+    return "\0" + _SURROGATE.sub(lambda m: f"\0{ord(m[0]):04x}", text.replace("\0", "\0\0"))
+
+
+def unescape(text: str) -> str:
+    """Undo `escape`."""
+    if text[:1] != "\0":
+        return text
+    return _ESCAPED.sub(lambda m: "\0" if m[1] == "\0" else chr(int(m[1], 16)), text[1:])
