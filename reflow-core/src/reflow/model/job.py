@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from .names import FailureClass
+from .record import JobSpec, Mail
 from .resources import Resources
 from .task import JSON
 
@@ -45,6 +46,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     log : str
         Absolute path that takes what the script says before it redirects
         its output.
+    cwd : str
+        The directory to run in.
+    spec : JobSpec, optional
+        What the script's worker will run: for executors whose own workers can
+        run it without the script; others ignore it.
     """
 
     tag: str
@@ -59,6 +65,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     native: tuple[str, ...] = ()
     log: str = "/dev/null"
     cwd: str = "/"
+    spec: JobSpec | None = None
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -170,25 +177,44 @@ class Executor(Protocol):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A slot of a pool that ended without a finished record, and how."""
+    """A slot that ended without a finished record of its own, and how."""
 
     tag: str
     slot: int
     status: JobStatus
 
 
+class Letter(msgspec.Struct, frozen=True):
+    """News from one mailbox file: records with their JSON text, and where the file was read up to."""
+
+    box: str
+    upto: int
+    records: Sequence[tuple[Mail, bytes]]
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What a pool has heard from its workers."""
+
+    letters: Sequence[Letter] = ()
+    ended: Sequence[Ended] = ()
+    warnings: Sequence[str] = ()
+
+
 @runtime_checkable
 class Pool(Executor, Protocol):
-    """An executor inside the driving process, with workers of its own that stay warm."""
+    """An executor inside the driving process, with workers of its own that stay warm.
 
-    def open(self, run: str, mailbox: str) -> None:
-        """Work for this run directory (``RUN_DIR/.reflow/RUN_ID``), with workers reporting below `mailbox`."""
+    A job whose `Job.spec` is set is run by them, without a process of its own.
+    """
+
+    def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
+        """Work for the run at `root`; workers report below the mailbox's `tag`."""
         ...
 
-    def wait(self, timeout: float) -> Sequence[Ended]:
-        """Let workers work until something is to be read, at most `timeout` seconds."""
+    def wait(self, timeout: float) -> Heard:
+        """Let workers work until something is heard, at most `timeout` seconds."""
         ...
 
     def close(self) -> None:
-        """End the workers; running elements are interrupted."""
+        """End the workers; elements that run are interrupted."""
         ...

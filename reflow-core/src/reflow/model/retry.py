@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -86,8 +86,9 @@ class Retry(msgspec.Struct, frozen=True):
                     put(self, name, parse_resource(kind, value))
                 except UsageError:
                     continue
-        if isinstance(self.on, Mapping):
-            put(self, "on", {_CLASSES.get(name, name): scale for name, scale in self.on.items()})
+        on: object = self.on
+        if isinstance(on, Mapping):
+            put(self, "on", {_CLASSES.get(name, name): scale for name, scale in on.items()})
 
     def problems(self) -> list[str]:
         """What is wrong with it, a sentence each; empty where it can be used."""
@@ -106,9 +107,10 @@ class Retry(msgspec.Struct, frozen=True):
             found.append(f"delay={self.delay!r} is not a duration; write seconds, or a time such as '5m'")
         if not (_is_number(self.backoff) and self.backoff >= 1):
             found.append(f"backoff={self.backoff!r} is not a number of at least 1")
-        if not isinstance(self.on, Mapping):
-            return [*found, f"on={self.on!r} is not a mapping; write on={{'oom': Scale(mem=2)}}"]
-        for name, scale in self.on.items():
+        on: object = self.on  # whatever was written
+        if not isinstance(on, Mapping):
+            return [*found, f"on={on!r} is not a mapping; write on={{'oom': Scale(mem=2)}}"]
+        for name, scale in on.items():
             shown = name.value if isinstance(name, FailureClass) else name
             if not isinstance(name, FailureClass) or name is FailureClass.CANCELLED:
                 found.append(f"on= names no failure class that is tried again: {name!r}; there are {_RETRIED}")
@@ -123,5 +125,5 @@ _CLASSES: dict[object, FailureClass] = {**{kind.value: kind for kind in FailureC
 _RETRIED = ", ".join(kind.value for kind in FailureClass if kind is not FailureClass.CANCELLED)
 
 
-def _is_number(value: object, kind: type | tuple[type, ...] = (int, float)) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and value - value == 0  # neither NaN nor infinite
+def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < float("inf")  # nor NaN

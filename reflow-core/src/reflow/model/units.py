@@ -148,4 +148,5 @@ def _text_seconds(value: str) -> int:
 def _times(whole: str, fraction: str | None, unit: int) -> int:
     """``whole.fraction * unit``, exactly, rounded up."""
     digits = fraction or ""
-    return -(-int(whole + digits) * unit // 10 ** len(digits))
+    scale: int = 10 ** len(digits)
+    return -(-int(whole + digits) * unit // scale)

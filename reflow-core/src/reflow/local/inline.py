@@ -1,0 +1,262 @@
+"""The inline executor: elements run one after another in this very process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..authoring.flow import Flow
+from ..authoring.hints import resolve
+from ..model import layout
+from ..model.definition import Definition
+from ..model.frames import parse
+from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
+from ..model.names import FailureClass
+from ..model.ranges import from_ranges
+from ..model.record import Finished, Mail, Opened, Started
+from ..process.spawn import spawn
+from ..worker.element import ElementRunner, failure_of
+from ..worker.load import load_flow
+from ..worker.mailbox import Mailbox
+
+_mail = msgspec.json.Decoder(Mail)
+
+
+class _Work:
+    def __init__(self, job: Job, number: int) -> None:
+        self.job = job
+        self.ref = JobRef(f"inline-{os.getpid()}-{number}")
+        self.slots = job.slots if job.slots is not None else 1
+        self.status: dict[int, JobStatus] = {}
+        self.begin = time.monotonic() + (job.begin or 0.0)
+        self.elements: Sequence[int] = from_ranges(job.spec.elements) if job.spec else range(self.slots)
+
+
+class InlineExecutor:
+    """Run each element in this process: for a debugger, tests and notebooks.
+
+    What a task prints goes where this process prints; its log holds only the
+    traceback of a failure. A walltime, and claims on cpus and memory, mean
+    nothing here, and a task that ends the process ends the run.
+
+    Parameters
+    ----------
+    flow : Flow, optional
+        The workflow, where it cannot be imported (a notebook's).
+    """
+
+    name = "inline"
+    limits = Limits(visibility_lag=0.0)
+
+    def __init__(self, flow: Flow | None = None) -> None:
+        self.flow = flow
+        self._works: list[_Work] = []
+        self._by_ref: dict[str, _Work] = {}
+        self._todo: deque[tuple[_Work, int]] = deque()
+        self._ended: list[Ended] = []
+        self._root = ""
+        self._tag = ""
+        self._mailbox: Mailbox | None = None
+        self._offset = 0
+        self._runners: dict[str, ElementRunner] = {}
+
+    @classmethod
+    def create(cls, settings: Mapping[str, Any], context: object = None) -> InlineExecutor:
+        """Rebuild from `settings`, of which there are none."""
+        return cls()
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def submit(self, job: Job) -> Submission:
+        """Take a job; it runs when it is waited for, or asked about."""
+        work = _Work(job, len(self._works))
+        self._works.append(work)
+        self._by_ref[work.ref.id] = work
+        self._todo.extend((work, slot) for slot in range(work.slots))
+        return Submission(work.ref)
+
+    def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+        """Say where jobs stand; runs one more element."""
+        if not self._root:
+            self._next()
+        answer: dict[JobRef, JobStatus] = {}
+        for ref in jobs:
+            work = self._by_ref.get(ref.id)
+            if work is None:
+                answer[ref] = JobStatus(state=JobState.UNKNOWN, native="not a job of this process")
+            elif ref.slot is not None or work.job.slots is None:
+                answer[ref] = self._status(work, ref.slot or 0)
+            else:
+                for slot in range(work.slots):
+                    answer[JobRef(ref.id, slot)] = self._status(work, slot)
+        return answer
+
+    @staticmethod
+    def _status(work: _Work, slot: int) -> JobStatus:
+        if not 0 <= slot < work.slots:
+            return JobStatus(state=JobState.UNKNOWN, native=f"slot {slot} of {work.slots}")
+        return work.status.get(slot, JobStatus(state=JobState.PENDING, reason="waiting for its turn"))
+
+    def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
+        """Jobs of this process by tag."""
+        return {work.job.tag: work.ref for work in self._works if work.job.tag in tags}
+
+    def cancel(self, jobs: Sequence[JobRef]) -> None:
+        """Drop what has not run."""
+        status = JobStatus(state=JobState.CANCELLED, failure_class=FailureClass.CANCELLED, reason="cancelled")
+        for ref in jobs:
+            work = self._by_ref.get(ref.id)
+            if work is None:
+                continue
+            for slot in range(work.slots) if ref.slot is None else [ref.slot]:
+                if 0 <= slot < work.slots and slot not in work.status:
+                    self._end(work, slot, status)
+        self._todo = deque((work, slot) for work, slot in self._todo if slot not in work.status)
+
+    def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
+        """Work for a run."""
+        self._root, self._tag = root, tag
+        self._mailbox = Mailbox(root, tag, 0)
+        self._offset = 0
+
+    def wait(self, timeout: float) -> Heard:
+        """Run one element."""
+        if not self._next() and not self._ended:
+            time.sleep(timeout)
+        ended, self._ended = self._ended, []
+        letter = self._letter()
+        return Heard([letter] if letter else [], ended)
+
+    def close(self) -> None:
+        """Let go of the run's files."""
+        if self._mailbox is not None:
+            self._mailbox.close()
+            self._mailbox = None
+        for runner in self._runners.values():
+            runner.close()
+        self._runners.clear()
+
+    # --- inside --------------------------------------------------------------
+
+    def _next(self) -> bool:
+        """Run one element that may run; False where there is none."""
+        now = time.monotonic()
+        for _ in range(len(self._todo)):
+            work, slot = self._todo.popleft()
+            if now < work.begin or not self._may(work):
+                self._todo.append((work, slot))
+                continue
+            if work.job.spec is None:
+                self._script(work, slot)
+            else:
+                self._element(work, slot)
+            return True
+        return False
+
+    def _may(self, work: _Work) -> bool:
+        before = [self._by_ref.get(ref.id) for ref in work.job.after]
+        return all(one is None or len(one.status) >= one.slots for one in before)
+
+    def _end(self, work: _Work, slot: int, status: JobStatus) -> None:
+        work.status[slot] = status
+        if status.state is not JobState.SUCCESS:
+            self._ended.append(Ended(work.job.tag, slot, status))
+
+    def _element(self, work: _Work, slot: int) -> None:
+        spec, mailbox = work.job.spec, self._mailbox
+        assert spec is not None and mailbox is not None
+        index = work.elements[slot]
+        begin = time.time()
+        mailbox.started(msgspec.json.encode(spec.task), index, spec.attempt, begin)
+        try:
+            runner = self._runners.get(spec.tag)
+            if runner is None:
+                while len(self._runners) >= 16:
+                    self._runners.pop(next(iter(self._runners))).close()
+                runner = self._runners[spec.tag] = self._runner(work, mailbox)
+        except Exception as error:
+            record = failure_of(error, spec.task, index, spec.attempt, begin)
+            mailbox.failed(record)
+            succeeded = False
+        else:
+            succeeded = runner.run(index, begin)
+        if not succeeded:
+            self._keep_traceback(work, index)
+        work.status[slot] = JobStatus(
+            state=JobState.SUCCESS if succeeded else JobState.FAILED,
+            failure_class=None if succeeded else FailureClass.ERROR,
+        )
+
+    def _runner(self, work: _Work, mailbox: Mailbox) -> ElementRunner:
+        spec = work.job.spec
+        assert spec is not None
+        with open(layout.definition(self._root, spec.generation), "rb") as stream:
+            definition = msgspec.json.decode(stream.read(), type=Definition)
+        if self.flow is None:
+            self.flow = load_flow(definition.entry, layout.code(self._root, spec.generation))
+        step = self.flow.tasks[spec.task]
+        types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
+        return ElementRunner(self._root, spec, definition.task(spec.task), step.function, types, mailbox)
+
+    def _keep_traceback(self, work: _Work, index: int) -> None:
+        spec = work.job.spec
+        letter = self._peek()
+        assert spec is not None
+        path = layout.log(self._root, spec.task, spec.array, index)
+        for record, _ in letter.records if letter else ():
+            if isinstance(record, Finished) and record.i == index and record.t == spec.task:
+                with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
+                    log.write(record.d)
+
+    def _peek(self) -> Letter | None:
+        assert self._mailbox is not None
+        with open(self._mailbox.path, "rb") as stream:
+            stream.seek(self._offset)
+            payloads, end = parse(stream.read())
+        if not payloads:
+            return None
+        records = [(_mail.decode(payload), payload) for payload in payloads]
+        box = self._mailbox.path[len(self._root) + len("/mailbox/") :]
+        return Letter(
+            box,
+            self._offset + end,
+            [(record, payload) for record, payload in records if not isinstance(record, (Opened, Started))],
+        )
+
+    def _letter(self) -> Letter | None:
+        letter = self._peek() if self._mailbox is not None else None
+        if letter is not None:
+            self._offset = letter.upto
+        return letter
+
+    def _script(self, work: _Work, slot: int) -> None:
+        """A plain script is a process of its own, waited for."""
+        try:
+            output = os.open(work.job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            try:
+                env = {**os.environ, "REFLOW_SLOT": str(slot)}
+                code = spawn([work.job.script], env=env, cwd=work.job.cwd, output=output).wait()
+            finally:
+                os.close(output)
+        except OSError as error:
+            failed = JobStatus(state=JobState.FAILED, failure_class=FailureClass.LAUNCH, reason=str(error))
+            self._end(work, slot, failed)
+            return
+        if code == 0:
+            self._end(work, slot, JobStatus(state=JobState.SUCCESS, exit_code=0))
+        elif code < 0:
+            self._end(
+                work, slot, JobStatus(state=JobState.FAILED, signal=-code, failure_class=FailureClass.EXIT)
+            )
+        else:
+            self._end(
+                work, slot, JobStatus(state=JobState.FAILED, exit_code=code, failure_class=FailureClass.EXIT)
+            )

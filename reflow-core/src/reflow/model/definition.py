@@ -1,0 +1,62 @@
+"""A run's frozen definition: ``run.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from .record import SCHEMA
+from .task import JSON, Task
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """How to import the workflow.
+
+    Attributes
+    ----------
+    file : str
+        The script as its user has it; `__file__` of the module in workers.
+    module : str
+        Name under which it is imported, with its package where it has one.
+    variable : str
+        Module-level name of the workflow; "" for one that cannot be
+        imported (inline executor only).
+    path : tuple of str
+        What the script's own start put at the head of ``sys.path``.
+    """
+
+    file: str = ""
+    module: str = ""
+    variable: str = ""
+    path: tuple[str, ...] = ()
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was decided at submit."""
+
+    schema: int = SCHEMA
+    version: str = ""
+    run_id: str
+    workflow: str
+    created: float
+    run_dir: str
+    cwd: str
+    entry: Entry
+    generation: int = 1
+    tasks: tuple[Task, ...]
+    parameters: Mapping[str, msgspec.Raw] = {}
+    executor: str
+    settings: Mapping[str, JSON] = {}
+    config: Mapping[str, JSON] = {}
+    store: str = ""
+    python: str = ""
+    user: str = ""
+    host: str = ""
+    force: bool = False
+    force_tasks: tuple[str, ...] = ()
+    verify: bool = True
+
+    def task(self, name: str) -> Task:
+        """The task of that name."""
+        return next(task for task in self.tasks if task.name == name)

@@ -1,0 +1,78 @@
+"""Where things lie inside a run: ``RUN_DIR/.reflow/RUN_ID`` (the *root*).
+
+Paths are plain strings, so that a worker need not import pathlib. No directory
+below ``mailbox`` or ``logs`` holds more than `FANOUT` entries of elements.
+"""
+
+from __future__ import annotations
+
+FANOUT = 1000
+
+
+def root(run_dir: str, run_id: str) -> str:
+    """The directory that holds everything of one run."""
+    return f"{run_dir}/.reflow/{run_id}"
+
+
+def definition(root: str, generation: int = 1) -> str:
+    """The frozen definition; a later code generation has one of its own."""
+    return f"{root}/run.json" if generation == 1 else f"{root}/code/{generation}/run.json"
+
+
+def secrets(root: str) -> str:
+    """Environment variables of tasks and secret configuration; only its owner may read it."""
+    return f"{root}/secrets.json"
+
+
+def code(root: str, generation: int) -> str:
+    """Directory of the entry script as submitted."""
+    return f"{root}/code/{generation}"
+
+
+def events(root: str, epoch: int) -> str:
+    """Log of what one lease holder decided."""
+    return f"{root}/events/{epoch // FANOUT}/{epoch:06d}.log"
+
+
+def lease(root: str, epoch: int) -> str:
+    """Claim of one epoch, and its owner's heartbeat."""
+    return f"{root}/lease/{epoch // FANOUT}/{epoch:06d}"
+
+
+def box(root: str, tag: str, slot: int, start: int = 1) -> str:
+    """What one start of one slot reports."""
+    return f"{root}/mailbox/{tag}/{slot // FANOUT}/{slot}.{start}"
+
+
+def commands(root: str) -> str:
+    """Directory of commands (cancel, retry) mailed to the run."""
+    return f"{root}/mailbox/commands"
+
+
+def job(root: str, tag: str) -> str:
+    """What a worker needs to know of the job it runs in."""
+    return f"{root}/jobs/{tag}.json"
+
+
+def inputs(root: str, task: str, part: int) -> str:
+    """Inputs of a task's elements; ``.idx`` beside it holds their offsets."""
+    return f"{root}/inputs/{task}.{part}"
+
+
+def log(root: str, task: str, array: bool, index: int) -> str:
+    """Output of one element, all its attempts."""
+    if not array:
+        return f"{root}/logs/{task}/{task}.log"
+    return f"{root}/logs/{task}/{index // FANOUT}/{index}.log"
+
+
+def log_dirs(root: str, task: str, array: bool, indices: list[int]) -> list[str]:
+    """Directories that must exist before these elements can write."""
+    if not array:
+        return [f"{root}/logs/{task}"]
+    return [f"{root}/logs/{task}/{shard}" for shard in sorted({index // FANOUT for index in indices})]
+
+
+def scratch(root: str, task: str, index: int) -> str:
+    """Scratch directory of one element, stable across its attempts."""
+    return f"{root}/scratch/{task}/{index // FANOUT}/{index}"

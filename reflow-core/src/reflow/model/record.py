@@ -1,0 +1,362 @@
+"""Records: what workers report (mailbox) and what a run decides (events).
+
+Every record is one frame (`reflow.model.frames`) of a JSON object whose ``k``
+names its kind. `SCHEMA` counts the versions of this vocabulary; a reader refuses
+a newer one, and keeps what it does not know of an equal one.
+Times are seconds since the epoch, memory is in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Union
+
+import msgspec
+
+from .names import FailureClass, RunState
+from .resources import Resources
+
+SCHEMA = 1
+
+
+class _Record(msgspec.Struct, tag_field="k", omit_defaults=True, kw_only=True, gc=False):
+    pass
+
+
+# --- mailbox -----------------------------------------------------------------
+
+
+class Opened(_Record, tag="opened"):
+    """First frame of a mailbox file: who writes it."""
+
+    schema: int
+    tag: str
+    slot: int
+    host: str
+    pid: int
+    #: the scheduler's id of the job, where there is one
+    job: str = ""
+    #: the process's start time as the kernel counts it, so that a reused pid is told apart
+    born: str = ""
+    b: float = 0.0
+
+
+class Started(_Record, tag="started"):
+    """An element's function is about to be called."""
+
+    t: str
+    i: int
+    a: int
+    b: float
+
+
+class Finished(_Record, tag="finished"):
+    """An element has ended; copied from the mailbox to the events as it is.
+
+    Attributes
+    ----------
+    t, i, a : str, int, int
+        Task, index and attempt.
+    b, e : float
+        Begin and end.
+    h : str
+        Host.
+    c, m : float, int
+        CPU seconds, and the worker process's peak memory.
+    r : msgspec.Raw, optional
+        The encoded result; absent where the element failed.
+    o : mapping
+        Files named by the result -> fingerprint.
+    f : str
+        Failure class; "" for success.
+    x, s : int, optional
+        Exit code and signal.
+    w : str
+        Why, in one line.
+    d : str
+        Details: the traceback.
+    """
+
+    t: str
+    i: int
+    a: int
+    b: float
+    e: float
+    h: str = ""
+    c: float = 0.0
+    m: int = 0
+    r: msgspec.Raw = msgspec.Raw()
+    o: Mapping[str, str] = {}
+    f: str = ""
+    x: int | None = None
+    s: int | None = None
+    w: str = ""
+    d: str = ""
+
+
+class Closed(_Record, tag="closed"):
+    """The writer ended as it meant to; nothing follows."""
+
+    b: float
+
+
+Mail = Union[Opened, Started, Finished, Closed]
+
+
+# --- events ------------------------------------------------------------------
+
+
+class Epoch(_Record, tag="epoch"):
+    """First frame of an event file: whose it is, and how much of the former one counts."""
+
+    schema: int
+    epoch: int
+    former: int
+    length: int
+    host: str
+    pid: int
+    at: float
+    version: str
+
+
+class RunChanged(_Record, tag="run"):
+    """The run's own state."""
+
+    state: RunState
+    at: float
+    reason: str = ""
+
+
+class Expanded(_Record, tag="expanded"):
+    """A task's inputs are known; its elements exist.
+
+    ``misses`` says why elements were not taken from the cache: reason ->
+    indices. ``part`` numbers the file of inputs, ``pending`` names the elements
+    in it. ``skipped`` are elements whose own upstream element did not succeed.
+    """
+
+    task: str
+    size: int
+    part: int
+    pending: str
+    at: float
+    skipped: str = ""
+    misses: Mapping[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
+class Hit(_Record, tag="hit"):
+    """An element was taken from the cache; ``by`` is the run that computed it."""
+
+    t: str
+    i: int
+    r: msgspec.Raw
+    by: str = ""
+    o: Mapping[str, str] = {}
+
+
+class Intent(_Record, tag="intent"):
+    """A job is about to be submitted; recorded before the scheduler is asked."""
+
+    tag: str
+    task: str
+    elements: str
+    attempt: int
+    part: int
+    at: float
+    generation: int = 1
+    resources: Resources = Resources()
+    #: array slot -> element is the order of `elements`; a single job has one
+    array: bool = True
+
+
+class Submitted(_Record, tag="submitted"):
+    """The scheduler's answer to an intent."""
+
+    tag: str
+    id: str
+    at: float
+    cluster: str = ""
+    slots: Mapping[int, str] = {}
+
+
+class Voided(_Record, tag="voided"):
+    """An intent that came to nothing; its elements are pending again, uncounted."""
+
+    tag: str
+    reason: str
+    at: float
+
+
+class PoolOpened(_Record, tag="pool"):
+    """Workers of the driving process report below this tag."""
+
+    tag: str
+    host: str
+    at: float
+
+
+class Failed(_Record, tag="failed"):
+    """An element ended without a record of its own; the scheduler's words, or ours."""
+
+    task: str
+    elements: str
+    attempt: int
+    f: FailureClass
+    at: float
+    x: int | None = None
+    s: int | None = None
+    w: str = ""
+
+
+class Requeued(_Record, tag="requeued"):
+    """Elements are pending again, without counting an attempt."""
+
+    task: str
+    elements: str
+    reason: str
+    at: float
+
+
+class Again(_Record, tag="again"):
+    """Failed elements are pending again: their next attempt, not before ``due``."""
+
+    task: str
+    elements: str
+    attempt: int
+    due: float
+    at: float
+    reason: str = ""
+    resources: Resources | None = None
+
+
+class Settled(_Record, tag="settled"):
+    """Failed elements that are not tried again."""
+
+    task: str
+    elements: str
+    at: float
+
+
+class Skipped(_Record, tag="skipped"):
+    """A task that cannot run because of what it depends on."""
+
+    task: str
+    reason: str
+    at: float
+
+
+class Cancelled(_Record, tag="cancelled"):
+    """Elements that will not run because someone asked; those that run are left to their executor's answer.
+
+    ``elements`` None: the whole task, which from here on submits nothing.
+    """
+
+    task: str
+    at: float
+    elements: str | None = None
+    reason: str = ""
+
+
+class Reset(_Record, tag="reset"):
+    """`retry`: elements start over. Tasks in ``tasks`` are waiting again."""
+
+    task: str
+    at: float
+    elements: str
+    reason: str = ""
+
+
+class CodeChanged(_Record, tag="code"):
+    """From here on jobs run this generation of the code."""
+
+    generation: int
+    at: float
+
+
+class Read(_Record, tag="read"):
+    """How far a mailbox file has been ingested."""
+
+    box: str
+    upto: int
+
+
+class Obeyed(_Record, tag="obeyed"):
+    """A mailed command was carried out; ``verb`` is ``stop`` where it cancelled the whole run."""
+
+    id: str
+    verb: str
+    at: float
+    said: str = ""
+
+
+class Kept(_Record, tag="kept"):
+    """Results that are in the cache now."""
+
+    task: str
+    elements: str
+
+
+class Uncached(_Record, tag="uncached"):
+    """Results that were computed but not kept in the cache, and why."""
+
+    task: str
+    elements: str
+    reason: str
+
+
+Event = Union[
+    Epoch,
+    RunChanged,
+    Expanded,
+    Hit,
+    Intent,
+    Submitted,
+    Voided,
+    PoolOpened,
+    Finished,
+    Failed,
+    Requeued,
+    Again,
+    Settled,
+    Skipped,
+    Cancelled,
+    Reset,
+    CodeChanged,
+    Read,
+    Obeyed,
+    Kept,
+    Uncached,
+]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What `cancel` and `retry` mail to a run; one file each."""
+
+    id: str
+    verb: str
+    #: task -> indices, None for all; no tasks: the whole run
+    tasks: Mapping[str, str | None] = {}
+    generation: int = 0
+    by: str = ""
+    at: float = 0.0
+    reason: str = ""
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs to know of its job: ``jobs/TAG.json``."""
+
+    tag: str
+    run_id: str
+    task: str
+    array: bool
+    elements: str
+    attempt: int
+    inputs: str
+    generation: int
+    resources: Resources = Resources()
+    parallelism: int | None = None
+    env: Mapping[str, str] = {}
+    modules: tuple[str, ...] = ()
+    setup: str = ""
+    fingerprint: str = "stat"

@@ -1,0 +1,550 @@
+"""The state of a run, as its events tell it.
+
+`State.apply` is the only way it changes, and it is fed by the same events
+whether they were just decided or are read back from disk, so that a state can
+be rebuilt at any time. Elements are kept in arrays: a run may have a million.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from .definition import Definition
+from .names import FailureClass, RunState, TaskState
+from .ranges import from_ranges
+from .record import (
+    Again,
+    Cancelled,
+    CodeChanged,
+    Epoch,
+    Event,
+    Expanded,
+    Failed,
+    Finished,
+    Hit,
+    Intent,
+    Kept,
+    Obeyed,
+    PoolOpened,
+    Read,
+    Requeued,
+    Reset,
+    RunChanged,
+    Settled,
+    Skipped,
+    Started,
+    Submitted,
+    Uncached,
+    Voided,
+)
+from .resources import Resources
+
+PENDING, QUEUED, RUNNING, SUCCESS, FAILED, CANCELLED, SKIPPED, CACHED = range(8)
+
+#: what a user reads for each code; a cached element is SUCCESS with a flag
+SHOWN = (
+    TaskState.PENDING,
+    TaskState.QUEUED,
+    TaskState.RUNNING,
+    TaskState.SUCCESS,
+    TaskState.FAILED,
+    TaskState.CANCELLED,
+    TaskState.SKIPPED,
+    TaskState.SUCCESS,
+)
+
+INFRASTRUCTURE = frozenset({FailureClass.PREEMPTED, FailureClass.NODE_FAIL, FailureClass.LOST})
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an element's last attempt failed."""
+
+    cls: FailureClass
+    attempt: int
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    details: str = ""
+    at: float = 0.0
+
+
+class Tries(msgspec.Struct):
+    """How many attempts of an element failed, by the budget they count against."""
+
+    own: int = 0
+    infrastructure: int = 0
+    launch: int = 0
+
+
+class Flight(msgspec.Struct):
+    """A job that was submitted, or is about to be."""
+
+    tag: str
+    task: str
+    elements: Sequence[int]
+    attempt: int
+    part: int
+    at: float
+    array: bool
+    #: elements that have not ended
+    left: int
+    id: str = ""
+    cluster: str = ""
+    slots: dict[int, str] = {}
+
+
+class Progress:
+    """Where the elements of one task stand."""
+
+    __slots__ = (
+        "at",
+        "attempt",
+        "cancelled",
+        "counts",
+        "due",
+        "ended_at",
+        "failures",
+        "file",
+        "job",
+        "kept",
+        "length",
+        "name",
+        "offset",
+        "open",
+        "part",
+        "parts",
+        "ran",
+        "reason",
+        "scaled",
+        "size",
+        "skipped",
+        "started_at",
+        "status",
+        "stopped",
+        "tries",
+        "undecided",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.size: int | None = None
+        #: its inputs are known; elements that are PENDING may be submitted
+        self.open = False
+        #: ended without ever being expanded
+        self.skipped = False
+        self.cancelled = False
+        #: cancelled: what has not been submitted never is
+        self.stopped = False
+        self.reason = ""
+        self.status = bytearray()
+        #: 1 where the cache has the result, or is not to have it
+        self.kept = bytearray()
+        self.attempt = array("H")
+        self.part = array("H")
+        self.job = array("i")
+        #: where the result lies: event file, offset and length of its record
+        self.file = array("i")
+        self.offset = array("q")
+        self.length = array("i")
+        self.counts = [0] * 8
+        self.failures: dict[int, Failure] = {}
+        self.tries: dict[int, Tries] = {}
+        #: failed, and nobody has said yet whether they are tried again
+        self.undecided: set[int] = set()
+        #: element -> time before which its next attempt must not start
+        self.due: dict[int, float] = {}
+        #: element -> what its next attempt asks for, where that is not the task's own
+        self.scaled: dict[int, Resources] = {}
+        self.parts = 0
+        #: whether any element of it ran, rather than being taken from the cache
+        self.ran = False
+        self.at = 0.0
+        self.started_at = 0.0
+        self.ended_at = 0.0
+
+    @property
+    def active(self) -> int:
+        """Elements queued or running."""
+        return self.counts[QUEUED] + self.counts[RUNNING]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of this task is left to do."""
+        if self.skipped or self.cancelled:
+            return True
+        return self.open and not (self.counts[PENDING] or self.active or self.undecided)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all of its elements succeeded."""
+        return (
+            self.open
+            and not (self.skipped or self.cancelled)
+            and self.counts[SUCCESS] + self.counts[CACHED] == self.size
+        )
+
+    @property
+    def state(self) -> TaskState:
+        """The task's state in one word."""
+        if self.skipped:
+            return TaskState.SKIPPED
+        if self.cancelled:
+            return TaskState.CANCELLED
+        if not self.open:
+            return TaskState.PENDING
+        if self.counts[RUNNING]:
+            return TaskState.RUNNING
+        if self.counts[QUEUED]:
+            return TaskState.QUEUED
+        if self.counts[PENDING] or self.undecided:
+            return TaskState.PENDING if not self.ran else TaskState.QUEUED
+        for code in (FAILED, CANCELLED, SKIPPED):
+            if self.counts[code]:
+                return SHOWN[code]
+        return TaskState.SUCCESS
+
+    def indices(self, code: int) -> list[int]:
+        """Elements that stand at `code`, ascending."""
+        found: list[int] = []
+        position = self.status.find(code)
+        while position >= 0:
+            found.append(position)
+            position = self.status.find(code, position + 1)
+        return found
+
+    def grow(self, size: int) -> None:
+        """Make room for `size` elements, all PENDING and not yet attempted."""
+        more = size - len(self.status)
+        self.size = size
+        self.status.extend(bytes(more))
+        self.kept.extend(bytes(more))
+        self.counts[PENDING] += more
+        for column, empty in ((self.attempt, 0), (self.part, 0), (self.job, -1), (self.file, -1), (self.offset, 0), (self.length, 0)):
+            column.extend(array(column.typecode, [empty]) * more)
+
+    def set(self, index: int, code: int) -> None:
+        """Move one element."""
+        self.counts[self.status[index]] -= 1
+        self.counts[code] += 1
+        self.status[index] = code
+
+
+class State:
+    """Where a run stands.
+
+    Parameters
+    ----------
+    definition : Definition
+        The run's frozen definition.
+    """
+
+    def __init__(self, definition: Definition) -> None:
+        self.run_id = definition.run_id
+        self.tasks = {task.name: Progress(task.name) for task in definition.tasks}
+        self.run = RunState.PENDING
+        self.reason = ""
+        self.created = definition.created
+        self.started = 0.0
+        self.ended = 0.0
+        self.heard = 0.0
+        self.generation = 1
+        #: the whole run was cancelled, and not retried since
+        self.stopping = False
+        self.epoch = 0
+        self.flights: list[Flight] = []
+        self.open_flights: dict[str, int] = {}
+        #: open flights by tag -> position in `flights`
+        self.pools: list[str] = []
+        self.boxes: dict[str, int] = {}
+        self.obeyed: dict[str, str] = {}
+        self.uncached: list[Uncached] = []
+        self.misses: dict[str, dict[str, str]] = {}
+        self.notes: list[str] = []
+
+    # --- reading -------------------------------------------------------------
+
+    def accepts(self, record: Finished | Started) -> bool:
+        """Whether a worker's report still counts.
+
+        A report of another attempt than the current one comes from a worker
+        that was given up, and a success that is recorded stays.
+        """
+        progress = self.tasks.get(record.t)
+        if progress is None or not 0 <= record.i < len(progress.status):
+            return False
+        if progress.attempt[record.i] != record.a:
+            return False
+        status = progress.status[record.i]
+        if type(record) is Started:
+            return status == QUEUED
+        if status in (SUCCESS, CACHED):
+            return False
+        return status in (QUEUED, RUNNING) or not record.f
+
+    def flight_of(self, task: str, index: int) -> Flight | None:
+        """The job that an element is, or was last, in."""
+        position = self.tasks[task].job[index]
+        return self.flights[position] if position >= 0 else None
+
+    # --- changing ------------------------------------------------------------
+
+    def apply(self, event: Event, file: int = 0, offset: int = 0, length: int = 0) -> None:
+        """Take in one event; the numbers say where its record lies."""
+        kind = type(event)
+        if kind is Finished:
+            self._finished(event, file, offset, length)  # type: ignore[arg-type]
+        elif kind is Hit:
+            self._hit(event, file, offset, length)  # type: ignore[arg-type]
+        else:
+            getattr(self, "_" + kind.__name__.lower())(event)
+
+    def _land(self, progress: Progress, index: int) -> None:
+        position = progress.job[index]
+        if position < 0 or progress.status[index] not in (QUEUED, RUNNING):
+            return
+        flight = self.flights[position]
+        flight.left -= 1
+        if not flight.left:
+            self.open_flights.pop(flight.tag, None)
+
+    def _fail(self, progress: Progress, index: int, failure: Failure) -> None:
+        self._land(progress, index)
+        progress.set(index, FAILED)
+        progress.failures[index] = failure
+        tries = progress.tries.setdefault(index, Tries())
+        if failure.cls in INFRASTRUCTURE:
+            tries.infrastructure += 1
+        elif failure.cls is FailureClass.LAUNCH:
+            tries.launch += 1
+        else:
+            tries.own += 1
+        if failure.cls is FailureClass.CANCELLED:
+            progress.set(index, CANCELLED)
+        else:
+            progress.undecided.add(index)
+
+    def _finished(self, event: Finished, file: int, offset: int, length: int) -> None:
+        progress = self.tasks[event.t]
+        index = event.i
+        if event.e > progress.ended_at:
+            progress.ended_at = event.e
+        if not progress.started_at or event.b < progress.started_at:
+            progress.started_at = event.b
+        progress.ran = True
+        if event.f:
+            self._fail(
+                progress,
+                index,
+                Failure(
+                    cls=FailureClass(event.f),
+                    attempt=event.a,
+                    reason=event.w,
+                    exit_code=event.x,
+                    signal=event.s,
+                    details=event.d,
+                    at=event.e,
+                ),
+            )
+            return
+        self._land(progress, index)
+        progress.set(index, SUCCESS)
+        if progress.failures:
+            progress.failures.pop(index, None)
+            progress.undecided.discard(index)
+        progress.file[index] = file
+        progress.offset[index] = offset
+        progress.length[index] = length
+
+    def _hit(self, event: Hit, file: int, offset: int, length: int) -> None:
+        progress = self.tasks[event.t]
+        index = event.i
+        if index >= len(progress.status):
+            progress.grow(index + 1)
+        progress.set(index, CACHED)
+        progress.file[index] = file
+        progress.offset[index] = offset
+        progress.length[index] = length
+
+    def _started(self, event: Started) -> None:
+        """Only for readers, who overlay what workers have said since."""
+        progress = self.tasks[event.t]
+        progress.set(event.i, RUNNING)
+        progress.ran = True
+        if not progress.started_at or event.b < progress.started_at:
+            progress.started_at = event.b
+
+    def _epoch(self, event: Epoch) -> None:
+        self.epoch = event.epoch
+        self.heard = max(self.heard, event.at)
+
+    def _runchanged(self, event: RunChanged) -> None:
+        self.run = event.state
+        self.reason = event.reason
+        if event.state.ended:
+            self.ended = event.at
+        else:
+            self.ended = 0.0
+            self.started = self.started or event.at
+        self.heard = max(self.heard, event.at)
+
+    def _expanded(self, event: Expanded) -> None:
+        progress = self.tasks[event.task]
+        progress.skipped = progress.cancelled = False
+        progress.reason = ""
+        progress.grow(event.size)
+        progress.open = True
+        progress.stopped = False
+        progress.at = event.at
+        progress.parts = max(progress.parts, event.part + 1)
+        for index in _indices(event.pending, event.size):
+            progress.attempt[index] += 1
+            progress.part[index] = event.part
+        for index in _indices(event.skipped, event.size):
+            progress.set(index, SKIPPED)
+        if event.misses:
+            self.misses[event.task] = dict(event.misses)
+        self.notes.extend(event.notes)
+
+    def _intent(self, event: Intent) -> None:
+        progress = self.tasks[event.task]
+        elements = _indices(event.elements, len(progress.status))
+        position = len(self.flights)
+        self.flights.append(
+            Flight(
+                tag=event.tag,
+                task=event.task,
+                elements=elements,
+                attempt=event.attempt,
+                part=event.part,
+                at=event.at,
+                array=event.array,
+                left=len(elements),
+            )
+        )
+        self.open_flights[event.tag] = position
+        for index in elements:
+            progress.job[index] = position
+            progress.set(index, QUEUED)
+        if progress.due:
+            for index in elements:
+                progress.due.pop(index, None)
+
+    def _submitted(self, event: Submitted) -> None:
+        position = self.open_flights.get(event.tag)
+        if position is not None:
+            flight = self.flights[position]
+            flight.id, flight.cluster, flight.slots = event.id, event.cluster, dict(event.slots)
+        self.heard = max(self.heard, event.at)
+
+    def _voided(self, event: Voided) -> None:
+        position = self.open_flights.get(event.tag)
+        if position is None:
+            return
+        flight = self.flights[position]
+        progress = self.tasks[flight.task]
+        for index in flight.elements:
+            if progress.job[index] == position and progress.status[index] in (QUEUED, RUNNING):
+                progress.set(index, PENDING)
+                progress.job[index] = -1
+        self.open_flights.pop(event.tag, None)
+
+    def _poolopened(self, event: PoolOpened) -> None:
+        self.pools = [event.tag]
+        self.heard = max(self.heard, event.at)
+
+    def _failed(self, event: Failed) -> None:
+        progress = self.tasks[event.task]
+        progress.ran = True
+        for index in from_ranges(event.elements):
+            self._fail(
+                progress,
+                index,
+                Failure(
+                    cls=event.f, attempt=event.attempt, reason=event.w, exit_code=event.x, signal=event.s, at=event.at
+                ),
+            )
+
+    def _requeued(self, event: Requeued) -> None:
+        progress = self.tasks[event.task]
+        for index in from_ranges(event.elements):
+            self._land(progress, index)
+            progress.set(index, PENDING)
+            progress.job[index] = -1
+
+    def _again(self, event: Again) -> None:
+        progress = self.tasks[event.task]
+        for index in from_ranges(event.elements):
+            progress.undecided.discard(index)
+            progress.attempt[index] = event.attempt
+            progress.set(index, PENDING)
+            if event.due > event.at:
+                progress.due[index] = event.due
+            if event.resources is not None:
+                progress.scaled[index] = event.resources
+
+    def _settled(self, event: Settled) -> None:
+        self.tasks[event.task].undecided.difference_update(from_ranges(event.elements))
+
+    def _skipped(self, event: Skipped) -> None:
+        progress = self.tasks[event.task]
+        progress.skipped = True
+        progress.reason = event.reason
+
+    def _cancelled(self, event: Cancelled) -> None:
+        progress = self.tasks[event.task]
+        progress.reason = event.reason
+        if event.elements is None:
+            progress.stopped = True
+            if not progress.open:
+                progress.cancelled = True
+        wanted = progress.indices(PENDING) if event.elements is None else from_ranges(event.elements)
+        for index in wanted:
+            if progress.status[index] == PENDING:
+                progress.set(index, CANCELLED)
+                progress.due.pop(index, None)
+
+    def _reset(self, event: Reset) -> None:
+        progress = self.tasks[event.task]
+        progress.open = progress.skipped = progress.cancelled = progress.stopped = False
+        progress.reason = ""
+        for index in from_ranges(event.elements):
+            progress.set(index, PENDING)
+            progress.failures.pop(index, None)
+            progress.tries.pop(index, None)
+            progress.undecided.discard(index)
+            progress.due.pop(index, None)
+            progress.scaled.pop(index, None)
+        self.stopping = False
+
+    def _codechanged(self, event: CodeChanged) -> None:
+        self.generation = event.generation
+
+    def _read(self, event: Read) -> None:
+        self.boxes[event.box] = event.upto
+
+    def _obeyed(self, event: Obeyed) -> None:
+        self.obeyed[event.id] = event.said
+        if event.verb == "stop":
+            self.stopping = True
+
+    def _kept(self, event: Kept) -> None:
+        kept = self.tasks[event.task].kept
+        for index in from_ranges(event.elements):
+            kept[index] = 1
+
+    def _uncached(self, event: Uncached) -> None:
+        kept = self.tasks[event.task].kept
+        for index in from_ranges(event.elements):
+            kept[index] = 1
+        self.uncached.append(event)
+
+
+def _indices(text: str, size: int) -> Sequence[int]:
+    """Ranges as a sequence, without making 100,000 numbers of ``0-99999``."""
+    first, dash, last = text.partition("-")
+    if dash and last.isdigit():
+        return range(int(first), int(last) + 1)
+    return from_ranges(text)

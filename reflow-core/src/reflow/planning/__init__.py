@@ -1,0 +1,1 @@
+"""Pure decisions: what to do next, how to cut arrays, who an element is."""

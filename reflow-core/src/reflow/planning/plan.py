@@ -1,0 +1,214 @@
+"""From a run's state to what is to be done next. Pure: no clock, no files, no scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Union
+
+import msgspec
+
+from ..model.definition import Definition
+from ..model.job import Limits
+from ..model.names import Mode, RunState
+from ..model.ranges import to_ranges
+from ..model.record import Again, Settled
+from ..model.resources import Resources
+from ..model.state import CANCELLED, FAILED, PENDING, SKIPPED, Progress, State
+from ..model.task import Task
+from .retry import scale, wait_before
+
+
+class Expand(msgspec.Struct, frozen=True):
+    """All that a task waits for has ended well: find out its elements."""
+
+    task: str
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """A task can't run any more."""
+
+    task: str
+    reason: str
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Elements of one task that go into one job."""
+
+    task: str
+    elements: Sequence[int]
+    attempt: int
+    part: int
+    resources: Resources
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A decision that is complete once it is written down."""
+
+    event: Again | Settled
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """Nothing is left to do."""
+
+    state: RunState
+    reason: str
+
+
+Action = Union[Expand, Skip, Submit, Record, Finish]
+
+
+def plan(definition: Definition, state: State, limits: Limits, now: float) -> list[Action]:
+    """Decide what can be done at once.
+
+    Parameters
+    ----------
+    definition : Definition
+        The run's tasks, in topological order.
+    state : State
+        Where it stands.
+    limits : Limits
+        What the executor can take; what exceeds it is held for a later plan.
+    now : float
+        Seconds since the epoch.
+
+    Returns
+    -------
+    list of actions
+        Empty where all that can be done has been: then something in flight,
+        or a time (`next_due`), brings the next change.
+    """
+    if state.run.ended:
+        return []
+    actions: list[Action] = []
+    room = None
+    if limits.max_submitted is not None:
+        room = limits.max_submitted - sum(progress.active for progress in state.tasks.values())
+    ended = True
+    for task in definition.tasks:
+        progress = state.tasks[task.name]
+        if progress.undecided:
+            actions.extend(_judge(task, progress, now))
+            ended = False
+        elif progress.ended:
+            continue
+        else:
+            ended = False
+            if not progress.open:
+                verdict = _ready(task, state)
+                if verdict is not None:
+                    actions.append(verdict)
+            elif progress.counts[PENDING]:
+                for submit in _submit(task, progress, limits, room, now):
+                    actions.append(submit)
+                    if room is not None:
+                        room -= len(submit.elements)
+    if ended:
+        return [_finish(state)]
+    return actions
+
+
+def next_due(state: State, now: float) -> float | None:
+    """Seconds until a held element may be tried again; None where none is held."""
+    times = [due for progress in state.tasks.values() for due in progress.due.values()]
+    return max(0.0, min(times) - now) if times else None
+
+
+def _ready(task: Task, state: State) -> Expand | Skip | None:
+    partly = {step for wired in task.inputs if wired.mode is Mode.CHAIN for step in wired.steps}
+    wholly = set(task.after)
+    for wired in task.inputs:
+        if wired.mode is not Mode.CHAIN and not wired.allow_failed:
+            wholly.update(wired.steps)
+    tolerant = {step for wired in task.inputs if wired.allow_failed for step in wired.steps}
+    for name in task.upstream:
+        upstream = state.tasks[name]
+        if not upstream.ended:
+            return None
+    for name in task.upstream:
+        upstream = state.tasks[name]
+        if upstream.succeeded or (name in tolerant and name not in wholly and upstream.open):
+            continue
+        if name in partly and name not in wholly and upstream.open and _some_succeeded(upstream):
+            continue
+        return Skip(task.name, f"{name} {_fate(upstream)}")
+    return Expand(task.name)
+
+
+def _some_succeeded(progress: Progress) -> bool:
+    return progress.counts[FAILED] + progress.counts[CANCELLED] + progress.counts[SKIPPED] < (progress.size or 0)
+
+
+def _fate(progress: Progress) -> str:
+    if progress.counts[FAILED]:
+        return "failed"
+    if progress.cancelled or progress.counts[CANCELLED]:
+        return "was cancelled"
+    return "was skipped"
+
+
+def _judge(task: Task, progress: Progress, now: float) -> Iterator[Record]:
+    again: dict[tuple[int, float, Resources], list[int]] = {}
+    reasons: dict[tuple[int, float, Resources], str] = {}
+    final: list[int] = []
+    for index in progress.undecided:
+        failure = progress.failures[index]
+        wait = None if progress.stopped else wait_before(task.retry, failure.cls, progress.tries[index])
+        if wait is None:
+            final.append(index)
+            continue
+        asked = scale(task.retry, failure.cls, progress.scaled.get(index, task.resources))
+        group = (failure.attempt + 1, wait, asked)
+        again.setdefault(group, []).append(index)
+        reasons[group] = failure.cls.value
+    for group, indices in again.items():
+        attempt, wait, asked = group
+        yield Record(
+            Again(
+                task=task.name,
+                elements=to_ranges(indices),
+                attempt=attempt,
+                due=now + wait,
+                at=now,
+                reason=reasons[group],
+                resources=None if asked == task.resources else asked,
+            )
+        )
+    if final:
+        yield Record(Settled(task=task.name, elements=to_ranges(final), at=now))
+
+
+def _submit(task: Task, progress: Progress, limits: Limits, room: int | None, now: float) -> Iterator[Submit]:
+    groups: dict[tuple[int, int, Resources], list[int]] = {}
+    for index in progress.indices(PENDING):
+        if progress.due.get(index, now) > now:
+            continue
+        asked = progress.scaled.get(index, task.resources) if progress.scaled else task.resources
+        groups.setdefault((progress.attempt[index], progress.part[index], asked), []).append(index)
+    most = limits.max_array or len(progress.status)
+    for (attempt, part, asked), indices in groups.items():
+        for first in range(0, len(indices), most):
+            chunk = indices[first : first + most]
+            if room is not None:
+                chunk = chunk[: max(0, room)]
+                room -= len(chunk)
+            if chunk:
+                yield Submit(task.name, chunk, attempt, part, asked)
+
+
+def _finish(state: State) -> Finish:
+    failed = [name for name, progress in state.tasks.items() if progress.counts[FAILED]]
+    cancelled = [name for name, progress in state.tasks.items() if progress.cancelled or progress.counts[CANCELLED]]
+    skipped = [name for name, progress in state.tasks.items() if progress.skipped or progress.counts[SKIPPED]]
+    if state.stopping and (cancelled or failed):
+        return Finish(RunState.CANCELLED, "cancelled")
+    if failed:
+        return Finish(RunState.FAILED, f"{_names(failed)} failed")
+    if cancelled:
+        return Finish(RunState.CANCELLED, f"{_names(cancelled)} cancelled")
+    if skipped:
+        return Finish(RunState.FAILED, f"{_names(skipped)} skipped")
+    return Finish(RunState.SUCCESS, "")
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,1 @@
+"""One run's life: submit, advance, look at it."""

@@ -1,0 +1,504 @@
+"""`Run`: a run as Python sees it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..authoring.flow import Flow
+from ..errors import NotReady, ReflowError, RunNotFound, UsageError
+from ..model import layout
+from ..model.codec import Codec, codec_of
+from ..model.definition import Definition
+from ..model.job import Pool
+from ..model.names import RunState, did_you_mean
+from ..model.ranges import to_ranges
+from ..model.record import Command
+from ..model.state import CACHED, SUCCESS
+from ..model.task import Task
+from ..planning.graph import dag, describe_tasks, difference
+from ..store.paths import store_path as find_store
+from ..store.registry import Registry
+from .create import write_generation
+from .drive import Progress, config_of, drive, executor_of
+from .engine import load_definition
+from .log import Results
+from .mail import post
+from .view import explain, look, status
+
+
+class Run:
+    """A run. Made by `Workflow.submit`, `Workflow.run_local` and `Run.open`.
+
+    Attributes
+    ----------
+    root : str
+        The run's own directory, ``RUN_DIR/.reflow/RUN_ID``.
+    definition : Definition
+        What was frozen at submit.
+    """
+
+    def __init__(self, root: str, definition: Definition) -> None:
+        self.root = root
+        self.definition = definition
+
+    @classmethod
+    def open(cls, ref: str | os.PathLike[str], *, store_path: str | os.PathLike[str] | None = None) -> Run:
+        """Find a run.
+
+        Parameters
+        ----------
+        ref : str or path
+            A run id, a unique beginning of one, ``"latest"``, or a run directory.
+        store_path : path, optional
+            The user's store.
+
+        Raises
+        ------
+        RunNotFound
+            None answers to it, or several do.
+        """
+        text = os.fspath(ref)
+        if os.sep in text or os.path.isdir(os.path.join(text, ".reflow")):
+            return cls._in_directory(text)
+        record = Registry(find_store(override=store_path)).find(text)
+        root = layout.root(record.run_dir, record.run_id)
+        if record.gone:
+            raise RunNotFound(
+                f"run {record.run_id} is gone: there is no {root}", hint="its run directory was moved or deleted"
+            )
+        return cls._at(root)
+
+    @classmethod
+    def _at(cls, root: str) -> Run:
+        try:
+            return cls(root, load_definition(root))
+        except FileNotFoundError:
+            raise RunNotFound(f"{root} holds no run: run.json is missing") from None
+
+    @classmethod
+    def _in_directory(cls, text: str) -> Run:
+        path = os.path.abspath(os.path.expanduser(text))
+        if os.path.isfile(os.path.join(path, "run.json")):
+            return cls._at(path)
+        home = os.path.join(path, ".reflow")
+        try:
+            names = [name for name in os.listdir(home) if os.path.isfile(os.path.join(home, name, "run.json"))]
+        except OSError:
+            names = []
+        if not names:
+            raise RunNotFound(f"there is no run in {path}", hint="`reflow runs` lists the known ones")
+        found = [cls._at(os.path.join(home, name)) for name in names]
+        return max(found, key=lambda run: (run.definition.created, run.run_id))
+
+    # --- looking -------------------------------------------------------------
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.definition.run_id
+
+    @property
+    def run_dir(self) -> Path:
+        """The run directory."""
+        return Path(self.definition.run_dir)
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self.definition.workflow
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands, by its records."""
+        return look(self.root, self.definition).run
+
+    def status(self, elements: bool = False, refresh: bool = False) -> dict[str, Any]:
+        """Where everything stands, as plain data.
+
+        Parameters
+        ----------
+        elements : bool
+            Whether every element is listed.
+        refresh : bool
+            Whether the scheduler is asked, too; a local run's records are always complete.
+
+        Returns
+        -------
+        dict
+            ``run`` (with ``status``), ``summary`` (task -> state -> count,
+            ``total``, ``cached``), ``tasks``, ``failures``, and ``elements`` where asked for.
+        """
+        return status(self.root, self.definition, elements=elements)
+
+    def wait(self, timeout: float | None = None, interval: float = 0.5) -> RunState:
+        """Wait until the run has ended.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+        interval : float
+            Seconds between two looks.
+
+        Returns
+        -------
+        RunState
+            Where it stands then.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            state = self.state
+            if state.ended or (deadline is not None and time.monotonic() >= deadline):
+                return state
+            time.sleep(interval)
+
+    def result(self, task: str) -> Any:
+        """What a single task returned, of its annotated type.
+
+        Raises
+        ------
+        NotReady
+            The task has not succeeded.
+        UsageError
+            There is no such task, or it is an array.
+        """
+        found = self._task(task)
+        if found.array:
+            raise UsageError(f"{task} is an array task", hint=f"its results: run.results({task!r})")
+        return self._results(found)[0]
+
+    def results(self, task: str) -> list[Any]:
+        """What the elements of an array task returned, in index order.
+
+        Raises
+        ------
+        NotReady
+            Some elements have not succeeded.
+        UsageError
+            There is no such task, or it is single.
+        """
+        found = self._task(task)
+        if not found.array:
+            raise UsageError(f"{task} is a single task", hint=f"its result: run.result({task!r})")
+        return self._results(found)
+
+    def _results(self, task: Task) -> list[Any]:
+        state = look(self.root, self.definition)
+        progress = state.tasks[task.name]
+        if not progress.succeeded:
+            what = f"{task.name} {progress.state.value}"
+            if progress.size and task.array:
+                done = progress.counts[SUCCESS] + progress.counts[CACHED]
+                what = f"{done} of {progress.size} elements of {task.name} succeeded"
+            raise NotReady(f"there is no result yet: {what}", hint=f"see `reflow status {self.run_id}`")
+        codec = self._codec(task.name, state.generation)
+        results = Results(self.root)
+        try:
+            return [
+                codec.decode(results.raw(file, offset, length))
+                for file, offset, length in zip(progress.file, progress.offset, progress.length, strict=True)
+            ]
+        finally:
+            results.close()
+
+    def _codec(self, task: str, generation: int) -> Codec:
+        from ..authoring.hints import resolve
+
+        step = self._flow(generation).tasks[task]
+        hint = resolve(step.function, step.names).get("return")
+        return codec_of(hint.type if hint is not None else None)
+
+    def _flow(self, generation: int) -> Flow:
+        """The workflow whose code the run uses: the one in memory where it is the same, else the frozen copy."""
+        import sys
+
+        from ..worker.load import load_flow
+
+        entry = self.definition.entry
+        for module in (sys.modules.get(entry.module), sys.modules.get("__main__")):
+            flow = getattr(module, entry.variable, None) if module is not None and entry.variable else None
+            if isinstance(flow, Flow) and os.path.abspath(flow.file or "") == entry.file:
+                return flow
+        if self._memory is not None:
+            return self._memory
+        if not entry.variable:
+            raise ReflowError(
+                f"the workflow of run {self.run_id} was defined in a notebook or inside a function",
+                hint="its results can be read where it was submitted, as long as that session lives",
+            )
+        self._memory = load_flow(entry, layout.code(self.root, generation))
+        return self._memory
+
+    _memory: Flow | None = None
+
+    def _task(self, name: str) -> Task:
+        for task in self.definition.tasks:
+            if task.name == name:
+                return task
+        names = [task.name for task in self.definition.tasks]
+        raise UsageError(
+            f"run {self.run_id} has no task {name!r}{did_you_mean(name, names)}", hint=f"tasks: {', '.join(names)}"
+        )
+
+    def log_path(self, task: str, index: int | None = None) -> Path:
+        """Where the log of an element is.
+
+        Raises
+        ------
+        UsageError
+            There is no such task, or it is an array and no index was given.
+        """
+        found = self._task(task)
+        if found.array and index is None:
+            raise UsageError(f"{task} is an array task: whose log?", hint=f"name an element: {task}[0]")
+        if not found.array and index not in (None, 0):
+            raise UsageError(f"{task} is a single task, it has no element {index}")
+        return Path(layout.log(self.root, task, found.array, index or 0))
+
+    def logs(self, task: str, index: int | None = None) -> str:
+        """What an element printed, in all its attempts.
+
+        Raises
+        ------
+        NotReady
+            It has not run.
+        """
+        path = self.log_path(task, index)
+        try:
+            return path.read_text(encoding="utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            element = task if index is None else f"{task}[{index}]"
+            state = look(self.root, self.definition).tasks[task]
+            position = index or 0
+            if position < len(state.status) and state.status[position] == CACHED:
+                why = "its result was taken from the cache"
+            elif state.size is not None and position >= state.size:
+                why = f"{task} has {state.size} elements"
+            else:
+                why = "it has not run"
+            raise NotReady(f"there is no log of {element}: {why}") from None
+
+    def explain(self, task: str | None = None) -> list[dict[str, Any]]:
+        """Why each element was computed, or taken from the cache.
+
+        Returns
+        -------
+        list of dict
+            ``task``, ``index`` (None for a single task), ``decision`` (hit, miss or none), ``reason``.
+        """
+        if task is not None:
+            self._task(task)
+        return explain(self.root, self.definition, task)
+
+    def dag(self) -> dict[str, Any]:
+        """The graph of tasks, as plain data."""
+        return dag(self.workflow, self.definition.tasks)
+
+    def describe(self) -> dict[str, Any]:
+        """What was frozen at submit, as plain data, secrets left out."""
+        definition = self.definition
+        return {
+            "run_id": definition.run_id,
+            "workflow": definition.workflow,
+            "created": definition.created,
+            "run_dir": definition.run_dir,
+            "directory": self.root,
+            "cwd": definition.cwd,
+            "script": definition.entry.file,
+            "executor": {"name": definition.executor, "settings": dict(definition.settings)},
+            "parameters": {key: msgspec.json.decode(raw) for key, raw in definition.parameters.items()},
+            "force": definition.force or list(definition.force_tasks),
+            "verify": definition.verify,
+            "python": definition.python,
+            "user": definition.user,
+            "host": definition.host,
+            "version": definition.version,
+            "tasks": describe_tasks(definition.tasks),
+        }
+
+    # --- acting --------------------------------------------------------------
+
+    def cancel(self, task: str | None = None, elements: Iterable[int] | None = None) -> dict[str, Any]:
+        """End the run, one task, or some elements of it.
+
+        Returns
+        -------
+        dict
+            ``run_id`` and ``said``, what was done.
+        """
+        return self._command("cancel", task, elements)
+
+    def retry(
+        self,
+        task: str | None = None,
+        elements: Iterable[int] | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any]:
+        """Run again what failed, was cancelled or was skipped, with today's code.
+
+        With a local executor the run goes on in the foreground, to its end.
+
+        Parameters
+        ----------
+        task, elements : str, iterable of int
+            Only these, and what was skipped for their sake.
+        on_progress : callable, optional
+            Told how it goes on.
+
+        Returns
+        -------
+        dict
+            ``run_id`` and ``said``, what was done.
+
+        Raises
+        ------
+        UsageError
+            Today's workflow differs in its shape or its parameters.
+        """
+        return self._command("retry", task, elements, on_progress)
+
+    def _command(
+        self,
+        verb: str,
+        task: str | None,
+        elements: Iterable[int] | None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any]:
+        state = look(self.root, self.definition)
+        tasks: dict[str, str | None] = {}
+        if task is not None:
+            self._task(task)
+            chosen = None if elements is None else sorted(set(elements))
+            size = state.tasks[task].size
+            if chosen and (chosen[0] < 0 or (size is not None and chosen[-1] >= size)):
+                raise UsageError(f"{task} has {size} elements, so there is no element {chosen[-1]}")
+            tasks[task] = None if chosen is None else to_ranges(chosen)
+        if verb == "cancel" and state.run.ended:
+            return {"run_id": self.run_id, "said": f"nothing to cancel: the run is {state.run.value}"}
+        notes: list[str] = []
+        generation = self._refresh_code(state.generation, notes) if verb == "retry" else 0
+        command = Command(
+            id=f"{verb}-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}",
+            verb=verb,
+            tasks=tasks,
+            generation=generation,
+            by=f"{os.uname().nodename}:{os.getpid()}",
+            at=time.time(),
+        )
+        post(self.root, command)
+        if on_progress is not None:
+            for note in notes:
+                on_progress(Progress(message=note))
+        executor = executor_of(self.definition)
+        assert isinstance(executor, Pool)
+        drive(self.root, executor, on_progress)
+        said = self._answer(command.id)
+        return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
+
+    def _answer(self, id: str, patience: float = 15.0) -> str:
+        """What the process that drives the run said to a command."""
+        deadline = time.monotonic() + patience
+        while True:
+            answer = look(self.root, self.definition).obeyed.get(id)
+            if answer is not None:
+                return answer
+            if time.monotonic() >= deadline:
+                return "mailed to the run; whoever advances it next obeys"
+            time.sleep(0.2)
+
+    def _refresh_code(self, current: int, notes: list[str]) -> int:
+        """Freeze today's script as the next generation, if it differs from the current one; returns which to use."""
+        from ..worker.load import load_flow
+        from .freeze import encode_parameters, freeze_tasks
+
+        definition = load_definition(self.root, current)
+        entry = definition.entry
+        if not entry.variable:
+            return current
+        if not os.path.isfile(entry.file):
+            notes.append(f"{entry.file} is gone: the run goes on with the code as it was submitted")
+            return current
+        with open(entry.file, "rb") as stream:
+            today = stream.read()
+        frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
+        with open(frozen, "rb") as stream:
+            if stream.read() == today:
+                return current
+        compiled = load_flow(entry).compile()
+        config = config_of(definition, self.root)
+        tasks = freeze_tasks(compiled, config, ())
+        told = difference(definition.tasks, tasks)
+        kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
+        told += [f"parameter {key} is gone" for key in definition.parameters if key not in kept]
+        given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
+        told += [
+            f"parameter {key} is new, and has no default"
+            for key, one in compiled.parameters.items()
+            if key not in kept and one.default is None
+        ]
+        if told:
+            raise UsageError(
+                f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(told)}",
+                hint="submit a new run: what has not changed is taken from the cache",
+            )
+        following = msgspec.structs.replace(
+            definition,
+            generation=current + 1,
+            tasks=tuple(msgspec.structs.replace(task, env={}) for task in tasks),
+            parameters=encode_parameters(compiled.parameters, given, definition.cwd),
+        )
+        write_generation(self.root, following, entry.file)
+        return current + 1
+
+    # --- showing -------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id} {self.state.value}>"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        told = self.status()
+        names = ("PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED", "SKIPPED")
+        head = "".join(f"<th>{name}</th>" for name in ("task", "state", "total", *names))
+        rows = "".join(
+            f"<tr><td>{escape(task['name'])}</td><td>{task['state']}</td>"
+            + "".join(f"<td>{told['summary'][task['name']].get(key, '')}</td>" for key in ("total", *names))
+            + "</tr>"
+            for task in told["tasks"]
+        )
+        title = f"{escape(self.run_id)}: {told['run']['status']}"
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def runs(store_path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
+    """All runs that the registry knows, newest first; ``status`` is ``gone`` where the directory is."""
+    found: list[dict[str, Any]] = []
+    for record in Registry(find_store(override=store_path)).listing():
+        if record.gone:
+            state = "gone"
+        else:
+            try:
+                state = Run._at(layout.root(record.run_dir, record.run_id)).state.value
+            except (ReflowError, OSError):
+                state = "unreadable"
+        found.append(
+            {
+                "run_id": record.run_id,
+                "workflow": record.workflow,
+                "status": state,
+                "created": record.created,
+                "run_dir": record.run_dir,
+                "user": record.user,
+                "host": record.host,
+                "script": record.script,
+            }
+        )
+    return sorted(found, key=lambda one: (one["created"], one["run_id"]), reverse=True)

@@ -1,0 +1,127 @@
+"""Making a run: its id, its directory, its frozen definition."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import msgspec
+
+from ..errors import ReflowError, UsageError
+from ..model import layout
+from ..model.definition import Definition
+from ..store.registry import Registry, RunRecord
+from .durable import sync_directory, write_new
+from .engine import Secrets
+
+
+def new_run_id(workflow: str, now: float) -> str:
+    """``climate-20250301-a1b2``: the workflow's name made safe, the day, and four random digits."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", workflow).strip("-.")[:40] or "run"
+    return f"{safe}-{time.strftime('%Y%m%d', time.localtime(now))}-{os.urandom(2).hex()}"
+
+
+def prepare(run_dir: str) -> None:
+    """Make a run directory, or make sure that it can be used.
+
+    Raises
+    ------
+    UsageError
+        It is a file, or cannot be made or written.
+    """
+    if os.path.lexists(run_dir) and not os.path.isdir(run_dir):
+        raise UsageError(f"the run directory {run_dir} is a file", hint="name a directory with --run-dir")
+    try:
+        os.makedirs(os.path.join(run_dir, ".reflow"), exist_ok=True)
+        probe = os.path.join(run_dir, ".reflow", f".probe-{os.getpid()}-{os.urandom(4).hex()}")
+        with open(probe, "wb") as stream:
+            stream.write(b"x" * 4096)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.unlink(probe)
+    except OSError as error:
+        raise UsageError(
+            f"the run directory {run_dir} cannot be used: {error.strerror or error}",
+            hint="name a directory that you may write, on a file system with room",
+        ) from None
+
+
+def create(definition: Definition, secrets: Secrets, source: str, registry: Registry) -> tuple[Definition, str]:
+    """Make the run's own directory and write its definition, durably.
+
+    Parameters
+    ----------
+    definition : Definition
+        Its `run_id` is replaced where another run has it.
+    secrets : Secrets
+        Goes to a file that only the owner may read.
+    source : str
+        The script to be frozen; "" where there is none.
+    registry : Registry
+        Where the run is entered; one that cannot be written is passed over.
+
+    Returns
+    -------
+    definition, root
+        As written, and the run's root directory.
+    """
+    while True:
+        root = layout.root(definition.run_dir, definition.run_id)
+        try:
+            os.mkdir(root)
+        except FileExistsError:
+            definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
+            continue
+        record = RunRecord(
+            run_id=definition.run_id,
+            workflow=definition.workflow,
+            run_dir=definition.run_dir,
+            created=definition.created,
+            user=definition.user,
+            host=definition.host,
+            script=definition.entry.file,
+        )
+        try:
+            registry.add(record)
+        except OSError:
+            break  # a home that cannot be written: the run is found by its directory
+        except ReflowError:
+            os.rmdir(root)
+            definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
+            continue
+        break
+    try:
+        write_generation(root, definition, source)
+        if secrets.env or secrets.config:
+            write_new(layout.secrets(root), msgspec.json.encode(secrets), 0o600)
+        for name in ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags"):
+            os.makedirs(f"{root}/{name}", exist_ok=True)
+        _link_logs(definition)
+        sync_directory(os.path.dirname(root))
+    except OSError as error:
+        raise UsageError(f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}") from None
+    return definition, root
+
+
+def write_generation(root: str, definition: Definition, source: str) -> None:
+    """Freeze one generation of the code, and its definition last: who sees that may rely on the rest."""
+    directory = layout.code(root, definition.generation)
+    os.makedirs(directory, exist_ok=True)
+    if source:
+        with open(source, "rb") as stream:
+            write_new(f"{directory}/{os.path.basename(definition.entry.file)}", stream.read())
+    write_new(layout.definition(root, definition.generation), msgspec.json.encode(definition))
+
+
+def _link_logs(definition: Definition) -> None:
+    """``RUN_DIR/logs/latest`` leads to the newest run's logs; a convenience, so nothing fails for it."""
+    directory = os.path.join(definition.run_dir, "logs")
+    link = os.path.join(directory, "latest")
+    temporary = f"{link}.{os.getpid()}"
+    try:
+        os.makedirs(directory, exist_ok=True)
+        os.symlink(os.path.join("..", ".reflow", definition.run_id, "logs"), temporary)
+        os.replace(temporary, link)
+    except OSError:
+        pass

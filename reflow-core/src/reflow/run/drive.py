@@ -1,0 +1,233 @@
+"""Driving a run from this process, until it has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+import msgspec
+
+from ..config import Config
+from ..errors import ReflowError
+from ..model.cache import CacheBackend
+from ..model.definition import Definition
+from ..model.job import Executor, Pool
+from ..model.names import RunState
+from ..model.record import Command
+from ..model.state import SHOWN, Progress as TaskProgress
+from ..plugin import Context
+from ..plugins import registry as plugin_registry
+from .engine import Engine, load_definition, load_secrets
+from .lease import Lease
+from .mail import post
+
+#: seconds between two reports of progress
+_REPORT = 0.1
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told to who watches a run: of one task, or (``task`` "") of the whole run.
+
+    Attributes
+    ----------
+    counts : mapping of str to int
+        Elements by state.
+    total : int
+        Number of elements; 0 where it is not known yet.
+    elapsed : float
+        Seconds since driving began.
+    message : str
+        A word to the person watching, or "".
+    """
+
+    task: str = ""
+    counts: Mapping[str, int] = {}
+    total: int = 0
+    state: str = ""
+    elapsed: float = 0.0
+    message: str = ""
+
+
+def config_of(definition: Definition, root: str) -> Config:
+    """The configuration that a run was submitted with."""
+    return Config.from_json(definition.config, load_secrets(root).config)
+
+
+def cache_of(definition: Definition, config: Config) -> CacheBackend | None:
+    """The run's cache backend; None where caching is switched off."""
+    if not config.get("cache.enabled"):
+        return None
+    plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
+    name = str(config.get("cache.backend"))
+    path = config.get("cache.path")
+    settings = {key: value for key, value in config.section(f"cache.{name}").items() if value is not None}
+    context = Context(
+        environ=os.environ, store=str(path or definition.store), cwd=definition.cwd, run_id=definition.run_id
+    )
+    return plugins.create_cache_backend(name, settings, context)
+
+
+def executor_of(definition: Definition) -> Executor:
+    """The run's executor, made again from its settings."""
+    plugins = plugin_registry(tuple())
+    context = Context(environ=os.environ, store=definition.store, cwd=definition.cwd, run_id=definition.run_id)
+    return plugins.create_executor(definition.executor, definition.settings, context)
+
+
+def drive(
+    root: str,
+    pool: Executor,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    patience: float = 0.0,
+) -> RunState | None:
+    """Advance a run until it has ended.
+
+    Ctrl-C, SIGTERM and SIGHUP cancel it, cleanly: what has run is kept, and
+    `retry` continues.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    pool : Executor
+        A pool of this process's own.
+    on_progress : callable, optional
+        Told what happens.
+    patience : float
+        Seconds to wait for a process that drives the run already.
+
+    Returns
+    -------
+    RunState or None
+        How it ended; None where another process drives it.
+    """
+    assert isinstance(pool, Pool)
+    definition = load_definition(root)
+    lease = Lease.acquire(root, patience=patience)
+    if lease is None:
+        return None
+    try:
+        config = config_of(definition, root)
+        cache = cache_of(definition, config)
+    except BaseException:
+        lease.release()
+        raise
+    engine = Engine(root, lease, pool, cache, str(config.get("cache.policy")))
+    watcher = _Watcher(engine, on_progress)
+    try:
+        with _cancelled_by_signals(root, watcher, at_once=pool.name == "inline"):
+            engine.drive(pool, watcher)
+    finally:
+        engine.close()
+    watcher.last()
+    return engine.state.run
+
+
+class _Watcher:
+    """Turns steps of the engine into reports, not too often."""
+
+    def __init__(self, engine: Engine, on_progress: Callable[[Progress], None] | None) -> None:
+        self._engine = engine
+        self._tell = on_progress
+        self._began = time.monotonic()
+        self._told = 0.0
+        self._shown: dict[str, tuple[int, ...]] = {}
+        self._warned: set[str] = set()
+
+    def __call__(self, engine: Engine, message: str) -> None:
+        if self._tell is None:
+            return
+        for warning in [*engine.warnings, *engine.state.notes, *([message] if message else [])]:
+            if warning not in self._warned or warning == message:
+                self._warned.add(warning)
+                self.say(warning)
+        if time.monotonic() - self._told >= _REPORT:
+            self._report()
+
+    def say(self, message: str) -> None:
+        """Say a word to who watches."""
+        if self._tell is not None:
+            self._tell(Progress(message=message, elapsed=time.monotonic() - self._began))
+
+    def last(self) -> None:
+        """Report how all tasks ended."""
+        if self._tell is not None:
+            self._report()
+
+    def _report(self) -> None:
+        assert self._tell is not None
+        self._told = time.monotonic()
+        for name, progress in self._engine.state.tasks.items():
+            counts = tuple(progress.counts)
+            if not any(counts) or self._shown.get(name) == counts:
+                continue
+            self._shown[name] = counts
+            self._tell(
+                Progress(
+                    task=name,
+                    counts=counted(progress),
+                    total=progress.size or 0,
+                    state=progress.state.value,
+                    elapsed=self._told - self._began,
+                )
+            )
+
+
+def counted(progress: TaskProgress) -> dict[str, int]:
+    """Elements of a task by the state that users see, zeros left out; one SKIPPED or CANCELLED for a whole task."""
+    found: dict[str, int] = {}
+    for code, count in enumerate(progress.counts):
+        if count:
+            state = SHOWN[code].value
+            found[state] = found.get(state, 0) + count
+    if not found and progress.size is None:
+        found[progress.state.value] = 1
+    return found
+
+
+@contextmanager
+def _cancelled_by_signals(root: str, watcher: _Watcher, at_once: bool) -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or SIGHUP mails a cancellation; a second one, or the first if `at_once`, interrupts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if len(caught) > 1:
+            raise KeyboardInterrupt
+        name = signal.Signals(number).name
+        try:
+            post(
+                root,
+                Command(
+                    id=f"signal-{os.getpid()}-{time.time_ns()}",
+                    verb="cancel",
+                    by=f"pid {os.getpid()}",
+                    at=time.time(),
+                    reason=f"interrupted by {name}",
+                ),
+            )
+        except (OSError, ReflowError):
+            raise KeyboardInterrupt from None
+        if at_once:
+            raise KeyboardInterrupt
+        watcher.say("cancelling; once more to stop at once")
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)

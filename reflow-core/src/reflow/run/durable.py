@@ -1,0 +1,64 @@
+"""Writing files so that a crash leaves the old one, the new one, or nothing."""
+
+from __future__ import annotations
+
+import os
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write every byte of `data`."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def write_new(path: str, data: bytes, mode: int = 0o666) -> None:
+    """Create a file whole, durably; one that is there is replaced."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        write_all(file, data)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def claim(path: str, data: bytes) -> bool:
+    """Create a file whole, and only if there is none: the exclusive create that NFS keeps too.
+
+    Returns
+    -------
+    bool
+        Whether it was created by this call.
+    """
+    temporary = f"{path}.{os.uname().nodename}.{os.getpid()}.tmp"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        write_all(file, data)
+        os.fsync(file)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # A link whose answer was lost on the way has succeeded all the same.
+            return os.fstat(file).st_nlink == 2
+        sync_directory(os.path.dirname(path))
+        return True
+    finally:
+        os.close(file)
+        os.unlink(temporary)
+
+
+def sync_directory(path: str) -> None:
+    """Make names in a directory durable, where the file system lets one ask for it."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(file)
+    except OSError:
+        pass
+    finally:
+        os.close(file)

@@ -1,0 +1,575 @@
+"""`Engine`: the one place where a run is advanced, however it is driven."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from ..errors import ReflowError
+from ..model import layout
+from ..model.cache import CacheBackend, CacheEntry
+from ..model.definition import Definition
+from ..model.job import Ended, Executor, Job, JobRef, JobState, Letter, Pool
+from ..model.names import FailureClass, RunState
+from ..model.ranges import from_ranges, to_ranges
+from ..model.record import (
+    Cancelled,
+    CodeChanged,
+    Command,
+    Failed,
+    Finished,
+    Intent,
+    JobSpec,
+    Kept,
+    Obeyed,
+    PoolOpened,
+    Read,
+    Requeued,
+    Reset,
+    RunChanged,
+    Skipped,
+    Started,
+    Submitted,
+    Uncached,
+)
+from ..model.task import JSON
+from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
+from ..planning.plan import Expand, Finish, Record, Skip, Submit, next_due, plan
+from ..planning.tags import job_name, new_tag
+from ..worker.inputs import Inputs
+from .durable import write_new
+from .expand import Expander, parts_of
+from .files import Settler
+from .lease import Lease
+from .log import Log, Results, replay
+from .mail import commands, unread
+
+#: results published at a time
+_PUBLISH = 1000
+
+#: seconds between two looks for mailed commands while a pool works
+_LISTEN = 0.5
+
+
+def load_definition(root: str, generation: int = 1) -> Definition:
+    """Read a run's frozen definition.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or was written by a newer version.
+    """
+    from ..errors import DataError
+    from ..model.record import SCHEMA
+
+    path = layout.definition(root, generation)
+    with open(path, "rb") as stream:
+        raw = stream.read()
+    try:
+        definition = msgspec.json.decode(raw, type=Definition)
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+    if definition.schema > SCHEMA:
+        raise DataError(
+            f"{path} was written by a newer version of reflow ({definition.version})",
+            hint="use that version, or a later one, for this run",
+        )
+    return definition
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the run's owner may read: ``secrets.json``, mode 0600.
+
+    ``env`` holds the tasks' environment variables, ``config`` secret configuration.
+    """
+
+    env: Mapping[str, Mapping[str, str]] = {}
+    config: Mapping[str, JSON] = {}
+
+
+def load_secrets(root: str) -> Secrets:
+    """Read them; empty where there are none."""
+    try:
+        with open(layout.secrets(root), "rb") as stream:
+            return msgspec.json.decode(stream.read(), type=Secrets)
+    except FileNotFoundError:
+        return Secrets()
+
+
+class Engine:
+    """Advances one run. Holds its lease from construction to `close`.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    lease : Lease
+        The lease on it; released by `close`.
+    executor : Executor
+        What runs its jobs.
+    cache : CacheBackend, optional
+        None: nothing is reused or kept.
+    policy : {"track", "warn", "ignore"}
+        What changed code means for cached results.
+    """
+
+    def __init__(
+        self, root: str, lease: Lease, executor: Executor, cache: CacheBackend | None, policy: str = "track"
+    ) -> None:
+        self.root = root
+        self._policy = policy
+        self.executor = executor
+        self.warnings: list[str] = []
+        self._lease = lease
+        self._cache = cache
+        first = load_definition(root)
+        self.state = State(first)
+        span = replay(root, self.state)
+        self.definition = first if self.state.generation == 1 else load_definition(root, self.state.generation)
+        self._log = Log(root, lease.epoch, self.state, span)
+        self._env = load_secrets(root).env
+        self._results = Results(root)
+        self._inputs: dict[str, Inputs] = {}
+        self._fresh: dict[str, list[int]] = {}
+        for name, progress in self.state.tasks.items():
+            unkept = [index for index in progress.indices(SUCCESS) if not progress.kept[index]]
+            if unkept:
+                self._fresh[name] = unkept
+
+    # --- one step ------------------------------------------------------------
+
+    def ingest(self, letters: Iterable[Letter]) -> None:
+        """Write down what workers have reported."""
+        state, log = self.state, self._log
+        for letter in letters:
+            for record, payload in letter.records:
+                if type(record) is Finished:
+                    if state.accepts(record):
+                        log.add(record, payload)
+                        if not record.f:
+                            self._fresh.setdefault(record.t, []).append(record.i)
+                elif type(record) is Started and state.accepts(record):
+                    state.apply(record)  # type: ignore[arg-type]
+            log.add(Read(box=letter.box, upto=letter.upto))
+
+    def ended(self, ends: Iterable[Ended]) -> None:
+        """Write down slots that ended without a record of their own."""
+        for end in ends:
+            position = self.state.open_flights.get(end.tag)
+            if position is None:
+                continue
+            flight = self.state.flights[position]
+            index = flight.elements[end.slot]
+            progress = self.state.tasks[flight.task]
+            if progress.job[index] != position or progress.status[index] not in (QUEUED, RUNNING):
+                continue
+            status = end.status
+            cls = status.failure_class
+            if cls is None:
+                cls = FailureClass.CANCELLED if status.state is JobState.CANCELLED else FailureClass.EXIT
+            self._log.add(
+                Failed(
+                    task=flight.task,
+                    elements=str(index),
+                    attempt=progress.attempt[index],
+                    f=cls,
+                    at=time.time(),
+                    x=status.exit_code,
+                    s=status.signal,
+                    w=status.reason or status.native,
+                )
+            )
+
+    def advance(self) -> bool:
+        """Do all that can be done now.
+
+        Returns
+        -------
+        bool
+            Whether the run has ended.
+
+        Raises
+        ------
+        LeaseLost
+            Another process has taken over; nothing more may be written.
+        """
+        self._lease.check()
+        if self.state.run is RunState.PENDING:
+            self._log.add(RunChanged(state=RunState.RUNNING, at=time.time()))
+        while actions := plan(self.definition, self.state, self.executor.limits, time.time()):
+            for action in actions:
+                self._carry_out(action)
+            self._lease.check()
+            if self.state.run.ended:
+                break
+        self._keep(force=self.state.run.ended)
+        self._log.commit()
+        return self.state.run.ended
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until a held element may be tried again; None where none is."""
+        return next_due(self.state, time.time())
+
+    def _carry_out(self, action: Expand | Skip | Submit | Record | Finish) -> None:
+        if isinstance(action, Expand):
+            self._expand(action.task)
+        elif isinstance(action, Submit):
+            self._submit(action)
+        elif isinstance(action, Record):
+            self._log.add(action.event)
+        elif isinstance(action, Skip):
+            self._log.add(Skipped(task=action.task, reason=action.reason, at=time.time()))
+        else:
+            self._keep(force=True)
+            self._log.add(RunChanged(state=action.state, reason=action.reason, at=time.time()))
+
+    def _expand(self, name: str) -> None:
+        self._log.flush()
+        expander = Expander(self.root, self.definition, self.state, self._results, self._cache, self._policy)
+        try:
+            events = expander.expand(name)
+        except ReflowError as error:
+            self._doom(name, error)
+            return
+        for event in events:
+            self._log.add(event)
+        progress = self.state.tasks[name]
+        if progress.counts[SKIPPED]:
+            progress.reason = "upstream elements did not succeed"
+
+    def _doom(self, name: str, error: ReflowError) -> None:
+        """A task whose inputs cannot be made up fails as a whole, in its first element."""
+        from ..model.record import Expanded
+
+        now = time.time()
+        task = self.definition.task(name)
+        part = self.state.tasks[name].parts
+        self._log.add(Expanded(task=name, size=1, part=part, pending="0", at=now))
+        attempt = self.state.tasks[name].attempt[0]
+        reason = str(error)
+        directory = layout.log_dirs(self.root, name, task.array, [0])[0]
+        os.makedirs(directory, exist_ok=True)
+        with open(layout.log(self.root, name, task.array, 0), "a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(reason + "\n")
+        self._log.add(
+            Failed(task=name, elements="0", attempt=attempt, f=FailureClass.ERROR, at=now, w=reason.replace("\n", " "))
+        )
+
+    def _submit(self, action: Submit) -> None:
+        task = self.definition.task(action.task)
+        tag = new_tag(os.urandom(8))
+        elements = to_ranges(action.elements)
+        spec = JobSpec(
+            tag=tag,
+            run_id=self.definition.run_id,
+            task=task.name,
+            array=task.array,
+            elements=elements,
+            attempt=action.attempt,
+            inputs=layout.inputs(self.root, task.name, action.part),
+            generation=self.state.generation,
+            resources=action.resources,
+            env=self._env.get(task.name, {}),
+            modules=task.modules,
+            setup=task.setup,
+            fingerprint=task.fingerprint.value,
+        )
+        path = layout.job(self.root, tag)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_new(path, msgspec.json.encode(spec), 0o600)
+        for directory in layout.log_dirs(self.root, task.name, task.array, list(action.elements)):
+            os.makedirs(directory, exist_ok=True)
+        self._log.add(
+            Intent(
+                tag=tag,
+                task=task.name,
+                elements=elements,
+                attempt=action.attempt,
+                part=action.part,
+                at=time.time(),
+                generation=self.state.generation,
+                resources=action.resources,
+                array=task.array,
+            )
+        )
+        self._log.commit()
+        self._lease.check()
+        job = Job(
+            tag=tag,
+            name=job_name(tag, task.name),
+            script="",
+            slots=len(action.elements) if task.array else None,
+            throttle=task.array_parallelism,
+            resources=action.resources,
+            options=task.options,
+            native=task.native,
+            cwd=self.definition.cwd,
+            spec=spec,
+        )
+        submission = self.executor.submit(job)
+        ref = submission.ref or JobRef("")
+        self._log.add(
+            Submitted(
+                tag=tag,
+                id=ref.id,
+                cluster=ref.cluster or "",
+                at=time.time(),
+                slots={slot: one.id for slot, one in submission.slots.items()},
+            )
+        )
+
+    # --- the cache -----------------------------------------------------------
+
+    def _keep(self, force: bool = False) -> None:
+        """Publish results to the cache: many at a time, or all there are."""
+        if not force and sum(map(len, self._fresh.values())) < _PUBLISH:
+            return
+        for name, indices in list(self._fresh.items()):
+            del self._fresh[name]
+            self._publish(name, indices)
+
+    def _publish(self, name: str, indices: Sequence[int]) -> None:
+        task = self.definition.task(name)
+        if self._cache is None or task.cache is False:
+            return
+        self._log.commit()  # what others may reuse must outlive us
+        progress = self.state.tasks[name]
+        entries: list[CacheEntry] = []
+        kept: list[int] = []
+        spoiled: list[int] = []
+        settler = Settler()
+        for index in indices:
+            inputs = self._part(name, progress.part[index])
+            element = inputs.element(index)
+            if not element.k:
+                continue
+            guards: Mapping[str, str] = {}
+            if inputs.header.files or element.f:
+                found = settler.settle(
+                    {**inputs.header.files, **element.f}, {**inputs.header.guards, **element.g}
+                )
+                if found is None:
+                    spoiled.append(index)
+                    continue
+                guards = found
+            record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
+            entries.append(
+                CacheEntry(
+                    key=element.k,
+                    workflow=self.definition.workflow,
+                    task=name,
+                    result=record.r,
+                    parts=parts_of(task, inputs.header.parts, element.d),
+                    outputs=record.o,
+                    guards=guards,
+                    run_id=self.definition.run_id,
+                    time=record.e if isinstance(record, Finished) else time.time(),
+                )
+            )
+            kept.append(index)
+        try:
+            if entries:
+                self._cache.publish(entries)
+        except OSError as error:
+            message = f"results cannot be kept in the cache now: {error}"
+            if message not in self.warnings:
+                self.warnings.append(message)
+            return
+        if kept:
+            self._log.add(Kept(task=name, elements=to_ranges(kept)))
+        if spoiled:
+            self._log.add(
+                Uncached(
+                    task=name, elements=to_ranges(spoiled), reason="an input file changed while the run used it"
+                )
+            )
+
+    def _part(self, name: str, part: int) -> Inputs:
+        path = layout.inputs(self.root, name, part)
+        inputs = self._inputs.get(path)
+        if inputs is None:
+            while len(self._inputs) >= 32:
+                self._inputs.pop(next(iter(self._inputs))).close()
+            inputs = self._inputs[path] = Inputs(path)
+        return inputs
+
+    # --- commands ------------------------------------------------------------
+
+    def obey(self) -> list[str]:
+        """Carry out what was mailed; says what was done."""
+        said: list[str] = []
+        for command in commands(self.root, self.state):
+            verb = command.verb
+            if verb == "cancel":
+                answer = self._cancel(command)
+                verb = "cancel" if command.tasks else "stop"
+            else:
+                answer = self._retry(command)
+            self._log.add(Obeyed(id=command.id, verb=verb, at=time.time(), said=answer))
+            self._log.commit()
+            said.append(answer)
+        return said
+
+    def _cancel(self, command: Command) -> str:
+        """Stop the chain first, then what is queued or runs."""
+        reason = command.reason or "cancelled"
+        now = time.time()
+        wanted: dict[str, str | None] = dict(command.tasks) or dict.fromkeys(self.state.tasks)
+        waiting = 0
+        for name, elements in wanted.items():
+            progress = self.state.tasks.get(name)
+            if progress is None or progress.ended:
+                continue
+            before = progress.counts[PENDING]
+            self._log.add(Cancelled(task=name, elements=elements, at=now, reason=reason))
+            waiting += before - progress.counts[PENDING]
+        self._log.commit()
+        active = 0
+        refs: list[JobRef] = []
+        for position in self.state.open_flights.values():
+            flight = self.state.flights[position]
+            if flight.task not in wanted or not flight.id:
+                continue
+            elements = wanted[flight.task]
+            chosen = None if elements is None else set(from_ranges(elements))
+            progress = self.state.tasks[flight.task]
+            slots = [
+                slot
+                for slot, index in enumerate(flight.elements)
+                if (chosen is None or index in chosen)
+                and progress.job[index] == position
+                and progress.status[index] in (QUEUED, RUNNING)
+            ]
+            active += len(slots)
+            cluster = flight.cluster or None
+            if len(slots) == flight.left:
+                refs.append(JobRef(flight.id, None, cluster))
+            else:
+                refs.extend(JobRef(flight.id, slot, cluster) for slot in slots)
+        if refs:
+            self._lease.check()
+            self.executor.cancel(refs)
+        return f"cancelled {active} queued or running and {waiting} waiting elements"
+
+    def _retry(self, command: Command) -> str:
+        """Let what failed, was cancelled or was skipped start over."""
+        if command.generation > self.state.generation:
+            self._log.add(CodeChanged(generation=command.generation, at=time.time()))
+            self.definition = load_definition(self.root, command.generation)
+        again: dict[str, list[int]] = {}
+        for task in self.definition.tasks:
+            progress = self.state.tasks[task.name]
+            if not progress.ended and not progress.stopped:
+                continue
+            chosen = command.tasks.get(task.name, "") if command.tasks else None
+            if chosen == "":
+                if any(step in again for step in task.upstream) and (
+                    progress.skipped or progress.counts[SKIPPED]
+                ):
+                    chosen = None
+                else:
+                    continue
+            among = None if chosen is None else set(from_ranges(chosen))
+            indices = [
+                index
+                for status in (FAILED, CANCELLED, SKIPPED)
+                for index in progress.indices(status)
+                if among is None or index in among
+            ]
+            if indices or progress.skipped or progress.cancelled:
+                again[task.name] = indices
+        for name, indices in again.items():
+            self._log.add(Reset(task=name, elements=to_ranges(indices), at=time.time(), reason="retry"))
+        if not again:
+            return "nothing to retry"
+        self._log.add(RunChanged(state=RunState.RUNNING, at=time.time(), reason="retry"))
+        count = sum(len(indices) or 1 for indices in again.values())
+        return f"retrying {count} element{'s' if count != 1 else ''} of {', '.join(again)}"
+
+    # --- life ----------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Take over from a driving process that is gone: read what its workers said, end them, free the rest."""
+        from .survivors import end_workers
+
+        for tag in self.state.pools:
+            end_workers(self.root, tag)
+        self.ingest(unread(self.root, self.state))
+        for position in list(self.state.open_flights.values()):
+            flight = self.state.flights[position]
+            progress = self.state.tasks[flight.task]
+            rest = [
+                index
+                for index in flight.elements
+                if progress.job[index] == position and progress.status[index] in (QUEUED, RUNNING)
+            ]
+            if rest:
+                self._log.add(
+                    Requeued(
+                        task=flight.task,
+                        elements=to_ranges(rest),
+                        reason="the process that drove the run is gone",
+                        at=time.time(),
+                    )
+                )
+        self._log.commit()
+
+    def drive(self, pool: Pool, progress: Callable[[Engine, str], None]) -> None:
+        """Advance until the run has ended, in this process, with a pool's workers.
+
+        Parameters
+        ----------
+        pool : Pool
+            The executor, closed at the end.
+        progress : callable
+            Told after each step; its second argument is a message for the user, or "".
+        """
+        tag = new_tag(os.urandom(8))
+        self.recover()
+        for said in self.obey():
+            progress(self, said)
+        pool.open(self.root, tag, python=self.definition.python, cwd=self.definition.cwd)
+        self._log.add(PoolOpened(tag=tag, host=os.uname().nodename, at=time.time()))
+        self._log.commit()
+        listened = time.monotonic()
+        interrupted = False
+        try:
+            while not self.advance():
+                progress(self, "")
+                pause = self.pause
+                heard = pool.wait(_LISTEN if pause is None else min(_LISTEN, pause))
+                self._lease.check()
+                self.ingest(heard.letters)
+                self.ended(heard.ended)
+                for warning in heard.warnings:
+                    progress(self, warning)
+                if time.monotonic() - listened > _LISTEN:
+                    listened = time.monotonic()
+                    for said in self.obey():
+                        progress(self, said)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            pool.close()
+        if interrupted:
+            self.recover()
+            for said in self.obey():
+                progress(self, said)
+            self.advance()
+        progress(self, "")
+
+    def close(self) -> None:
+        """Commit, and release the lease."""
+        try:
+            self._log.close()
+            self._results.close()
+            for inputs in self._inputs.values():
+                inputs.close()
+            if self._cache is not None:
+                self._cache.close()
+        finally:
+            self._lease.release()

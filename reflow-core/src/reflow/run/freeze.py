@@ -1,0 +1,163 @@
+"""From a workflow in memory to a run's frozen definition."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..authoring.flow import Flow
+from ..authoring.source import code_digest
+from ..errors import CodecError, UsageError
+from ..model.codec import codec_of
+from ..model.definition import Entry
+from ..model.names import Fingerprint, did_you_mean
+from ..model.retry import Retry
+from ..model.task import Input, Task, TaskSpec
+from ..worker.load import module_name
+
+if TYPE_CHECKING:
+    from ..authoring.compile import Compiled, Parameter
+    from ..config import Config
+    from ..config.overrides import Override
+
+
+def freeze_tasks(compiled: Compiled, config: Config, overrides: Sequence[Override]) -> tuple[Task, ...]:
+    """Merge each task with the configuration.
+
+    Raises
+    ------
+    ConfigError
+        An override or an option cannot be read.
+    """
+    return tuple(_freeze(spec, config, overrides) for spec in compiled.tasks)
+
+
+def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Task:
+    given = spec.config
+    resolved = config.task(given, name=spec.name, overrides=overrides)
+    verify = given.verify if given.verify is not None else bool(config.get("cache.verify"))
+    return Task(
+        name=spec.name,
+        array=given.array,
+        inputs=tuple(_named(wired, given.fingerprint) for wired in spec.inputs),
+        returns=spec.returns,
+        after=spec.after,
+        code=code_digest(spec.function),
+        version=given.version,
+        cache=given.cache,
+        verify=verify,
+        fingerprint=given.fingerprint or Fingerprint(str(config.get("cache.fingerprint"))),
+        retry=given.retry or Retry(),
+        resources=resolved.resources,
+        array_parallelism=resolved.array_parallelism,
+        options=resolved.options,
+        native=resolved.native,
+        env=resolved.env,
+        modules=resolved.modules,
+        setup=resolved.setup,
+        where=spec.where,
+    )
+
+
+def _named(wired: Input, policy: Fingerprint | None) -> Input:
+    """A policy that the task names holds for each of its inputs that names none."""
+    if policy is None or wired.fingerprint is not None:
+        return wired
+    return msgspec.structs.replace(wired, fingerprint=policy)
+
+
+def encode_parameters(parameters: Mapping[str, Parameter], given: Mapping[str, Any], cwd: str) -> dict[str, msgspec.Raw]:
+    """Encode all parameters of a run; relative paths become absolute.
+
+    Raises
+    ------
+    UsageError
+        One is missing, unknown, or not of its type.
+    """
+    for key in given:
+        if key not in parameters:
+            raise UsageError(
+                f"there is no parameter {key!r}{did_you_mean(key, parameters)}",
+                hint=f"parameters: {', '.join(parameters) or 'none'}",
+            )
+    missing = [key for key, one in parameters.items() if key not in given and one.default is None]
+    if missing:
+        flags = ", ".join(f"{key} ({parameters[key].flag})" for key in missing)
+        raise UsageError(f"{'a value is' if len(missing) == 1 else 'values are'} missing for {flags}")
+    encoded: dict[str, msgspec.Raw] = {}
+    for key, one in parameters.items():
+        codec = codec_of(one.type)
+        if key in given:
+            value = given[key]
+        else:
+            assert one.default is not None
+            value = codec.decode(one.default.encode("utf-8", "surrogatepass"))
+        try:
+            encoded[key] = msgspec.Raw(codec.encode(_absolute(value, cwd)))
+        except CodecError as error:
+            raise UsageError(f"parameter {key}: {error.message}", hint=error.hint) from None
+    return encoded
+
+
+def _absolute(value: Any, cwd: str) -> Any:
+    """The value with its relative paths made absolute; other values as they are."""
+    kind = type(value)
+    if kind in (str, int, float, bool, type(None)):
+        return value
+    if kind in (list, set, frozenset):
+        return kind(_absolute(item, cwd) for item in value)
+    if kind is tuple:
+        return tuple(_absolute(item, cwd) for item in value)
+    if kind is dict:
+        return {_absolute(key, cwd): _absolute(item, cwd) for key, item in value.items()}
+    from pathlib import Path, PurePath
+
+    if isinstance(value, PurePath):
+        return Path(cwd) / value
+    return value
+
+
+def entry_of(flow: Flow, *, importable: bool) -> Entry:
+    """How workers import a workflow.
+
+    Parameters
+    ----------
+    flow : Flow
+        The root workflow.
+    importable : bool
+        Whether it must be importable: workers are other processes.
+
+    Raises
+    ------
+    UsageError
+        It is not, and must be; says why.
+    """
+    module = sys.modules.get(flow.module)
+    names = vars(module) if module is not None else {}
+    variable = next((name for name, value in names.items() if value is flow), "")
+    file = os.path.abspath(flow.file) if flow.file else ""
+    if importable and not (file and os.path.isfile(file)):
+        raise UsageError(
+            f"workflow {flow.name!r} is defined in a notebook or an interactive session, which workers cannot import",
+            hint="run it with executor='inline', or move it into a script",
+        )
+    if importable and not variable:
+        raise UsageError(
+            f"workflow {flow.name!r} is not a variable of its module, {flow.module} ({file}), so workers cannot import it",
+            hint="make it at the module's top level, as in `wf = Workflow(...)`, or run it with executor='inline'",
+        )
+    name = flow.module
+    if name == "__main__" or name.startswith("__reflow"):
+        spec = getattr(module, "__spec__", None)
+        name = spec.name if spec is not None else module_name(file) if file else "__main__"
+    levels = name.count(".")
+    if levels and os.path.basename(file) == "__init__.py":
+        levels += 1
+    top = os.path.dirname(file)
+    for _ in range(levels):
+        top = os.path.dirname(top)
+    return Entry(file=file, module=name, variable=variable, path=(top,) if top else ())

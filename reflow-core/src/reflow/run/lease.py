@@ -1,0 +1,191 @@
+"""Who may write a run now.
+
+Each holder has an *epoch*, claimed by the exclusive create of ``lease/EPOCH``,
+and goes on rewriting that file with a counter. Who wants the lease watches the
+counter on a clock of its own: no two hosts' clocks are ever compared. A holder
+that could not beat for half the expiry stops by itself, before anybody else may
+have taken over; and whatever a frozen one still writes after thawing goes to its
+own epoch's event file, of which its successor has noted how much counts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import msgspec
+
+from ..errors import DataError, LeaseLost
+from ..model import layout
+from ..worker.mailbox import born
+from .durable import claim
+
+#: seconds between two beats, and of silence after which a lease may be taken
+BEAT = 5.0
+EXPIRY = 180.0
+
+_SIZE = 512
+
+
+class Owner(msgspec.Struct, kw_only=True):
+    """What a lease file holds."""
+
+    epoch: int
+    host: str
+    pid: int
+    born: str = ""
+    job: str = ""
+    counter: int = 0
+    released: bool = False
+
+    def dead(self) -> bool:
+        """Whether its process is known to be gone: it ran on this host, and does not any more."""
+        if self.host != os.uname().nodename:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return bool(self.born) and born(self.pid) != self.born
+        return bool(self.born) and born(self.pid) != self.born
+
+
+def clock() -> float:
+    """Seconds on a clock that is never set, and that runs while the machine sleeps, where there is one."""
+    try:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (AttributeError, OSError):
+        return time.monotonic()
+
+
+def latest(root: str) -> int:
+    """The newest epoch that was claimed; 0 for none."""
+    directory = f"{root}/lease"
+    try:
+        shards = [int(name) for name in os.listdir(directory)]
+        epochs = [int(name) for name in os.listdir(f"{directory}/{max(shards)}") if name.isdigit()]
+    except (FileNotFoundError, ValueError):
+        return 0
+    return max(epochs, default=0)
+
+
+def owner(root: str, epoch: int) -> Owner:
+    """Who holds, or held, that epoch.
+
+    Raises
+    ------
+    DataError
+        The file is damaged.
+    """
+    path = layout.lease(root, epoch)
+    with open(path, "rb") as stream:
+        data = stream.read()
+    try:
+        return msgspec.json.decode(data.strip(), type=Owner)
+    except msgspec.DecodeError:
+        raise DataError(f"{path} is damaged") from None
+
+
+class Lease:
+    """The right to write a run; `acquire` is how to get it."""
+
+    def __init__(self, root: str, mine: Owner, expiry: float, beat: float) -> None:
+        self.root = root
+        self.epoch = mine.epoch
+        self._mine = mine
+        self._expiry = expiry
+        self._interval = beat
+        self._file = os.open(layout.lease(root, mine.epoch), os.O_WRONLY)
+        self._last = clock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="reflow-lease", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(
+        cls, root: str, *, patience: float = 0.0, expiry: float = EXPIRY, beat: float = BEAT, job: str = ""
+    ) -> Lease | None:
+        """Take the lease, or give up.
+
+        Parameters
+        ----------
+        root : str
+            The run's root directory.
+        patience : float
+            Seconds to wait for a holder that is alive; one whose counter stands
+            still is waited for as long as its expiry needs, if patience allows.
+        expiry, beat : float
+            Seconds of silence after which a lease may be taken, and between beats.
+        job : str
+            The scheduler's id of the job that this process runs in.
+
+        Returns
+        -------
+        Lease or None
+            None where somebody else holds it.
+        """
+        started = clock()
+        watched: tuple[int, int] | None = None
+        since = started
+        while True:
+            epoch = latest(root)
+            if epoch:
+                try:
+                    now = owner(root, epoch)
+                except FileNotFoundError:
+                    continue
+                if not (now.released or now.dead()):
+                    if watched != (epoch, now.counter):
+                        watched, since = (epoch, now.counter), clock()
+                    if clock() - since <= expiry:
+                        if clock() - started >= patience:
+                            return None
+                        time.sleep(min(beat / 5, 0.2))
+                        continue
+            mine = Owner(
+                epoch=epoch + 1, host=os.uname().nodename, pid=os.getpid(), born=born(os.getpid()), job=job
+            )
+            path = layout.lease(root, epoch + 1)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if claim(path, _written(mine)):
+                return cls(root, mine, expiry, beat)
+
+    def check(self) -> None:
+        """Make sure that this process may still write; to be called before every write and scheduler call.
+
+        Raises
+        ------
+        LeaseLost
+            It may not: it was silent for too long, or somebody has taken over.
+        """
+        if clock() - self._last > self._expiry / 2:
+            raise LeaseLost("this process was held up for too long; the run may be advanced by another one now")
+        if os.path.exists(layout.lease(self.root, self.epoch + 1)):
+            raise LeaseLost("another process has taken over this run")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._interval):
+            self._mine.counter += 1
+            try:
+                os.pwrite(self._file, _written(self._mine), 0)
+                os.fsync(self._file)
+            except OSError:
+                continue  # no beat was made: `check` counts from the last one that was
+            self._last = clock()
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._stop.set()
+        self._thread.join()
+        self._mine.released = True
+        try:
+            os.pwrite(self._file, _written(self._mine), 0)
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+
+def _written(mine: Owner) -> bytes:
+    return msgspec.json.encode(mine).ljust(_SIZE - 1) + b"\n"

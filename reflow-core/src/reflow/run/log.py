@@ -1,0 +1,203 @@
+"""The event log: what was decided and what was reported, one file per lease epoch."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import msgspec
+
+from .. import __version__
+from ..errors import DataError
+from ..model import layout
+from ..model.frames import HEAD, frame, parse
+from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
+from ..model.state import State
+from .durable import sync_directory, write_all
+from .lease import latest
+
+_event = msgspec.json.Decoder(Event)
+
+
+class _Raw(msgspec.Struct):
+    r: msgspec.Raw
+
+
+_result = msgspec.json.Decoder(_Raw)
+
+
+class Span(msgspec.Struct, frozen=True):
+    """An event file, and how many of its bytes count (None: all whole frames)."""
+
+    epoch: int
+    length: int | None
+
+
+def _header(root: str, epoch: int) -> Epoch | None:
+    try:
+        with open(layout.events(root, epoch), "rb") as stream:
+            data = stream.read(4096)
+    except FileNotFoundError:
+        return None
+    payloads, _ = parse(data)
+    if not payloads:
+        return None  # its writer died before it could begin
+    try:
+        first = _event.decode(payloads[0])
+    except msgspec.ValidationError:
+        first = None
+    if not isinstance(first, Epoch):
+        raise DataError(f"{layout.events(root, epoch)} does not begin with its epoch")
+    if first.schema > SCHEMA:
+        raise DataError(
+            f"{layout.events(root, epoch)} was written by a newer version of reflow ({first.version})",
+            hint="use that version, or a later one, for this run",
+        )
+    return first
+
+
+def spans(root: str) -> list[Span]:
+    """The event files that count, oldest first, each with how much of it its successor has read."""
+    epoch = latest(root)
+    chain: list[Span] = []
+    length: int | None = None
+    while epoch > 0:
+        header = _header(root, epoch)
+        if header is None:
+            if chain:
+                raise DataError(f"{layout.events(root, epoch)} is missing or damaged, and later events build on it")
+            epoch -= 1
+            continue
+        chain.append(Span(epoch, length))
+        epoch, length = header.former, header.length
+    return chain[::-1]
+
+
+def replay(root: str, state: State) -> Span:
+    """Bring `state` to what the log says.
+
+    Returns
+    -------
+    Span
+        The last event file, and the length of what was read of it.
+
+    Raises
+    ------
+    DataError
+        Bytes that must be there are damaged or missing.
+    """
+    last = Span(0, 0)
+    for span in spans(root):
+        path = layout.events(root, span.epoch)
+        with open(path, "rb") as stream:
+            data = stream.read() if span.length is None else stream.read(span.length)
+        payloads, end = parse(data)
+        if span.length is not None and end != span.length:
+            raise DataError(f"{path} is damaged at byte {end}; its first {span.length} bytes were whole once")
+        offset = HEAD
+        for payload in payloads:
+            state.apply(_event.decode(payload), span.epoch, offset, len(payload))
+            offset += len(payload) + 1 + HEAD
+        last = Span(span.epoch, end)
+    return last
+
+
+class Log:
+    """Writes one epoch's event file, and keeps a state in step with it.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    epoch : int
+        The epoch of the lease that is held.
+    state : State
+        As replayed; every event that is added is applied to it.
+    former : Span
+        What `replay` has returned.
+    """
+
+    def __init__(self, root: str, epoch: int, state: State, former: Span) -> None:
+        self.root = root
+        self.epoch = epoch
+        self.state = state
+        self.path = layout.events(root, epoch)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self._buffer = bytearray()
+        self._written = 0
+        self._synced = 0
+        self.add(
+            Epoch(
+                schema=SCHEMA,
+                epoch=epoch,
+                former=former.epoch,
+                length=former.length or 0,
+                host=os.uname().nodename,
+                pid=os.getpid(),
+                at=time.time(),
+                version=__version__,
+            )
+        )
+        self.commit()
+        sync_directory(os.path.dirname(self.path))
+
+    def add(self, event: Event, payload: bytes | None = None) -> None:
+        """Write one event down, and apply it; durable only after `commit`."""
+        if payload is None:
+            payload = msgspec.json.encode(event)
+        offset = self._written + len(self._buffer) + HEAD
+        self._buffer += frame(payload)
+        self.state.apply(event, self.epoch, offset, len(payload))
+
+    def flush(self) -> None:
+        """Hand what was added to the system, so that it can be read."""
+        if self._buffer:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            write_all(self._file, data)
+            self._written += len(data)
+
+    def commit(self) -> None:
+        """Make all that was added durable."""
+        self.flush()
+        if self._synced != self._written:
+            os.fsync(self._file)
+            self._synced = self._written
+
+    def close(self) -> None:
+        """Commit, and let go of the file."""
+        try:
+            self.commit()
+        finally:
+            os.close(self._file)
+
+
+class Results:
+    """Reads encoded results out of event files, by where `State` says they lie."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._files: dict[int, int] = {}
+
+    def _file(self, epoch: int) -> int:
+        file = self._files.get(epoch)
+        if file is None:
+            file = self._files[epoch] = os.open(layout.events(self._root, epoch), os.O_RDONLY)
+        return file
+
+    def raw(self, epoch: int, offset: int, length: int) -> bytes:
+        """The encoded result of one element."""
+        return bytes(_result.decode(os.pread(self._file(epoch), length, offset)).r)
+
+    def record(self, epoch: int, offset: int, length: int) -> Finished | Hit:
+        """The whole record of one element that succeeded."""
+        record = _event.decode(os.pread(self._file(epoch), length, offset))
+        assert isinstance(record, (Finished, Hit))
+        return record
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()

@@ -1,0 +1,109 @@
+"""Reading the mailbox: what workers and commands have said since it was last read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from ..errors import DataError
+from ..model import layout
+from ..model.frames import parse
+from ..model.job import Letter
+from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
+from ..model.state import State
+from .durable import write_new
+
+_mail = msgspec.json.Decoder(Mail)
+_command = msgspec.json.Decoder(Command)
+
+
+def read_box(root: str, box: str, start: int) -> Letter | None:
+    """What one mailbox file holds from `start` on; None where there is no such file.
+
+    The file is opened, not looked up: on a network file system only that tells
+    what another host has written.
+    """
+    try:
+        file = os.open(f"{root}/mailbox/{box}", os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        data = b""
+        while more := os.pread(file, 1 << 22, start + len(data)):
+            data += more
+    finally:
+        os.close(file)
+    payloads, end = parse(data)
+    records = []
+    for payload in payloads:
+        record = _mail.decode(payload)
+        if isinstance(record, Opened):
+            if record.schema > SCHEMA:
+                raise DataError(f"{root}/mailbox/{box} was written by a newer version of reflow")
+            continue
+        records.append((record, payload))
+    return Letter(box, start + end, records)
+
+
+def boxes(root: str, tag: str, slots: int | None, starts: bool = True) -> Iterator[str]:
+    """Mailbox files of a job's slots, or (`slots` None) of as many lanes as there are."""
+    skip = len(root) + len("/mailbox/")
+    slot = 0
+    while slots is None or slot < slots:
+        start = 1
+        while os.path.lexists(path := layout.box(root, tag, slot, start)):
+            yield path[skip:]
+            start += 1
+        if slots is None and start == 1:
+            return
+        slot += 1
+
+
+def unread(root: str, state: State) -> list[Letter]:
+    """All that was reported and not yet ingested."""
+    letters: list[Letter] = []
+    wanted: list[tuple[str, int | None]] = [(tag, None) for tag in state.pools]
+    for position in state.open_flights.values():
+        flight = state.flights[position]
+        if not any(flight.tag == tag for tag in state.pools):
+            wanted.append((flight.tag, len(flight.elements)))
+    for tag, slots in wanted:
+        for box in boxes(root, tag, slots):
+            start = state.boxes.get(box, 0)
+            letter = read_box(root, box, start)
+            if letter is not None and letter.upto > start:
+                letters.append(letter)
+    return letters
+
+
+def overlay(root: str, state: State) -> None:
+    """Let a state that is only looked at know what workers have said since."""
+    for letter in unread(root, state):
+        for record, _ in letter.records:
+            if isinstance(record, (Started, Finished)) and state.accepts(record):
+                state.apply(record)  # type: ignore[arg-type]
+
+
+def post(root: str, command: Command) -> None:
+    """Mail a command to a run."""
+    directory = layout.commands(root)
+    os.makedirs(directory, exist_ok=True)
+    write_new(f"{directory}/{command.id}.json", msgspec.json.encode(command))
+
+
+def commands(root: str, state: State) -> list[Command]:
+    """Commands that have not been obeyed, oldest first."""
+    try:
+        names = os.listdir(layout.commands(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        identifier, dot, end = name.rpartition(".")
+        if end != "json" or identifier in state.obeyed:
+            continue
+        with open(f"{layout.commands(root)}/{name}", "rb") as stream:
+            found.append(_command.decode(stream.read()))
+    return sorted(found, key=lambda command: (command.at, command.id))

@@ -1,0 +1,214 @@
+"""Submitting a workflow: everything is checked before anything is written."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .. import __version__
+from ..authoring.flow import Flow
+from ..errors import ExecutorError, UsageError
+from ..model.definition import Definition
+from ..model.job import Executor, Pool
+from ..model.names import did_you_mean
+from ..plugin import Context
+from ..plugins import Registry as Plugins
+from ..plugins import registry as plugin_registry
+from ..store.paths import store_path as find_store
+from ..store.registry import Registry
+from .create import create, new_run_id, prepare
+from .drive import Progress, drive
+from .engine import Secrets
+from .freeze import encode_parameters, entry_of, freeze_tasks
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from .api import Run
+
+__all__ = ["Progress", "submit"]
+
+
+def submit(
+    flow: Flow,
+    run_dir: str | os.PathLike[str] | None,
+    params: Mapping[str, Any],
+    *,
+    executor: str | Executor | None = None,
+    fallback: str | None = None,
+    force: bool = False,
+    force_tasks: Sequence[str] = (),
+    verify: bool = True,
+    wait: bool = False,
+    dry_run: bool = False,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    store_path: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Start a run.
+
+    Parameters
+    ----------
+    flow : Flow
+        The root workflow.
+    run_dir : path, optional
+        Where the run keeps everything; ``[defaults] run_dir`` where None.
+    params : mapping
+        Values of the workflow's parameters, by key.
+    executor : str or Executor, optional
+        A name, an executor, or None: configured, else the single scheduler found, else `fallback`.
+    fallback : str, optional
+        The executor where none is named, configured or found.
+    force, force_tasks : bool, sequence of str
+        Compute everything, or these tasks, whatever the cache holds.
+    verify : bool
+        Whether output files of cached results are checked.
+    wait : bool
+        Whether to return only when the run has ended.
+    dry_run : bool
+        Only show what would be done.
+    overrides : mapping or sequence of str
+        ``TASK.KEY=VALUE``.
+    settings : mapping, optional
+        Settings of the executor that win over configured ones.
+    store_path : path, optional
+        The user's store.
+    on_progress : callable, optional
+        Told how a run that is driven from here goes on.
+
+    Raises
+    ------
+    ReflowError
+        Whatever is wrong; nothing was written where it is a UsageError.
+    """
+    from ..config import load_config
+    from ..config.overrides import parse_overrides
+    from .api import Run
+
+    compiled = flow.compile()
+    cwd = os.getcwd()
+    project = os.path.dirname(os.path.abspath(flow.file)) if flow.file else cwd
+    config = load_config(project, tables=lambda disabled: plugin_registry(disabled).settings())
+    plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
+    names = [task.name for task in compiled.tasks]
+    for name in force_tasks:
+        if name not in names:
+            raise UsageError(f"there is no task {name!r} to force{did_you_mean(name, names)}")
+    tasks = freeze_tasks(compiled, config, parse_overrides(overrides, tasks=names))
+    parameters = encode_parameters(compiled.parameters, params, cwd)
+    now = time.time()
+    run_id = new_run_id(compiled.workflow, now)
+    where = run_dir if run_dir is not None else config.run_dir(
+        workflow=compiled.workflow, run_id=run_id, environ=os.environ
+    )
+    if where is None:
+        raise UsageError(
+            "no run directory was given", hint="name one with --run-dir, or set [defaults] run_dir in the configuration"
+        )
+    directory = os.path.abspath(os.path.expanduser(os.fspath(where)))
+    store = find_store(override=store_path)
+    context = Context(environ=os.environ, store=store, cwd=cwd, config=_sections(config), run_id=run_id)
+    chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
+    inline = chosen.name == "inline"
+    entry = entry_of(flow, importable=not inline)
+    if not isinstance(chosen, Pool):
+        raise ExecutorError(
+            f"executor {chosen.name!r} runs jobs outside of this process, which this version cannot drive yet",
+            hint="use --executor local",
+        )
+    if dry_run:
+        raise UsageError("nothing is submitted by the local executor, so there is nothing to show", hint="see `dag`")
+    prepare(directory)
+    definition = Definition(
+        version=__version__,
+        run_id=run_id,
+        workflow=compiled.workflow,
+        created=now,
+        run_dir=directory,
+        cwd=cwd,
+        entry=entry,
+        tasks=tuple(msgspec.structs.replace(task, env={}) for task in tasks),
+        parameters=parameters,
+        executor=chosen.name,
+        settings=chosen.settings,
+        config=config.to_json(),
+        store=store,
+        python=str(config.get("executor.python") or sys.executable),
+        user=_user(),
+        host=os.uname().nodename,
+        force=force,
+        force_tasks=tuple(force_tasks),
+        verify=verify,
+    )
+    secrets = Secrets(
+        env={task.name: task.env for task in tasks if task.env}, config=dict(config.secrets())
+    )
+    definition, root = create(definition, secrets, entry.file if os.path.isfile(entry.file) else "", Registry(store))
+    run = Run(root, definition)
+    if on_progress is not None:
+        on_progress(Progress(message=f"run {definition.run_id} in {directory}"))
+    drive(root, chosen, on_progress)
+    return run
+
+
+def choose(
+    plugins: Plugins,
+    config: Config,
+    executor: str | Executor | None,
+    fallback: str | None,
+    settings: Mapping[str, Any],
+    context: Context,
+    flow: Flow | None,
+) -> Executor:
+    """Find the executor that was asked for, configured or found on this machine.
+
+    Raises
+    ------
+    UsageError
+        None was named, and none or several were found.
+    """
+    if executor is not None and not isinstance(executor, str):
+        return executor
+    name = executor or config.get("executor.name")
+    if name is None:
+        found = plugins.detect(context.environ)
+        if len(found) > 1:
+            raise UsageError(
+                f"several schedulers are here: {', '.join(entry.name for entry in found)}",
+                hint="name one with --executor, or set [executor] name in the configuration",
+            )
+        name = found[0].name if found else fallback
+    if name is None:
+        raise UsageError(
+            "no scheduler was found on this machine",
+            hint="use --executor local to run here, or name the scheduler with --executor",
+        )
+    entry = plugins.executor_entry(str(name))
+    merged = {key: value for key, value in config.section(f"executor.{entry.name}").items() if value is not None}
+    if entry.name == "local":
+        workers = config.get("executor.max_workers")
+        merged |= {} if workers is None else {"max_workers": workers}
+    merged |= settings
+    found_executor = plugins.create_executor(entry.name, merged, context)
+    if entry.name == "inline" and flow is not None:
+        found_executor.flow = flow  # type: ignore[attr-defined]
+    return found_executor
+
+
+def _sections(config: Config) -> dict[str, Any]:
+    names = dict.fromkeys(row.key.partition(".")[0] for row in config.rows())
+    return {name: config.section(name) for name in names}
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

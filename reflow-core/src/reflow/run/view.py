@@ -1,0 +1,195 @@
+"""Looking at a run: its status, as plain data, from its records alone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..model import layout
+from ..model.definition import Definition
+from ..model.names import TaskState
+from ..model.record import Finished
+from ..model.state import CACHED, SHOWN, SUCCESS, Progress, State
+from .drive import counted
+from .log import Results, replay
+from .mail import overlay
+
+#: failures that are told with their details
+_MOST_FAILURES = 100
+
+
+def look(root: str, definition: Definition) -> State:
+    """The state of a run now, workers' last words included."""
+    state = State(definition)
+    replay(root, state)
+    if not state.run.ended:
+        overlay(root, state)
+    return state
+
+
+def status(root: str, definition: Definition, *, elements: bool = False) -> dict[str, Any]:
+    """What `Run.status` returns."""
+    state = look(root, definition)
+    tasks = []
+    summary: dict[str, dict[str, int]] = {}
+    for task in definition.tasks:
+        progress = state.tasks[task.name]
+        counts = counted(progress)
+        counts["total"] = progress.size if progress.size is not None else 1
+        counts["cached"] = progress.counts[CACHED]
+        summary[task.name] = counts
+        tasks.append(
+            {
+                "name": task.name,
+                "array": task.array,
+                "state": progress.state.value,
+                "size": progress.size,
+                "depends": list(task.upstream),
+                "reason": progress.reason,
+                "started": progress.started_at or None,
+                "ended": progress.ended_at or None,
+                "duration": _duration(progress),
+            }
+        )
+    told: dict[str, Any] = {
+        "run": {
+            "run_id": definition.run_id,
+            "workflow": definition.workflow,
+            "status": state.run.value,
+            "reason": state.reason,
+            "run_dir": definition.run_dir,
+            "created": definition.created,
+            "started": state.started or None,
+            "ended": state.ended or None,
+            "executor": definition.executor,
+            "generation": state.generation,
+            "uncached": [{"task": one.task, "elements": one.elements, "reason": one.reason} for one in state.uncached],
+        },
+        "summary": summary,
+        "tasks": tasks,
+        "failures": _failures(root, definition, state),
+    }
+    if elements:
+        told["elements"] = _elements(root, definition, state)
+    return told
+
+
+def _duration(progress: Progress) -> float | None:
+    if not progress.started_at:
+        return None
+    end = progress.ended_at if progress.ended else time.time()
+    return max(0.0, end - progress.started_at)
+
+
+def _failures(root: str, definition: Definition, state: State) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for task in definition.tasks:
+        progress = state.tasks[task.name]
+        for index, failure in sorted(progress.failures.items()):
+            if len(found) >= _MOST_FAILURES:
+                return found
+            if SHOWN[progress.status[index]] is not TaskState.FAILED:
+                continue
+            found.append(
+                {
+                    "task": task.name,
+                    "index": index if task.array else None,
+                    "class": failure.cls.value,
+                    "reason": failure.reason,
+                    "exit_code": failure.exit_code,
+                    "signal": failure.signal,
+                    "attempt": failure.attempt,
+                    "at": failure.at,
+                    "log": layout.log(root, task.name, task.array, index),
+                    "traceback": failure.details,
+                }
+            )
+    return found
+
+
+def _elements(root: str, definition: Definition, state: State) -> list[dict[str, Any]]:
+    results = Results(root)
+    rows: list[dict[str, Any]] = []
+    try:
+        for task in definition.tasks:
+            progress = state.tasks[task.name]
+            for index, code in enumerate(progress.status):
+                row: dict[str, Any] = {
+                    "task": task.name,
+                    "index": index if task.array else None,
+                    "state": SHOWN[code].value,
+                    "attempt": progress.attempt[index],
+                    "cached": code == CACHED,
+                    "class": None,
+                    "reason": "",
+                    "host": "",
+                    "started": None,
+                    "ended": None,
+                    "cpu": None,
+                    "max_rss": None,
+                    "job": None,
+                    "log": layout.log(root, task.name, task.array, index),
+                }
+                flight = state.flight_of(task.name, index)
+                if flight is not None:
+                    row["job"] = flight.slots.get(index, flight.id) or None
+                failure = progress.failures.get(index)
+                if failure is not None:
+                    row |= {"class": failure.cls.value, "reason": failure.reason, "ended": failure.at}
+                if code == SUCCESS and progress.length[index]:
+                    record = results.record(progress.file[index], progress.offset[index], progress.length[index])
+                    if isinstance(record, Finished):
+                        row |= {
+                            "host": record.h,
+                            "started": record.b,
+                            "ended": record.e,
+                            "cpu": record.c,
+                            "max_rss": record.m,
+                        }
+                rows.append(row)
+    finally:
+        results.close()
+    return rows
+
+
+def explain(root: str, definition: Definition, only: str | None) -> list[dict[str, Any]]:
+    """Why each element was computed, or taken from the cache."""
+    from ..model.ranges import from_ranges
+    from ..model.record import Hit
+
+    state = look(root, definition)
+    results = Results(root)
+    rows: list[dict[str, Any]] = []
+    try:
+        for task in definition.tasks:
+            if only is not None and task.name != only:
+                continue
+            progress = state.tasks[task.name]
+            if progress.size is None:
+                reason = progress.reason or "waiting for what it depends on"
+                rows.append({"task": task.name, "index": None, "decision": "none", "reason": reason})
+                continue
+            reasons = {
+                index: reason
+                for reason, indices in state.misses.get(task.name, {}).items()
+                for index in from_ranges(indices)
+            }
+            for index, code in enumerate(progress.status):
+                decision, reason = "miss", reasons.get(index, "")
+                if code == CACHED:
+                    record = results.record(progress.file[index], progress.offset[index], progress.length[index])
+                    decision = "hit"
+                    reason = f"computed by run {record.by}" if isinstance(record, Hit) else ""
+                elif not progress.attempt[index]:
+                    decision, reason = "none", progress.reason or "its upstream element did not succeed"
+                rows.append(
+                    {
+                        "task": task.name,
+                        "index": index if task.array else None,
+                        "decision": decision,
+                        "reason": reason,
+                    }
+                )
+    finally:
+        results.close()
+    return rows

@@ -1,0 +1,1 @@
+"""What runs in a job. Lean: its exact list of imports is a test."""

@@ -1,0 +1,100 @@
+"""What a task can ask of the element it runs as."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..model import layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class TaskInterrupted(BaseException):
+    """Raised inside a task when its job is about to end: cancelled, or at its walltime.
+
+    It derives from BaseException, so that ``except Exception`` in a task does
+    not swallow it: catch it by name to save what can be saved, then let it go.
+    """
+
+
+class Context:
+    """The element that is running.
+
+    Attributes
+    ----------
+    run_id : str
+        The run.
+    task : str
+        The task's full name.
+    index : int
+        The element's index; 0 in a single task.
+    attempt : int
+        1 for the first.
+    cpus : int
+        CPU cores it may use.
+    mem : int or None
+        Bytes of memory it asked for; None where it did not.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        run_id: str,
+        task: str,
+        index: int,
+        attempt: int,
+        cpus: int,
+        mem: int | None,
+        deadline: float | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.task = task
+        self.index = index
+        self.attempt = attempt
+        self.cpus = cpus
+        self.mem = mem
+        self._root = root
+        self._deadline = deadline
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of this element's own, the same in every attempt; made when first asked for."""
+        from pathlib import Path
+
+        path = layout.scratch(self._root, self.task, self.index)
+        os.makedirs(path, exist_ok=True)
+        return Path(path)
+
+    def time_left(self) -> float | None:
+        """Seconds until the walltime; None where none was asked for."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+
+_current: Context | None = None
+
+
+def enter(context: Context | None) -> None:
+    """Make `context` the running element's."""
+    global _current
+    _current = context
+
+
+def context() -> Context:
+    """The element that is running.
+
+    Raises
+    ------
+    UsageError
+        Called outside a task.
+    """
+    if _current is None:
+        raise UsageError(
+            "reflow.context() was called outside a running task",
+            hint="call it in the body of a task; when testing the function by itself, pass what it needs as a parameter",
+        )
+    return _current

@@ -1,0 +1,260 @@
+"""Running one element: decode, call, encode, report."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from typing import Any
+
+import msgspec
+
+from ..errors import CodecError, ReflowError
+from ..model import layout
+from ..model.codec import codec_of, files
+from ..model.names import Source
+from ..model.record import Finished, JobSpec
+from ..model.schema import describe
+from ..model.task import Task
+from .context import Context, TaskInterrupted, enter
+from .inputs import Inputs
+from .mailbox import Mailbox
+
+#: kinds whose decoded values cannot be changed by a task, and so may be shared between elements
+_IMMUTABLE = frozenset({"none", "bool", "int", "float", "str", "bytes", "path", "uuid", "decimal", "enum", "literal"})
+
+#: longest traceback and reason that are kept in a record; the log has all of it
+_MOST_DETAILS = 8000
+_MOST_REASON = 500
+
+_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class ElementRunner:
+    """Runs elements of one job.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    spec : JobSpec
+        The job.
+    task : Task
+        Its task.
+    function : callable
+        The task's function.
+    types : mapping
+        Resolved Python types of its parameters; ``return`` is the result's.
+    mailbox : Mailbox
+        Where to report.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        spec: JobSpec,
+        task: Task,
+        function: Callable[..., Any],
+        types: Mapping[str, Any],
+        mailbox: Mailbox,
+    ) -> None:
+        self._root = root
+        self._spec = spec
+        self._task = task
+        self._name = msgspec.json.encode(task.name)
+        self._function = function
+        self._mailbox = mailbox
+        self._inputs = Inputs(spec.inputs)
+        #: None where the function says nothing of what it returns: that is then nobody's
+        self._result = codec_of(types["return"]) if "return" in types else None
+        self._shared: dict[str, Any] = {}
+        decoders: dict[str, Callable[[bytes], Any]] = {}
+        for wired in task.inputs:
+            if wired.source is Source.RUN_DIR:
+                decoders[wired.name] = _as_path
+            elif wired.source is not Source.PLAIN:
+                decoders[wired.name] = codec_of(types[wired.name]).decode
+        schemas = {wired.name: wired.schema for wired in task.inputs}
+        self._common: list[tuple[str, Callable[[bytes], Any], bytes]] = []
+        for name, raw in self._inputs.header.common.items():
+            if schemas[name].kind in _IMMUTABLE:
+                self._shared[name] = decoders[name](bytes(raw))
+            else:
+                self._common.append((name, decoders[name], bytes(raw)))
+        self._own = [(name, decoders[name]) for name in self._inputs.header.names]
+        self._cwd = os.getcwd()
+        self._cpus = spec.resources.cpus or 1
+        #: whether user code is being run: what a signal may interrupt
+        self.inside = False
+
+    def _arguments(self, index: int) -> dict[str, Any]:
+        arguments = dict(self._shared)
+        for name, decode, raw in self._common:
+            arguments[name] = decode(raw)
+        if self._own:
+            for (name, decode), raw in zip(self._own, self._inputs.values(index), strict=True):
+                arguments[name] = decode(bytes(raw))
+        return arguments
+
+    def run(self, index: int, begin: float) -> bool:
+        """Run one element, which was reported as started at `begin`, and report its end.
+
+        Returns
+        -------
+        bool
+            Whether it succeeded.
+        """
+        attempt = self._spec.attempt
+        cpu = _cpu()
+        seconds = self._spec.resources.time
+        enter(
+            Context(
+                root=self._root,
+                run_id=self._spec.run_id,
+                task=self._task.name,
+                index=index,
+                attempt=attempt,
+                cpus=self._cpus,
+                mem=self._spec.resources.mem,
+                deadline=None if seconds is None else time.monotonic() + seconds,
+            )
+        )
+        try:
+            arguments = self._arguments(index)
+            self.inside = True
+            value = self._function(**arguments)
+            self.inside = False
+            result = self._encode(value, index)
+            outputs = self._outputs(result)
+        except BaseException as error:  # whatever a task raises is its result
+            self.inside = False
+            self._report(error, index, begin, _cpu() - cpu)
+            return False
+        else:
+            self._mailbox.succeeded(
+                self._name, index, attempt, begin, _cpu() - cpu, _memory(), result, outputs
+            )
+            return True
+        finally:
+            enter(None)
+            self._tidy()
+
+    def _encode(self, value: Any, index: int) -> bytes:
+        if self._result is None:
+            return b"null"
+        try:
+            return self._result.encode(value)
+        except CodecError as error:
+            element = f"{self._task.name}[{index}]" if self._task.array else self._task.name
+            raise CodecError(
+                f"{element} returned what its annotation, {describe(self._result.schema)}, does not allow: {error.message}",
+                hint=error.hint,
+            ) from None
+
+    def _outputs(self, result: bytes) -> bytes:
+        named = files(result, self._result.schema) if self._result is not None else []
+        if not named:
+            return b"{}"
+        from ..run.files import Fingerprints
+
+        policy = "content" if self._spec.fingerprint == "content" else "stat"
+        fingerprints = Fingerprints(policy, named=True)
+        found = {}
+        for name, declared in named:
+            path = os.path.join(self._cwd, name)
+            digest = fingerprints.output(path, declared)
+            if digest is not None:
+                found[path] = digest
+        return msgspec.json.encode(found)
+
+    def _report(self, error: BaseException, index: int, begin: float, cpu: float) -> None:
+        record = failure_of(error, self._task.name, index, self._spec.attempt, begin)
+        record.c, record.m = cpu, _memory()
+        self._mailbox.failed(record)
+
+    def close(self) -> None:
+        """Let go of the inputs."""
+        self._inputs.close()
+
+    def _tidy(self) -> None:
+        """Undo what a task may have left behind for the next one in this process."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                pass
+        try:
+            if os.getcwd() != self._cwd:
+                os.chdir(self._cwd)
+        except OSError:
+            os.chdir(self._cwd)
+
+
+def redirect(root: str, task: str, array: bool, index: int, attempt: int) -> None:
+    """Send standard output and error, of this process and its children, to the element's log."""
+    path = layout.log(root, task, array, index)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        log = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        log = os.open(path, flags, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    if attempt > 1:
+        os.write(2, b"--- attempt %d ---\n" % attempt)
+
+
+def failure_of(error: BaseException, task: str, index: int, attempt: int, begin: float) -> Finished:
+    """What is reported of an element that raised; its traceback goes to standard error as well."""
+    from traceback import format_exception, format_exception_only
+
+    record = Finished(t=task, i=index, a=attempt, b=begin, e=time.time(), f="error")
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("reflow.worker"):
+        trace = trace.tb_next
+    if isinstance(error, SystemExit):
+        code = error.code
+        record.f = "exit"
+        record.x = code if isinstance(code, int) else 0 if code is None else 1
+        record.w = f"the task called sys.exit({code!r}) instead of returning"
+    elif isinstance(error, (TaskInterrupted, KeyboardInterrupt)):
+        record.f = "cancelled"
+        record.w = f"interrupted by {error}" if str(error) else "interrupted"
+    elif isinstance(error, ReflowError):
+        record.w = f"{type(error).__name__}: {error}"
+    else:
+        record.w = "".join(format_exception_only(type(error), error)).strip()
+    record.w = _printable(record.w, _MOST_REASON)
+    details = "".join(format_exception(type(error), error, trace))
+    try:
+        sys.stdout.flush()
+        print(details, end="", file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        pass  # a task may close its streams; its record still counts
+    record.d = _printable(details, _MOST_DETAILS)
+    return record
+
+
+def _as_path(raw: bytes) -> Any:
+    from pathlib import Path
+
+    return Path(msgspec.json.decode(raw))
+
+
+def _printable(text: str, most: int) -> str:
+    if len(text) > most:
+        text = text[: most // 2] + "\n[...]\n" + text[-most // 2 :]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _cpu() -> float:
+    own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _memory() -> int:
+    return getrusage(RUSAGE_SELF).ru_maxrss * _MEMORY_UNIT

@@ -1,0 +1,99 @@
+"""Inputs of a task's elements: a file of frames, and the offset of each element's.
+
+The first frame is the header: what all elements share. The index holds eight
+bytes an element, little-endian: the offset of its frame, 0 where it has none (it
+was taken from the cache).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from ..errors import DataError
+from ..model.frames import HEAD, parse
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What all elements of a task share.
+
+    ``common`` holds encoded values by parameter; ``names`` the parameters of
+    which each element has its own; ``parts`` short digests for `explain`, and
+    ``files``, ``guards`` the fingerprints of files in the common values.
+    """
+
+    task: str
+    size: int
+    common: Mapping[str, msgspec.Raw]
+    names: tuple[str, ...]
+    parts: Mapping[str, str] = {}
+    files: Mapping[str, str] = {}
+    guards: Mapping[str, str] = {}
+
+
+class Values(msgspec.Struct, frozen=True):
+    """An element's own values, in the order of the header's names: all that a worker needs."""
+
+    v: tuple[msgspec.Raw, ...]
+
+
+class Element(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One element: values, identity ("" where it is not cached), its short digests, fingerprints and guards."""
+
+    v: tuple[msgspec.Raw, ...]
+    k: str = ""
+    d: Mapping[str, str] = {}
+    f: Mapping[str, str] = {}
+    g: Mapping[str, str] = {}
+
+
+_header = msgspec.json.Decoder(Header)
+_values = msgspec.json.Decoder(Values)
+_element = msgspec.json.Decoder(Element)
+
+
+class Inputs:
+    """Reads the inputs of single elements by slice.
+
+    Raises
+    ------
+    DataError
+        The file is damaged.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY)
+        self._index = os.open(path + ".idx", os.O_RDONLY)
+        self.header: Header = _header.decode(self._frame(0))
+
+    def _frame(self, offset: int) -> bytes:
+        data = os.pread(self._file, 4096, offset)
+        try:
+            length = HEAD + int(data[:8], 16) + 1
+        except ValueError:
+            raise DataError(f"{self.path} is damaged at byte {offset}") from None
+        if length > len(data):
+            data = os.pread(self._file, length, offset)
+        payloads, _ = parse(data[:length])
+        if not payloads:
+            raise DataError(f"{self.path} is damaged at byte {offset}")
+        return payloads[0]
+
+    def _offset(self, index: int) -> int:
+        return int.from_bytes(os.pread(self._index, 8, 8 * index), "little")
+
+    def values(self, index: int) -> tuple[msgspec.Raw, ...]:
+        """An element's own values, encoded."""
+        return _values.decode(self._frame(self._offset(index))).v
+
+    def element(self, index: int) -> Element:
+        """All that is known of an element."""
+        return _element.decode(self._frame(self._offset(index)))
+
+    def close(self) -> None:
+        """Let go of the files."""
+        os.close(self._file)
+        os.close(self._index)

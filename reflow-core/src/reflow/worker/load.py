@@ -1,0 +1,100 @@
+"""Importing a workflow from its script, under its own name and never as ``__main__``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+from ..authoring.flow import Flow
+from ..errors import UsageError
+from ..model.definition import Entry
+
+
+def module_name(file: str) -> str:
+    """The name under which a script is imported."""
+    stem = os.path.basename(file).rpartition(".")[0] or os.path.basename(file)
+    return stem if stem.isidentifier() else "__reflow_script__"
+
+
+def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
+    """Import the script of `entry`.
+
+    Parameters
+    ----------
+    entry : Entry
+        What to import, and under which name.
+    source_file : str, optional
+        File to read the source from: the copy frozen at submit. Everything else,
+        ``__file__`` and tracebacks too, speaks of the original.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    Exception
+        Whatever the script itself raises.
+    """
+    for path in reversed(entry.path):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    package = entry.module.rpartition(".")[0]
+    if package:
+        __import__(package)
+    source_file = source_file or entry.file
+    with open(source_file, "rb") as stream:
+        source = stream.read()
+    module = ModuleType(entry.module)
+    module.__file__ = entry.file
+    module.__package__ = package
+    if package:
+        from importlib.machinery import ModuleSpec
+
+        module.__spec__ = ModuleSpec(entry.module, None, origin=entry.file)
+    if source_file != entry.file:
+        _remember_lines(entry.file, source)
+    sys.modules[entry.module] = module
+    try:
+        exec(compile(source, entry.file, "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        sys.modules.pop(entry.module, None)
+        raise
+    return module
+
+
+def _remember_lines(file: str, source: bytes) -> None:
+    """Let tracebacks show the lines that run, not those of an edited original."""
+    import linecache
+
+    lines = source.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[file] = (len(source), None, lines, file)
+
+
+def flows_of(module: ModuleType) -> dict[str, Flow]:
+    """Root workflows of a module, by variable name, each once."""
+    found: dict[str, Flow] = {}
+    seen: set[int] = set()
+    for name, value in vars(module).items():
+        if isinstance(value, Flow) and value.root and id(value) not in seen:
+            found[name] = value
+            seen.add(id(value))
+    return found
+
+
+def load_flow(entry: Entry, code: str | None = None) -> Flow:
+    """Import the workflow of `entry`, from the frozen copy in directory `code` where given.
+
+    Raises
+    ------
+    UsageError
+        The script does not hold that workflow any more.
+    """
+    source = None if code is None else f"{code}/{os.path.basename(entry.file)}"
+    module = load_module(entry, source)
+    flow = getattr(module, entry.variable, None)
+    if not isinstance(flow, Flow):
+        raise UsageError(
+            f"{entry.file} holds no workflow named {entry.variable!r}",
+            hint="the workflow must be a variable of the module, made when the module is imported",
+        )
+    return flow
