@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -157,6 +158,46 @@ def _publish_and_look(kind: str, store: str, run: int, barrier: object) -> None:
     os._exit(0 if not problems else 3)
 
 
+def _publish_until_killed(kind: str, store: str, first: int, acknowledged: int) -> None:
+    cache: CacheBackend = (
+        SegmentCache(store, "run", f"{store}/index") if kind == "segments" else SqliteCache(f"{store}/c.sqlite")
+    )
+    for i in range(first, first + 10_000, 5):
+        cache.publish([entry(k, k) for k in range(i, i + 5)])
+        os.write(acknowledged, b"%d\n" % i)
+
+
+@pytest.mark.parametrize("kind", ["segments", "sqlite"])
+def test_what_was_published_outlives_a_killed_publisher(tmp_path: Path, kind: str) -> None:
+    context = multiprocessing.get_context("fork")
+    read, write = os.pipe()
+    first = 0
+    for round_number in range(8):
+        worker = context.Process(target=_publish_until_killed, args=(kind, str(tmp_path), first, write))
+        worker.start()
+        seen = os.read(read, 1)
+        time.sleep(0.003 * round_number)
+        worker.kill()
+        worker.join()
+        worker.close()
+        os.write(write, b"end\n")
+        while not seen.endswith(b"end\n"):
+            seen += os.read(read, 65536)
+        acknowledged = [k + i for k in map(int, seen.split()[:-1]) for i in range(5)]
+        reader = (
+            SegmentCache(tmp_path, None, f"{tmp_path}/index")
+            if kind == "segments"
+            else SqliteCache(tmp_path / "c.sqlite")
+        )
+        found = reader.lookup([entry(k).key for k in range(first + 10_000)])
+        reader.close()
+        assert all(msgspec.json.decode(one.result) == int(key) for key, one in found.items())
+        assert {entry(k).key for k in range(acknowledged[-1] + 1)} <= set(found)
+        first = acknowledged[-1] + 1
+    os.close(read)
+    os.close(write)
+
+
 @pytest.mark.parametrize("kind", ["segments", "sqlite"])
 def test_processes_publish_and_look_at_once(tmp_path: Path, kind: str) -> None:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -241,10 +282,11 @@ def test_frames_that_are_no_entries_are_passed_over(make: Make, tmp_path: Path) 
     segment(tmp_path).parent.mkdir(parents=True)
     pieces = [b"{}", b"not json", b'{"key": "\xff"}', b'{"key":1,"workflow":"wf","task":"t"}']
     good = frame(msgspec.json.encode(entry(1)))
-    half = b'{"key":"2","workflow":"wf","task":"t"}'  # a label without a result
-    segment(tmp_path).write_bytes(b"".join(map(frame, pieces)) + good + frame(half))
+    half = b'{"key":"2","workflow":"wf","task":"t"}'  # no result
+    odd = b'{"key":"3","workflow":"wf","task":"t","result":1,"parts":3}'
+    segment(tmp_path).write_bytes(b"".join(map(frame, pieces)) + good + frame(half) + frame(odd))
     cache = make()
-    assert list(cache.lookup([entry(1).key, "2"])) == [entry(1).key]
+    assert list(cache.lookup([entry(1).key, "2", "3"])) == [entry(1).key]
     assert [one.key for one in cache.history("wf", "t")] == [entry(1).key]
     (segment(tmp_path).parent / "README").write_text("no segment")
     (tmp_path / "store" / "cache" / "segments" / "file").write_text("no workflow")
@@ -590,8 +632,9 @@ def test_an_index_in_memory_that_fails_is_an_error(make: Make, tmp_path: Path, m
     (tmp_path / "file").write_text("")
     cache = make("one", "file")
     monkeypatch.setattr(index_module, "_TABLES", "NO SUCH STATEMENT")
-    with pytest.raises(sqlite3.OperationalError):
-        cache.lookup(["1"])
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError):
+            cache.lookup(["1"])
 
 
 def test_growth_that_another_process_took_in_is_not_taken_twice(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

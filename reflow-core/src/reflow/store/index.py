@@ -248,7 +248,7 @@ def _transaction(db: sqlite3.Connection, action: Callable[[], T]) -> T:
         result = action()
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:
+        if db.in_transaction:  # some errors have undone it already
             db.execute("ROLLBACK")
         raise
     return result

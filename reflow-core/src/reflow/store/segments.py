@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -42,11 +43,12 @@ class _Header(msgspec.Struct, frozen=True, tag_field="reflow", tag="cache-segmen
 
 
 class _Label(msgspec.Struct):
-    """Of an entry, what the index keeps."""
+    """Of an entry, what the index keeps; `result` must be there."""
 
     key: str
     workflow: str
     task: str
+    result: msgspec.Raw
     time: float = 0.0
 
 
@@ -311,7 +313,7 @@ class _Writer:
             os.fsync(self._fd)
             status = os.fstat(self._fd)
         except BaseException:
-            self._take_back(begin)
+            self._take_back(self._fd, begin)
             raise
         if begin == 0:
             fsync_directory(os.path.dirname(self.path))
@@ -358,15 +360,11 @@ class _Writer:
         self._end = end
         return fd
 
-    def _take_back(self, begin: int) -> None:
+    def _take_back(self, fd: int, begin: int) -> None:
         """After a failed write: as if it had not been tried; failing that, the next one repairs."""
-        try:
-            if self._fd is not None:
-                os.ftruncate(self._fd, begin)
-        except OSError:
-            pass
-        finally:
-            self.close()
+        with suppress(OSError):
+            os.ftruncate(fd, begin)
+        self.close()
 
 
 def index_path(directory: str, index_dir: str | None = None) -> str:
@@ -435,7 +433,7 @@ def _frame_size(data: bytes) -> int:
 
 def _check_header(fd: int) -> None:
     """Refuse a segment of a newer format; an empty, torn or headless file passes, and holds what it holds."""
-    payloads, _ = parse(os.pread(fd, 4096, 0))
+    payloads, _ = parse(os.pread(fd, 1 << 16, 0))
     if payloads:
         try:
             header = _header.decode(payloads[0])
