@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib import import_module, metadata
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -62,17 +63,6 @@ def one_line(error: BaseException) -> str:
     """An exception's class and message, on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-class _Manager(pluggy.PluginManager):
-    """A manager for one plugin, that looks only at what its module has defined.
-
-    pluggy itself reads each name in ``dir()``, which would import what a plugin
-    offers lazily.
-    """
-
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
-        return super().parse_hookimpl_opts(plugin, name) if name in vars(plugin) else None
 
 
 class Plugin:
@@ -152,16 +142,17 @@ class Plugin:
             return ()
 
     @cached_property
-    def _manager(self) -> _Manager | None:
+    def _manager(self) -> pluggy.PluginManager | None:
         if self.disabled_by is not None or self.problems:
             return None
         stage = "import"
         try:
             module = import_module(self.module)
             stage = "hooks"
-            manager = _Manager(PROJECT)
+            manager = pluggy.PluginManager(PROJECT)
             manager.add_hookspecs(hookspecs)
-            manager.register(module, self.name)
+            # What the module has defined: pluggy reads each name in dir(), which would import what it offers lazily.
+            manager.register(SimpleNamespace(**vars(module)), self.name)
             manager.check_pending()
         except FAULTS as error:
             self.fault(stage, error)

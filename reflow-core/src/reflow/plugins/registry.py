@@ -122,7 +122,7 @@ class Registry:
 
     def detect(self, environ: Mapping[str, str]) -> tuple[ExecutorEntry, ...]:
         """The executors whose programs are all found on ``PATH`` of `environ`."""
-        path = environ.get("PATH", os.defpath)
+        path = environ.get("PATH", "")
         return tuple(
             entry
             for entry in self.executors()
@@ -265,7 +265,8 @@ class Registry:
         names = [name for entry in self._all(question.hook) for name in question.names(entry)]
         options = [*names, *BY_NAME] if question.hook == "reflow_executors" else names
         close = get_close_matches(question.name.lower(), options, n=1)
-        advice = [f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(names))}."]
+        listed = f"There are: {', '.join(sorted(names))}." if names else "There are none."
+        advice = [f"Did you mean {close[0]!r}?" if close else listed]
         broken = [str(plugin) for plugin in self.plugins if plugin.problems]
         if broken:
             advice.append(f"Broken plugins, one of which may have it: {', '.join(broken)}; see 'reflow plugins'.")

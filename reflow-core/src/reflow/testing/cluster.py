@@ -372,7 +372,7 @@ class MemoryCluster:
     def _named(self, ref: JobRef) -> list[_Slot]:
         return [slot for slot in self._slots[ref.id] if (ref.slot is None or slot.ref == ref) and not slot.state.ended]
 
-    def _known(self, id: str) -> list[_Slot]:  # noqa: A002
+    def _known(self, id: str) -> list[_Slot]:
         """The slots of a job that are not purged."""
         return [
             slot
@@ -380,7 +380,7 @@ class MemoryCluster:
             if slot.ended is None or self._purge is None or slot.ended + self._purge > self.now
         ]
 
-    def _visible(self, id: str) -> list[_Slot]:  # noqa: A002
+    def _visible(self, id: str) -> list[_Slot]:
         """The slots of a job that a caller may see."""
         return [slot for slot in self._known(id) if slot.submitted + self._limits.visibility_lag <= self.now]
 

@@ -177,11 +177,11 @@ class ExecutorConformance:
 
     def test_settings_round_trip(self, executor: Executor, directory: Path) -> None:
         """``create(settings, context)`` rebuilds it from what JSON keeps of its settings."""
-        settings = json.loads(json.dumps(dict(executor.settings), allow_nan=False))
-        assert settings == dict(executor.settings), "its settings are not the same after JSON"
         probe = self.probe(directory)
         refs = self.submit(executor, self.job(probe))
         self.ends(executor, refs)
+        settings = json.loads(json.dumps(dict(executor.settings), allow_nan=False))
+        assert settings == dict(executor.settings), "its settings are not the same after JSON"
         again = type(executor).create(settings, self.context())  # type: ignore[attr-defined]
         assert dict(again.settings) == dict(executor.settings), "the rebuilt executor has other settings"
         assert again.name == executor.name, "the rebuilt executor has another name"
