@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from reflow.config import Config, config_path, load_config
 from reflow.config import load as loading
-from reflow.config.document import positions
+from reflow.config.document import Document, positions
 from reflow.config.schema import SECTIONS, Schema
 from reflow.config.values import TYPES
 from reflow.errors import ConfigError
@@ -152,6 +152,14 @@ def test_a_variable_of_one_table_wins_over_one_for_all(machine: Machine) -> None
     assert (config.get("executor.pbs.qstat"), config.get("executor.slurm.qstat")) == ("/pbs", "/all")
 
 
+def test_a_short_variable_never_takes_another_keys_place(machine: Machine) -> None:
+    machine.environ |= {"REFLOW_PYTHON": "/p", "REFLOW_CACHE_POLICY": "warn"}
+    table = (Setting(name="python", default="x"), Setting(name="cache_policy", default="x"))
+    config = machine.load(tables={"executor.slurm": table})
+    assert (config.get("executor.python"), config.get("cache.policy")) == ("/p", "warn")
+    assert config.section("executor.slurm") == {"python": "x", "cache_policy": "x"}
+
+
 def test_two_variables_for_one_key_must_agree(machine: Machine) -> None:
     machine.environ |= {"REFLOW_QUEUE": "a", "REFLOW_PARTITION": "a"}
     assert machine.load().get("executor.submit_options.queue") == "a"
@@ -210,6 +218,7 @@ def test_unknown_variables_warn_and_reserved_and_empty_ones_are_silent(machine: 
             "[executor.submit_options]\nqos = {a = 1}\n",
             "must be a string, a number, true, false or a list, not a table",
         ),
+        ('[executor.submit_options]\nqos = ["\\u0000"]\n', "qos: must not hold a NUL character"),
         ("[executor.submit_options]\nqos = [{}]\n", "must be a list of strings and numbers, not a list"),
         ("[executor.submit_options]\n'--' = 1\n", "holds an option without a name"),
         ("[executor.slurm]\npoll = nan\n", "must be a finite number"),
@@ -250,6 +259,8 @@ def test_all_mistakes_of_a_file_are_told_at_once(machine: Machine) -> None:
         ("REFLOW_MODULES", '["a"', "is no JSON"),
         ("REFLOW_SUBMIT_OPTIONS", "{", "is no JSON"),
         ("REFLOW_MEM", "-4", "[executor] submit_options mem: -4: memory must be more than nothing"),
+        ("REFLOW_ACCOUNT", "\udcff", "[executor] submit_options account: is not UTF-8"),
+        ("REFLOW_EXECUTOR", "\udcff", "[executor] name is not UTF-8"),
         ("REFLOW_ENV", "A B=1", "is not of type dict[str, str]"),
     ],
 )
@@ -278,6 +289,11 @@ def test_overrides_of_entries(machine: Machine) -> None:
     assert config.get("executor.env.A") == "1"
     assert config.get("executor.slurm.poll") == 2.0
     assert machine.load(overrides={"executor.submit_options.nice": 3}).get("executor.submit_options.nice") == 3
+
+
+def test_lists_among_the_options(machine: Machine) -> None:
+    machine.user.write_text("[executor.submit_options]\nlicenses = ['a', 2]\n")
+    assert machine.load().get("executor.submit_options.licenses") == ["a", 2]
 
 
 def test_times_of_day_without_quotes_are_durations(machine: Machine) -> None:
@@ -404,6 +420,7 @@ def test_a_secret_is_in_no_error(machine: Machine) -> None:
 
 
 def test_lines_of_keys() -> None:
+    assert Document("x", {}, "[a]").line("b", "c") == 0
     text = '''\
 # [a] = 1
 top = """
@@ -466,6 +483,10 @@ def test_the_schema_is_sound() -> None:
             assert key.name.islower()
             for name in (key.name, *key.aliases):
                 assert schema.find(f"{section.name}.{name}") == (section.name, key, "")
+    own = Schema({"executor.x": (Setting(name="Odd-Name"),)})
+    odd = own.key("executor.x", "odd_name")
+    assert odd is not None
+    assert odd.name == "Odd-Name"
     assert schema.find("executor.env.A.B") == ("executor", schema.sections["executor"]["env"], "A.B")
 
 
@@ -484,5 +505,5 @@ def test_loading_is_fast_and_imports_nothing_heavy(machine: Machine) -> None:
         "heavy = {'tomllib', 'tomli', 'json', 'difflib', 'typer', 'rich', 'sqlite3', 'subprocess', 'platformdirs'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

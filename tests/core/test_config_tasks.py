@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from hypothesis import strategies as st
 
 from reflow.config import Config, Override, load_config, parse_override, parse_overrides
 from reflow.config.values import Wrong, expand, scalar, toml
-from reflow.errors import ConfigError
+from reflow.errors import ConfigError, DataError
 from reflow.hookspecs import Setting
 from reflow.model.resources import Resources
 from reflow.model.task import JobConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 TABLES = {
     "notifications.webhook": (
@@ -176,6 +182,8 @@ def test_names_with_dots_and_patterns() -> None:
         ("compute.retries=3", "retries cannot be changed here\n  Change it in the script"),
         ("compute.env=3", "env cannot be changed here\n  Write env.NAME."),
         ("compute.setup=a\0", "setup must not hold a NUL character"),
+        ("compute.account=a\0", "account must not hold a NUL character"),
+        ("compute.account=\udcff", "account is not UTF-8: '\\udcff'"),
     ],
 )
 def test_overrides_that_are_wrong(text: str, expected: str) -> None:
@@ -221,7 +229,7 @@ def test_run_directories(tmp_path: Path) -> None:
 def test_user_is_known_where_the_variable_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "me")
     assert expand("$USER", {}) == "me"
-    assert expand("~/x", {}).endswith("/x")
+    assert expand("~/{x}", {}).endswith("/{x}")
     assert expand("~nobody-here/x", {}) == "~nobody-here/x"
     with pytest.raises(Wrong, match="NOWHERE"):
         expand("$NOWHERE", {})
@@ -275,6 +283,12 @@ def test_a_run_keeps_its_configuration(tmp_path: Path) -> None:
     assert bare.get("executor.submit_options") == config.get("executor.submit_options")
 
 
+@pytest.mark.parametrize("data", [{}, {"meta": None}, {"meta": {"items": {"a": {"value": 1}}, "warnings": []}}])
+def test_a_kept_configuration_that_is_none(data: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        Config.from_json(data)
+
+
 def test_questions_about_what_is_not_there(tmp_path: Path) -> None:
     config = config_of("", tmp_path)
     for ask in (config.get, config.origin):
@@ -292,7 +306,6 @@ _VALUES = st.one_of(_TEXT, st.integers(-(2**63), 2**63 - 1), st.booleans(), st.f
 
 @given(st.dictionaries(_TEXT, st.one_of(_VALUES, st.lists(_VALUES), st.dictionaries(_TEXT, _VALUES))))
 def test_what_is_written_as_toml_is_read_back(value: dict[str, Any]) -> None:
-    tomllib = pytest.importorskip("tomllib")
     assert tomllib.loads(f"x = {toml(value)}") == {"x": value}
 
 

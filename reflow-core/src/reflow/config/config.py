@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..model.resources import Resources
 from ..model.task import JSON, JobConfig
 from .overrides import Override, apply
@@ -196,8 +196,16 @@ class Config:
             From `to_json`.
         secrets : mapping, optional
             From `secrets`; secrets that it does not hold are not given.
+
+        Raises
+        ------
+        DataError
+            Where it is not of that form.
         """
-        found = cls(msgspec.convert(data["meta"]["items"], dict[str, Item]), data["meta"]["warnings"])
+        try:
+            found = cls(msgspec.convert(data["meta"]["items"], dict[str, Item]), data["meta"]["warnings"])
+        except (LookupError, TypeError, msgspec.ValidationError) as error:
+            raise DataError(f"the configuration kept with the run cannot be read: {error}") from None
         for key, item in list(found._items.items()):
             table = found._table(key)
             path = [*table.split("."), key[len(table) + 1 :]] if table else key.split(".")

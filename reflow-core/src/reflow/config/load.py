@@ -39,8 +39,8 @@ RESERVED = frozenset(
         "ATTEMPT",
         "RUN_ID",
         "RUN_DIR",
-        "ROOT",
-        "DEBUG",
+        "JOB_ID",
+        "EXEC",
     )
 )
 

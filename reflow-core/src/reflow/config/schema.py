@@ -364,7 +364,7 @@ class Schema:
         name = normal(name)
         if name in keys:
             return keys[name]
-        return next((key for key in keys.values() if name in key.aliases), None)
+        return next((key for key in keys.values() if name in (normal(key.name), *key.aliases)), None)
 
     def find(self, dotted: str) -> tuple[str, Key, str] | None:
         """Section, key and entry (of a key that is a table; else "") of ``cache.policy`` or ``executor.env.HOME``."""

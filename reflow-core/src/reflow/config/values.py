@@ -221,6 +221,9 @@ def _str(value: object, place: Place) -> str:
         raise _refuse("a string", value)
     if "\0" in value:
         raise Wrong("must not hold a NUL character")
+    # Bytes of a variable or an argument that are not UTF-8 arrive as lone surrogates; no file could hold them.
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Wrong(f"is not UTF-8: {value!r}")
     return value
 
 
@@ -332,7 +335,7 @@ def _pair(name: str, value: object) -> tuple[str, JSON]:
         raise Wrong(f"{name!r} is no name of an environment variable")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
-    return name, _str(value, Place("/", {}, text=False))
+    return name, _str(value, _PLAIN)
 
 
 def _option(name: str, value: object) -> tuple[str, JSON]:
@@ -345,16 +348,17 @@ def _option(name: str, value: object) -> tuple[str, JSON]:
     if isinstance(value, (list, tuple)):
         if not all(isinstance(one, (str, int, float)) for one in value):
             raise _refuse("a list of strings and numbers", value)
-        return name, list(value)
+        return name, [_str(one, _PLAIN) if isinstance(one, str) else one for one in value]
     from datetime import time
 
     if isinstance(value, time):
         value = value.isoformat()
     if value is not None and not isinstance(value, (str, int, float)):
         raise _refuse("a string, a number, true, false or a list", value)
-    return name, value
+    return name, _str(value, _PLAIN) if isinstance(value, str) else value
 
 
+_PLAIN = Place("/", {}, text=False)
 _PARSERS: Mapping[str, Callable[[object, Place], JSON]] = {
     "str": _str,
     "int": _int,
