@@ -513,7 +513,7 @@ def test_one_plugin_may_not_have_a_name_twice() -> None:
 
 
 def test_a_target_that_cannot_create() -> None:
-    entry = ExecutorEntry(name="x", target="reflow.plugins.registry:Registry")
+    entry = ExecutorEntry(name="x", target="reflow.plugins.lookup:Registry")
     with pytest.raises(PluginError, match=r"executor 'x' of plugin 'one'.*AttributeError"):
         Registry([_plugin("one", entry)]).create_executor("x", {}, Context())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .registry import Problem, Registry, UnknownName, registry
+from .lookup import Problem, Registry, UnknownName, registry
 from .rival import refuse_rival
 
 __all__ = ["Problem", "Registry", "UnknownName", "refuse_rival", "registry"]
