@@ -1,0 +1,1 @@
+"""The command line: ``reflow``, and every pipeline's own (`Workflow.cli`)."""

@@ -1,0 +1,101 @@
+"""``logs``: what a task printed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...errors import RunNotFound, UsageError
+from ...model.names import TaskState
+from .. import render
+from ..options import JsonOption, RunOption, StoreOption, one_element
+from ..session import Session
+
+if TYPE_CHECKING:
+    from ...run.api import Run
+
+#: seconds between two looks at a log that grows, and between two looks at the run's state
+_GROWS, _STATE = 0.25, 2.0
+
+
+def command(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN_ID] TASK[INDEX]", help="The run (the latest by default), and whose log.", show_default=False
+        ),
+    ] = None,
+    run_id: RunOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the task has ended.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print where the log is, not what it says.")] = False,
+    store_path: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the log of a task, or of one element of an array task."""
+    session = Session.of(ctx)
+    *before, target = words or [""]
+    if not target or len(before) > 1:
+        raise UsageError("name one task", hint=f"like this: {session.command('logs', 'latest', 'TASK[0]')}")
+    try:
+        run = session.find(before[0] if before else None, run_id, store_path)
+    except RunNotFound:
+        if not before:
+            raise
+        # The other way round is as easy to read, and as easily typed.
+        try:
+            run = session.find(target, run_id, store_path)
+        except RunNotFound:
+            run = session.find(before[0], run_id, store_path)
+        target = before[0]
+    task, index = one_element(target)
+    if follow:
+        _follow(run, task, index)
+    elif path:
+        render.put(run.log_path(task, index))
+    elif as_json:
+        render.put_json({"run_id": run.run_id, "task": task, "index": index, "log": run.logs(task, index)})
+    else:
+        text = run.logs(task, index)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _follow(run: Run, task: str, index: int | None) -> None:
+    """Print a log as it grows, until its task has ended."""
+    path = run.log_path(task, index)
+    position = 0
+    looked, ended = float("-inf"), False
+    while True:
+        if time.monotonic() - looked >= _STATE:
+            ended, looked = _ended(run, task, index), time.monotonic()
+        # The state is asked before the file is read: what was written before the end is never missed.
+        position += _print_from(path, position)
+        if ended:
+            return
+        time.sleep(_GROWS)
+
+
+def _print_from(path: str | os.PathLike[str], position: int) -> int:
+    """Copy what a file has from `position` on to stdout; return its length, 0 while there is no file."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(position)
+            new = log.read()
+    except FileNotFoundError:
+        return 0
+    sys.stdout.buffer.write(new)
+    sys.stdout.buffer.flush()
+    return len(new)
+
+
+def _ended(run: Run, task: str, index: int | None) -> bool:
+    return all(
+        TaskState(element["state"]).ended
+        for element in run.status(elements=True)["elements"]
+        if element["task"] == task and (index is None or element["index"] == index)
+    )

@@ -1,0 +1,34 @@
+"""``retry``: run again what failed, was cancelled or skipped."""
+
+from __future__ import annotations
+
+import typer
+
+from .. import render
+from ..options import JsonOption, RunArgument, RunOption, StoreOption, TaskOption, chosen_tasks
+from ..progress import watching
+from ..session import Session
+from ..summary import show_end
+
+
+def command(
+    ctx: typer.Context,
+    run: RunArgument = None,
+    run_id: RunOption = None,
+    task: TaskOption = None,
+    store_path: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run again what failed, was cancelled or skipped, with today's code."""
+    wanted = chosen_tasks(task)
+    session = Session.of(ctx)
+    found = session.find(run, run_id, store_path, required=True)
+    with watching() as progress:
+        done = [found.retry(task=name, elements=elements, on_progress=progress) for name, elements in wanted]
+    if as_json:
+        render.put_json(done)
+    else:
+        for what in done:
+            render.put(render.clean(what["said"]))
+    if not show_end(session, found):
+        raise typer.Exit(1)

@@ -1,0 +1,194 @@
+"""Everything that is printed: data on stdout, talk on stderr, tables that fit the terminal.
+
+What a run's author or a scheduler wrote is never printed raw: control characters
+and lone surrogates are shown as escapes, so no name can move the cursor or stop
+the output.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+#: colour of a state, as click and rich both name it
+COLOURS = {
+    "SUCCESS": "green",
+    "FAILED": "red",
+    "CANCELLED": "magenta",
+    "SKIPPED": "yellow",
+    "STALLED": "yellow",
+    "RUNNING": "blue",
+}
+
+
+def clean(text: object, *, lines: bool = False) -> str:
+    """Text that can be printed anywhere.
+
+    Parameters
+    ----------
+    text : object
+        Converted by ``str``.
+    lines : bool
+        Keep line ends and tabs; otherwise they are escaped too.
+    """
+    kept = "\n\t" if lines else ""
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode("ascii")
+        for char in str(text)
+    )
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether colours and moving bars are welcome on `stream`."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def style(text: str, colour: str | None, stream: TextIO) -> str:
+    """`text` in bold `colour` where the stream takes colours."""
+    if colour is None or not coloured(stream):
+        return text
+    import click
+
+    return click.style(text, fg=colour, bold=True)
+
+
+def put(text: object = "") -> None:
+    """Print lines of data."""
+    _write(sys.stdout, clean(text, lines=True))
+
+
+def say(text: object = "") -> None:
+    """Print lines for the person at the terminal, who may not be there."""
+    _write(sys.stderr, clean(text, lines=True))
+
+
+def complain(kind: str, text: object) -> None:
+    """Print ``kind: text`` on stderr, as an error, a warning or a hint."""
+    colour = {"error": "red", "warning": "yellow"}.get(kind)
+    _write(sys.stderr, f"{style(f'{kind}:', colour, sys.stderr)} {clean(text, lines=True)}")
+
+
+def put_json(value: object) -> None:
+    """Print plain data as JSON, in ASCII, so that it passes through any terminal or pipe."""
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Print a table on stdout that folds, and never cuts, what does not fit.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings. A column named STATE is coloured.
+    rows : iterable of sequences
+        One sequence of cells a row; None is an empty cell.
+    right : sequence of str
+        Headings of the columns that are aligned on the right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold", justify="right" if column in right else "left")
+    for row in rows:
+        cells = ["" if cell is None else clean(cell) for cell in row]
+        grid.add_row(
+            *(
+                Text(cell, style=COLOURS.get(cell, "") if column == "STATE" else "")
+                for column, cell in zip(columns, cells, strict=True)
+            )
+        )
+    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    with console.capture() as shown:
+        console.print(grid)
+    for line in shown.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def facts(pairs: Mapping[str, object]) -> None:
+    """Print ``name  value`` lines, names padded, None left out."""
+    given = {name: value for name, value in pairs.items() if value is not None and value != ""}
+    width = max(map(len, given), default=0)
+    for name, value in given.items():
+        put(f"{name:<{width}}  {clean(value)}")
+
+
+def duration(seconds: float | None) -> str | None:
+    """Seconds as a person says them: ``0.4 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None:
+        return None
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def moment(stamp: float | None) -> str | None:
+    """A time in seconds since the epoch as local date and time."""
+    if stamp is None:
+        return None
+    from datetime import datetime, timezone
+
+    return datetime.fromtimestamp(stamp, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def element(task: str, index: int | None) -> str:
+    """How an element is named, here and in what a person types: ``task`` or ``task[3]``."""
+    return task if index is None else f"{task}[{index}]"
+
+
+def plural(count: int, word: str) -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+#: failures listed one by one; the rest is counted
+SHOWN_FAILURES = 5
+
+
+def failure_block(failures: Sequence[Mapping[str, Any]], next_commands: Mapping[str, str]) -> list[str]:
+    """What went wrong, and what to type next.
+
+    Parameters
+    ----------
+    failures : sequence of mappings
+        ``Run.status()["failures"]``.
+    next_commands : mapping of str to str
+        What it is for, and the command.
+    """
+    lines: list[str] = []
+    for failure in failures[:SHOWN_FAILURES]:
+        name = element(failure["task"], failure.get("index"))
+        how = [failure.get("class") or "failed"]
+        if failure.get("signal"):
+            how.append(f"signal {failure['signal']}")
+        elif failure.get("exit_code"):
+            how.append(f"exit code {failure['exit_code']}")
+        if (failure.get("attempt") or 1) > 1:
+            how.append(f"attempt {failure['attempt']}")
+        lines.append(f"FAILED {clean(name)} ({', '.join(map(str, how))})")
+        said = [str(failure.get(key) or "").strip() for key in ("reason", "traceback")]
+        for text in dict.fromkeys(filter(None, said)):
+            lines += [f"  {clean(line)}" for line in text.splitlines()]
+        if failure.get("log"):
+            lines.append(f"  log: {clean(failure['log'])}")
+    if len(failures) > SHOWN_FAILURES:
+        lines.append(f"and {plural(len(failures) - SHOWN_FAILURES, 'more failure')}")
+    width = max(map(len, next_commands), default=0)
+    return lines + [f"{purpose + ':':<{width + 1}} {command}" for purpose, command in next_commands.items()]

@@ -1,0 +1,112 @@
+"""``pipeline.py`` or ``pipeline.py:wf``: importing the workflow that a person names on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ..errors import ReflowError, UsageError
+from ..model.definition import Entry
+from ..worker.load import flows_of, load_module, module_name
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ..authoring import Flow
+    from .session import Session
+
+
+class ScriptError(ReflowError):
+    """A script raised when it was imported."""
+
+
+def looks_like_script(text: str) -> bool:
+    """Whether `text` names a script, rather than a run."""
+    file, _ = _parts(text)
+    return file.endswith(".py") or os.path.isfile(file)
+
+
+def load(text: str) -> Flow:
+    """Import the workflow of ``FILE`` or ``FILE:VARIABLE``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file or variable, or no workflow, or more than one.
+    ScriptError
+        If the script raises when it is imported.
+    """
+    file, variable = _parts(text)
+    path = os.path.abspath(file)
+    if not os.path.isfile(path):
+        what = "is a directory" if os.path.isdir(path) else "does not exist"
+        raise UsageError(
+            f"script {file!r} {what}", hint="name a file that makes a Workflow: pipeline.py or pipeline.py:wf"
+        )
+    flows = flows_of(_imported(file, Entry(file=path, module=module_name(path), path=(os.path.dirname(path),))))
+    if variable:
+        if variable not in flows:
+            known = f"it has {', '.join(flows)}" if flows else "it has none"
+            raise UsageError(f"{file} has no workflow {variable!r}", hint=f"{known}; a Workflow is a module's variable")
+        return flows[variable]
+    if not flows:
+        raise UsageError(f"{file} has no workflow", hint="write `wf = Workflow('NAME')` at the top level of the script")
+    if len(flows) > 1:
+        raise UsageError(
+            f"{file} has {len(flows)} workflows: {', '.join(flows)}", hint=f"name one: {file}:{next(iter(flows))}"
+        )
+    return next(iter(flows.values()))
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """File and variable of ``FILE`` or ``FILE:VARIABLE``."""
+    file, colon, variable = text.rpartition(":")
+    if colon and variable.isidentifier() and not os.path.exists(text):
+        return file, variable
+    return text, ""
+
+
+def _imported(file: str, entry: Entry) -> ModuleType:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what a script prints when it is imported is no data of ours
+            return load_module(entry)
+    except SystemExit as error:
+        raise ScriptError(
+            f"{file} ended with exit code {error.code} when it was imported",
+            hint="keep what runs it, such as wf.cli(), under `if __name__ == '__main__':`",
+        ) from error
+    except Exception as error:
+        said = "".join(traceback.format_exception_only(type(error), error)).strip()
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry.file]
+        where = f"{file}:{lines[-1]}" if lines else file
+        raise ScriptError(f"{where} cannot be imported: {said}", hint="--debug shows the traceback") from error
+
+
+class Subject(Protocol):
+    """What can be drawn and described: a run, or a workflow, which is a root `Flow`."""
+
+    def dag(self) -> dict[str, Any]:
+        """The graph of tasks, as plain data."""
+
+    def describe(self) -> dict[str, Any]:
+        """Everything about it, as plain data."""
+
+
+def subject(session: Session, target: str | None, run_id: str | None, store_path: str | None) -> Subject:
+    """What `dag` and `describe` are asked about: a run, or a workflow: a script's, or this command line's own.
+
+    Raises
+    ------
+    UsageError
+        If nothing is named where something must be.
+    """
+    if target is None and run_id is None:
+        if session.flow is not None:
+            return cast("Subject", session.flow)
+        raise UsageError("name a script or a run", hint=f"like this: {session.prog} dag pipeline.py")
+    if session.flow is None and target is not None and looks_like_script(target):
+        return cast("Subject", load(target))
+    return session.find(target, run_id, store_path)
