@@ -156,6 +156,22 @@ def test_where_a_flow_was_made() -> None:
     assert (scope["wf"].module, scope["wf"].file) == ("__main__", None)
 
 
+def test_a_notebook_cell_run_again_replaces_its_task() -> None:
+    scope: dict[str, Any] = {}
+    exec("from reflow.authoring import Flow\nwf, inner, flat = Flow('notebook'), Flow('inner'), Flow('flat')", scope)
+    exec("@inner.job()\ndef t() -> None: ...", scope)
+    for value in (1, 2):
+        exec(
+            "wf.include(inner, 'in')\nwf.include(flat)\nwf.include(inner)\n"
+            f"@wf.job()\ndef a() -> int: return {value}\n",
+            scope,
+        )
+        exec("@wf.job()\ndef b() -> None: ...", scope)
+    compiled = scope["wf"].compile()
+    assert [task.name for task in compiled.tasks] == ["in.t", "t", "a", "b"]
+    assert compiled.task("a").function() == 2
+
+
 def test_order_is_that_of_definition_among_the_ready() -> None:
     wf = Flow("x")
 
@@ -492,6 +508,7 @@ def test_wrapped_functions() -> None:
         return [n]
 
     compiled = wf.compile()
+    assert compiled.tasks[0].where.line == task.__wrapped__.__code__.co_firstlineno  # type: ignore[attr-defined]
     assert compiled.tasks[0].return_type == list[int]
     assert compiled.tasks[0].function(4) == [4]
     assert list(compiled.parameters) == ["n"]

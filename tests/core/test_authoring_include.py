@@ -268,6 +268,8 @@ def test_a_misspelt_step_of_a_flow() -> None:
         ({"files": "discover", "values": "choose"}, "inputs binds 'values', which the flow does not leave open"),
         ({"files": 3}, "inputs['files']=3 names no task; write the name of one, or a list of names"),
         ({"files": []}, "inputs['files']=[] names no task"),
+        ({3: "discover"}, "inputs[3]='discover' names no task"),
+        (["files"], "inputs=['files'] is not a mapping; write inputs={'name': 'task'}"),
         ({"files": "choose"}, "task 'a.convert': parameter 'file': result of 'choose': it is Path, but gets int"),
         (
             {"files": "discover", "level": "discover"},
@@ -276,7 +278,7 @@ def test_a_misspelt_step_of_a_flow() -> None:
         ({"files": "discover", "convert.level": "a.convert"}, "is bound to the task itself"),
     ],
 )
-def test_bad_inputs(inputs: dict[str, Any], says: str) -> None:
+def test_bad_inputs(inputs: Any, says: str) -> None:
     wf = workflow()
     wf.include(ingest(), prefix="a", inputs=inputs)
     assert any(says in problem for problem in problems(wf)), problems(wf)

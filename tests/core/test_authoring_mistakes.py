@@ -188,6 +188,12 @@ def step_and_steps(x: Annotated[list[int], Result(step="numbers", steps=["number
 def steps_text(x: Annotated[list[int], Result(steps="numbers")]) -> None: ...
 
 
+def steps_number(x: Annotated[list[int], Result(steps=3)]) -> None: ...  # type: ignore[arg-type]
+
+
+def step_list(x: Annotated[list[int], Result(step=["numbers"])]) -> None: ...  # type: ignore[arg-type]
+
+
 def step_function(x: Annotated[list[int], Result(step=star)]) -> None: ...  # type: ignore[arg-type]
 
 
@@ -271,7 +277,9 @@ class Holder:
         (no_step, "Result() names no task; write Result(step=...)"),
         (result_class, "Result() names no task; write Result(step=...)"),
         (step_and_steps, "Result has both step and steps; write steps=[...]"),
-        (steps_text, "Result(steps='numbers') is one text; write steps=['numbers']"),
+        (steps_text, "Result(steps='numbers') is no list; write steps=['numbers']"),
+        (steps_number, "Result(steps=3) is no list; write steps=['NAME']"),
+        (step_list, "Result(step=['numbers']) is no text; write steps=['numbers']"),
         (step_function, "which is no text; write Result(step='star')"),
         (step_number, "Result names 3, which is no text"),
         (misspelt, "parameter 'x': there is no task 'number'; did you mean 'numbers'?"),
@@ -323,6 +331,18 @@ def test_names_of_workflows(name: Any) -> None:
     def task() -> None: ...
 
     assert only(wf) == f"workflow: {name!r} is no name; write one line of text"
+
+
+def test_names_that_grow_too_long() -> None:
+    inner = Flow("inner")
+
+    @inner.job("t" * 100)
+    def task() -> None: ...
+
+    middle, wf = Flow("middle"), Flow("wf")
+    middle.include(inner, "m" * 90)
+    wf.include(middle, "o" * 90)
+    assert only(wf).endswith("which is too long; shorten the prefixes")
 
 
 def test_no_tasks() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reflow.authoring import Flow
-from reflow.authoring.settings import job_config
+from reflow.authoring.settings import KEYWORDS, job_config
 from reflow.errors import WorkflowError
 from reflow.model.names import Fingerprint
 from reflow.model.resources import Resources
@@ -80,7 +80,7 @@ def test_everything_given() -> None:
 
 
 def test_none_is_not_given() -> None:
-    assert read(cpus=None, mem=None, retries=None, verify=None, array_parallelism=None, fingerprint=None) == JobConfig()
+    assert read(**dict.fromkeys(KEYWORDS)) == JobConfig()
 
 
 def test_retries_as_a_number() -> None:
@@ -108,7 +108,7 @@ def test_tuples_become_lists() -> None:
         ({"cpus": 0}, "cpus: 0 is not a whole number of at least 1"),
         ({"cpus": "many"}, "cpus: 'many' is not a whole number"),
         ({"time": "02:00"}, "time: '02:00' could be hours and minutes, or minutes and seconds; write 'HH:MM:SS'"),
-        ({"mem": 16}, "mem: 16 is 16 bytes; for 16 GiB write mem='16G'"),
+        ({"mem": 16}, "mem: 16 is 16 bytes; write a number and its unit, such as '16G'"),
         ({"array": 1}, "array=1 is neither True nor False"),
         ({"array_parallelism": 2}, "array_parallelism= is for array tasks; write array=True, or leave it out"),
         ({"array": True, "array_parallelism": 0}, "array_parallelism=0 is not a whole number of at least 1"),
@@ -132,6 +132,7 @@ def test_tuples_become_lists() -> None:
         ({"submit_options": ["a"]}, "submit_options=['a'] is not a mapping"),
         ({"submit_options": {3: "a"}}, "submit_options: 3 is no option's name"),
         ({"submit_options": {"--": "a"}}, "submit_options: '--' is no option's name"),
+        ({"submit_options": {"retries": 3}}, "'retries' is a keyword of job() itself; write retries=3 there"),
         ({"native": "--x"}, "native='--x' is one text; write native=['--x']"),
         ({"modules": [1]}, "modules=[1] is not a list of texts"),
         ({"env": ["A=1"]}, "env=['A=1'] is not a mapping"),
@@ -148,6 +149,7 @@ def test_tuples_become_lists() -> None:
         ({"gres": {"a": 1}}, "option gres={'a': 1} is not text, a number, True, False, None, or a list of these"),
         ({"gres": [None]}, "option gres=[None] is not text"),
         ({"retry": 3}, "unknown keyword 'retry'; did you mean 'retries'?"),
+        ({"memory": "4G"}, "unknown keyword 'memory'; did you mean 'mem'?"),
         ({"array_paralelism": 3}, "unknown keyword 'array_paralelism'; did you mean 'array_parallelism'?"),
         ({"finger_print": "stat"}, "unknown keyword 'finger_print'; did you mean 'fingerprint'?"),
     ],

@@ -154,8 +154,9 @@ class _Compiler:
         self.local: set[str] = set()
 
     def run(self) -> Compiled:
-        if not isinstance(self.flow.name, str) or not self.flow.name.strip() or not self.flow.name.isprintable():
-            self.problems.add(self.flow.where, "workflow", f"{self.flow.name!r} is no name; write one line of text")
+        name: object = self.flow.name
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            self.problems.add(self.flow.where, "workflow", f"{name!r} is no name; write one line of text")
         self._unfold(self.flow, "", None, None)
         if not self.nodes and self.flow.items == []:
             self.problems.add(
@@ -204,6 +205,8 @@ class _Compiler:
             text = "is no name for a task; write job('name') with letters, digits, _ and -, a letter first"
             self.problems.add(step.where, about, text)
         full = f"{scope.prefix}{step.name}"
+        if len(full.encode(errors="replace")) > 2 * LONGEST:
+            self.problems.add(step.where, about, f"is called {full!r} here, which is too long; shorten the prefixes")
         if full in self.nodes:
             other = self.nodes[full].step.where
             text = f"there is a task of this name at {other}; rename one, or include its flow under another prefix"
@@ -214,8 +217,9 @@ class _Compiler:
 
     def _includable(self, include: Include, scope: _Scope, prefixes: dict[str, Include]) -> bool:
         """Whether an included flow can be laid out; what is wrong with the include is told."""
-        if not isinstance(include.flow, Flow):
-            self.problems.add(include.where, "include()", f"takes a Flow, not {type(include.flow).__name__}")
+        flow: object = include.flow
+        if not isinstance(flow, Flow):
+            self.problems.add(include.where, "include()", f"takes a Flow, not {type(flow).__name__}")
             return False
         about = f"include({include.flow.name!r}, prefix={include.prefix!r})"
         around: _Scope | None = scope
@@ -233,9 +237,19 @@ class _Compiler:
                 self.problems.add(include.where, about, f"this prefix is taken at {other}; write another one")
                 return False
             prefixes[include.prefix] = include
-        for key, given in include.inputs.items():
+        inputs: object = include.inputs
+        if not isinstance(inputs, Mapping):
+            self.problems.add(
+                include.where, about, f"inputs={inputs!r} is not a mapping; write inputs={{'name': 'task'}}"
+            )
+            return False
+        for key, given in inputs.items():
             names = [given] if isinstance(given, str) else given
-            if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
+            if (
+                not isinstance(names, (list, tuple))
+                or not names
+                or not all(isinstance(name, str) for name in [key, *names])
+            ):
                 text = f"inputs[{key!r}]={given!r} names no task; write the name of one, or a list of names"
                 self.problems.add(include.where, about, text)
                 return False
@@ -371,28 +385,33 @@ class _Compiler:
         return Input(name=argument.name, source=argument.source, schema=argument.schema, default=argument.default)
 
     def _result(self, node: _Node, argument: Argument, marker: Result) -> Input:
-        if isinstance(marker.steps, str):
-            raise Mistake(f"Result(steps={marker.steps!r}) is one text; write steps=[{marker.steps!r}]")
-        names = [*marker.steps] if marker.step is None else [marker.step, *marker.steps]
+        steps: object = marker.steps
+        if not isinstance(steps, (list, tuple)):
+            raise Mistake(
+                f"Result(steps={steps!r}) is no list; write steps=[{steps if isinstance(steps, str) else 'NAME'!r}]"
+            )
+        names: list[object] = [*marker.steps] if marker.step is None else [marker.step, *marker.steps]
         if marker.step is not None and marker.steps:
             raise Mistake("Result has both step and steps; write steps=[...] with all of them")
+        texts = [name for name in names if isinstance(name, str)]
         for name in names:
+            if isinstance(name, (list, tuple)):
+                raise Mistake(f"Result(step={name!r}) is no text; write steps={list(name)!r}")
             if not isinstance(name, str):
                 written = getattr(name, "__name__", "NAME")
                 raise Mistake(f"Result names {name!r}, which is no text; write Result(step={written!r})")
-        unknown = [name for name in names if self._find(node.scope, name) is None]
-        if not names or len(unknown) == len(names) == 1:
-            steps = self._bound(node, argument.name)
-            if steps is not None:
-                return self._wired(node, argument, marker, steps)
+        if not texts or (len(texts) == 1 and self._find(node.scope, texts[0]) is None):
+            bound = self._bound(node, argument.name)
+            if bound is not None:
+                return self._wired(node, argument, marker, bound)
         if not names:
             where = (
                 "" if node.scope.include is None else f"bind it: include(..., inputs={{{argument.name!r}: TASK}}), or "
             )
             raise Mistake(f"Result() names no task; {where}write Result(step=...)")
         found: list[str] = []
-        for name in names:
-            found += self._steps(node, name)
+        for text in texts:
+            found += self._steps(node, text)
         return self._wired(node, argument, marker, tuple(found))
 
     def _wired(self, node: _Node, argument: Argument, marker: Result, steps: tuple[str, ...]) -> Input:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -61,6 +62,11 @@ class Include(msgspec.Struct, frozen=True, eq=False):
     inputs: Mapping[str, str | Sequence[str]]
     where: Where
 
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """What tells it from other includes: its prefix, or without one the flow's name."""
+        return self.prefix, "" if self.prefix else getattr(self.flow, "name", "")
+
 
 class Flow:
     """A reusable set of tasks.
@@ -81,7 +87,7 @@ class Flow:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = name  # checked by compile(), like all that is written here
         frame = sys._getframe(1)
         # A subclass's __init__, here or in the user's code, is not where the flow is made.
         while frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is self and frame.f_back is not None:
@@ -215,7 +221,8 @@ class Flow:
         """
         frame = sys._getframe(1)
         where = Where(frame.f_code.co_filename, frame.f_lineno)
-        self.items.append(Include(flow, prefix, dict(inputs or {}), where))
+        include = Include(flow, prefix, {} if inputs is None else inputs, where)
+        self._put(include, [item for item in self.items if isinstance(item, Include) and item.place == include.place])
 
     @property
     def tasks(self) -> dict[str, Step]:
@@ -241,7 +248,7 @@ class Flow:
         self.compile()
 
     def _add(self, name: str | None, function: F, options: dict[str, Any], frame: FrameType) -> F:
-        code = getattr(function, "__code__", None)
+        code = getattr(inspect.unwrap(function), "__code__", None)
         where = (
             Where(frame.f_code.co_filename, frame.f_lineno)
             if code is None
@@ -252,8 +259,16 @@ class Flow:
             names = _mentioned(function, frame.f_locals)
         if name is None:
             name = getattr(function, "__name__", type(function).__name__)
-        self.items.append(Step(name, function, options, names, where))
+        step = Step(name, function, options, names, where)
+        self._put(step, [item for item in self.items if isinstance(item, Step) and item.name == name])
         return function
+
+    def _put(self, new: Step | Include, like: Sequence[Step | Include]) -> None:
+        """Add an item. A notebook's cell that is run again replaces what it defined the first time."""
+        if self.file is None and like:
+            self.items[self.items.index(like[0])] = new
+        else:
+            self.items.append(new)
 
     def _collect(self, prefix: str, found: dict[str, Step], inside: tuple[Flow, ...]) -> None:
         for item in self.items:

@@ -66,7 +66,7 @@ def strip(tp: Any) -> tuple[Any, tuple[Any, ...]]:
     metadata: list[Any] = []
     while True:
         origin = getattr(tp, "__origin__", None)
-        if hasattr(tp, "__metadata__"):
+        if typing.get_origin(tp) is typing.Annotated:
             metadata.extend(tp.__metadata__)
             tp = origin
         elif _is_alias(tp):
@@ -119,7 +119,8 @@ def _unknown(error: NameError, function: Callable[..., Any], scope: Mapping[str,
             f"annotation names {name!r}, which is imported for type checkers alone; "
             "import it outside of `if TYPE_CHECKING:`, since values are read by their annotations"
         )
-    close = did_you_mean(name, [*scope, *vars(builtins), *typing.__all__])
+    types = [word for word, value in vars(builtins).items() if isinstance(value, type)]
+    close = did_you_mean(name, [*scope, *types, *typing.__all__])
     return f"annotation names {name!r}, which is not defined{close or '; define or import it before the task'}"
 
 

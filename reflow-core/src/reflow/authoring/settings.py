@@ -37,6 +37,16 @@ KEYWORDS = (
 
 # Where a scheduler option is this close to one of our own keywords it is a slip of the pen: on an executor that
 # has no options nobody would ever say so.
+_WORDS = {
+    "retry": "retries",
+    "memory": "mem",
+    "walltime": "time",
+    "cpu": "cpus",
+    "gpu": "gpus",
+    "node": "nodes",
+    "module": "modules",
+    "depends_on": "after",
+}
 _OWN = tuple(name for name in KEYWORDS if name not in RESOURCES and len(name) > 4)
 
 
@@ -57,10 +67,10 @@ def job_config(given: Mapping[str, Any], tell: Callable[[str], None]) -> JobConf
     """
     fields: dict[str, Any] = {}
     for name, reader in _READERS.items():
-        if name in given:
+        if given.get(name) is not None:  # None: not given
             with told(tell):
                 fields[name] = reader(name, given[name])
-    if fields.get("array_parallelism") is not None and not given.get("array"):
+    if "array_parallelism" in fields and not given.get("array"):
         tell("array_parallelism= is for array tasks; write array=True, or leave it out")
     retry = fields.pop("retries", None)
     resources, options = _options(given, tell)
@@ -81,6 +91,9 @@ def _options(given: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Res
         key = canonical(name) if isinstance(name, str) else ""
         if not key:
             tell(f"submit_options: {name!r} is no option's name")
+            continue
+        if key in KEYWORDS and key not in RESOURCES:
+            tell(f"submit_options: {name!r} is a keyword of job() itself; write {key}={value!r} there")
             continue
         if key in spelled and spelled[key][1] != value:
             tell(f"{name}={value!r} and {spelled[key][0]}={spelled[key][1]!r} are the same option; give it once")
@@ -104,12 +117,11 @@ def _options(given: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Res
 
 
 def _slip(key: str) -> str:
-    if key == "retry":
-        return "; did you mean 'retries'?"
     from difflib import SequenceMatcher
 
     near = [own for own in _OWN if SequenceMatcher(None, key, own).ratio() > 0.85]
-    return did_you_mean(key, near)
+    meant = _WORDS.get(key)
+    return f"; did you mean {meant!r}?" if meant else did_you_mean(key, near)
 
 
 def _plain(value: object) -> bool:
@@ -122,14 +134,6 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise Mistake(f"{name}={value!r} is neither True nor False")
     return value
-
-
-def _optional_flag(name: str, value: Any) -> bool | None:
-    return None if value is None else _flag(name, value)
-
-
-def _parallelism(name: str, value: Any) -> int | None:
-    return None if value is None else _count(name, value, 1)
 
 
 def _count(name: str, value: Any, least: int) -> int:
@@ -165,13 +169,13 @@ def _version(name: str, value: Any) -> str:
     return str(value)
 
 
-def _retries(name: str, value: Any) -> Retry | None:
+def _retries(name: str, value: Any) -> Retry:
     if isinstance(value, Retry):
         problems = value.problems()
         if problems:
             raise Mistake(f"{name}: {'; '.join(problems)}")
         return value
-    return None if value is None else Retry(max=_count(name, value, 0))
+    return Retry(max=_count(name, value, 0))
 
 
 def _env(name: str, value: Any) -> dict[str, str]:
@@ -198,11 +202,11 @@ def _setup(name: str, value: Any) -> str:
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "array": _flag,
-    "array_parallelism": _parallelism,
+    "array_parallelism": lambda name, value: _count(name, value, 1),
     "after": _after,
     "cache": _cache,
     "version": _version,
-    "verify": _optional_flag,
+    "verify": _flag,
     "retries": _retries,
     "native": _texts,
     "env": _env,

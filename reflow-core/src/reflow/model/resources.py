@@ -71,7 +71,7 @@ def parse_resource(name: str, value: object) -> int:
         except UsageError as error:
             raise UsageError(f"{name}: {error.message}", hint=error.hint) from None
         if name == "mem" and amount < LEAST_MEM:
-            raise UsageError(f"mem: {value!r} is {amount} bytes", hint=f"for {value} GiB write mem='{value}G'")
+            raise UsageError(f"mem: {value!r} is {amount} bytes", hint="write a number and its unit, such as '16G'")
         return amount
     least = 0 if name == "gpus" else 1
     if isinstance(value, str) and value.strip().isdecimal() and value.isascii():

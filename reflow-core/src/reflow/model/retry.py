@@ -125,5 +125,5 @@ _CLASSES: dict[object, FailureClass] = {**{kind.value: kind for kind in FailureC
 _RETRIED = ", ".join(kind.value for kind in FailureClass if kind is not FailureClass.CANCELLED)
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
+def _is_number(value: Any, kind: Any = (int, float)) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < float("inf")  # nor NaN
