@@ -290,6 +290,13 @@ class Obeyed(_Record, tag="obeyed"):
     said: str = ""
 
 
+class Told(_Record, tag="told"):
+    """People are about to be told of an occasion; written first, so that nobody is told twice."""
+
+    occasion: str
+    at: float
+
+
 class Kept(_Record, tag="kept"):
     """Results that are in the cache now."""
 
@@ -325,6 +332,7 @@ Event = Union[
     CodeChanged,
     Read,
     Obeyed,
+    Told,
     Kept,
     Uncached,
 ]

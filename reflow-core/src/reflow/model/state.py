@@ -37,6 +37,7 @@ from .record import (
     Skipped,
     Started,
     Submitted,
+    Told,
     Uncached,
     Voided,
 )
@@ -206,6 +207,15 @@ class Progress:
                 return SHOWN[code]
         return TaskState.SUCCESS
 
+    def shown(self) -> dict[str, int]:
+        """Elements by the state that users see, zeros left out; one for a whole task that was never expanded."""
+        found: dict[str, int] = {}
+        for code, count in enumerate(self.counts):
+            if count:
+                state = SHOWN[code].value
+                found[state] = found.get(state, 0) + count
+        return found or ({self.state.value: 1} if self.size is None else {})
+
     def indices(self, code: int) -> list[int]:
         """Elements that stand at `code`, ascending."""
         found: list[int] = []
@@ -261,6 +271,8 @@ class State:
         self.boxes: dict[str, int] = {}
         self.obeyed: dict[str, str] = {}
         self.uncached: list[Uncached] = []
+        #: occasions that people were told of since the run last began to run
+        self.told: set[str] = set()
         self.misses: dict[str, dict[str, str]] = {}
         self.notes: list[str] = []
 
@@ -388,6 +400,7 @@ class State:
         else:
             self.ended = 0.0
             self.started = self.started or event.at
+            self.told &= {"begin"}
         self.heard = max(self.heard, event.at)
 
     def _expanded(self, event: Expanded) -> None:
@@ -529,6 +542,9 @@ class State:
         self.obeyed[event.id] = event.said
         if event.verb == "stop":
             self.stopping = True
+
+    def _told(self, event: Told) -> None:
+        self.told.add(event.occasion)
 
     def _kept(self, event: Kept) -> None:
         kept = self.tasks[event.task].kept

@@ -19,12 +19,12 @@ from ..model.definition import Definition
 from ..model.job import Executor, Pool
 from ..model.names import RunState
 from ..model.record import Command
-from ..model.state import SHOWN, Progress as TaskProgress
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from .engine import Engine, load_definition, load_secrets
 from .lease import Lease
 from .mail import post
+from .notices import Teller
 
 #: seconds between two reports of progress
 _REPORT = 0.1
@@ -120,6 +120,7 @@ def drive(
         raise
     engine = Engine(root, lease, pool, cache, str(config.get("cache.policy")))
     watcher = _Watcher(engine, on_progress)
+    watcher.teller = Teller(definition, config, watcher.say)
     try:
         with _cancelled_by_signals(root, watcher, at_once=pool.name == "inline"):
             engine.drive(pool, watcher)
@@ -139,8 +140,13 @@ class _Watcher:
         self._told = 0.0
         self._shown: dict[str, tuple[int, ...]] = {}
         self._warned: set[str] = set()
+        self.teller: Teller | None = None
 
     def __call__(self, engine: Engine, message: str) -> None:
+        if self.teller is not None:
+            for occasion in self.teller.due(engine.state):
+                if engine.tells(occasion.value):
+                    self.teller.tell(occasion, engine.state)
         if self._tell is None:
             return
         for warning in [*engine.warnings, *engine.state.notes, *([message] if message else [])]:
@@ -171,24 +177,12 @@ class _Watcher:
             self._tell(
                 Progress(
                     task=name,
-                    counts=counted(progress),
+                    counts=progress.shown(),
                     total=progress.size or 0,
                     state=progress.state.value,
                     elapsed=self._told - self._began,
                 )
             )
-
-
-def counted(progress: TaskProgress) -> dict[str, int]:
-    """Elements of a task by the state that users see, zeros left out; one SKIPPED or CANCELLED for a whole task."""
-    found: dict[str, int] = {}
-    for code, count in enumerate(progress.counts):
-        if count:
-            state = SHOWN[code].value
-            found[state] = found.get(state, 0) + count
-    if not found and progress.size is None:
-        found[progress.state.value] = 1
-    return found
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from ..model.record import (
     Skipped,
     Started,
     Submitted,
+    Told,
     Uncached,
 )
 from ..model.task import JSON
@@ -208,6 +209,15 @@ class Engine:
         self._keep(force=self.state.run.ended)
         self._log.commit()
         return self.state.run.ended
+
+    def tells(self, occasion: str) -> bool:
+        """Whether people are to be told of this now; writes down that they are."""
+        if occasion in self.state.told:
+            return False
+        self._lease.check()
+        self._log.add(Told(occasion=occasion, at=time.time()))
+        self._log.commit()
+        return True
 
     @property
     def pause(self) -> float | None:

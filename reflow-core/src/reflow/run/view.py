@@ -10,7 +10,7 @@ from ..model.definition import Definition
 from ..model.names import TaskState
 from ..model.record import Finished
 from ..model.state import CACHED, SHOWN, SUCCESS, Progress, State
-from .drive import counted
+from .lease import latest, owner
 from .log import Results, replay
 from .mail import overlay
 
@@ -34,7 +34,7 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
     summary: dict[str, dict[str, int]] = {}
     for task in definition.tasks:
         progress = state.tasks[task.name]
-        counts = counted(progress)
+        counts: dict[str, int] = progress.shown()
         counts["total"] = progress.size if progress.size is not None else 1
         counts["cached"] = progress.counts[CACHED]
         summary[task.name] = counts
@@ -55,8 +55,7 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
         "run": {
             "run_id": definition.run_id,
             "workflow": definition.workflow,
-            "status": state.run.value,
-            "reason": state.reason,
+            **_standing(root, definition, state),
             "run_dir": definition.run_dir,
             "created": definition.created,
             "started": state.started or None,
@@ -72,6 +71,19 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
     if elements:
         told["elements"] = _elements(root, definition, state)
     return told
+
+
+def _standing(root: str, definition: Definition, state: State) -> dict[str, str]:
+    """The run's state and its reason; STALLED where nobody drives it and nothing will wake it."""
+    epoch = latest(root)
+    if not state.run.ended and epoch:
+        holder = owner(root, epoch)
+        if holder.released or holder.dead():
+            return {
+                "status": "STALLED",
+                "reason": f"the process that drove it is gone; `reflow retry {definition.run_id}` goes on",
+            }
+    return {"status": state.run.value, "reason": state.reason}
 
 
 def _duration(progress: Progress) -> float | None:
