@@ -152,7 +152,7 @@ class Base(TypedDict):
 
 
 class Options(Base, total=False):
-    b: str
+    b: dict[str, int]
     c: typing_extensions.Required[list[int]]
 
 
@@ -235,6 +235,8 @@ def back(tp: Any, value: Any) -> Any:
         (Dollar, {"$ref": "x", "\0": 1}, b'{"$$ref":"x","\\u0000\\u0000\\u0000":1}'),
         (Optional[Path], None, b"null"),
         (Union[int, str], "1", b'"1"'),
+        (Union[int, str], True, b"1"),
+        (Optional[str], "é", '"é"'.encode()),
         (Union[Path, str, None], Path("x"), b'{"$Path":"x"}'),
         (Union[Path, str, None], "x", b'{"$str":"x"}'),
         (Union[Path, str, None], None, b"null"),
@@ -508,6 +510,7 @@ class Growing(Generic[T]):
     inner: Optional[Growing[list[T]]]
 
 
+# the same with TypeAliasType of typing_extensions below, but for what refers to itself
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type statements are of Python 3.12")
 def test_type_aliases() -> None:  # pragma: no cover
     space: dict[str, Any] = {}
@@ -534,7 +537,11 @@ def test_a_dataclass_is_made_again_with_exactly_its_fields() -> None:
     found = back(Counted, made)
     assert (found.value, found.double, found.note) == (2, 7, "made")
     initial = Initial(1, 5)
-    assert back(Initial, initial) == initial
+    if sys.version_info >= (3, 11):
+        assert back(Initial, initial) == initial
+    else:  # an InitVar as text is beyond typing.get_type_hints there
+        with pytest.raises(CodecError, match="could not be resolved"):
+            schema_of(Initial)
     own = Own("abc")
     assert back(Own, own) == own
 
@@ -610,14 +617,17 @@ def test_what_does_not_fit_is_not_read(tp: Any, raw: bytes, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_a_deep_value_is_written_and_read_or_refused() -> None:
-    for depth in (10, 200, 400, 600, 800, 5000):
-        raw = b"[" * depth + b"1" + b"]" * depth
+@pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_deep_value_is_written_and_read_or_refused(start: bytes, end: bytes) -> None:
+    deepest = 0
+    for depth in (10, 200, 400, 600, 800, 100_000):
+        raw = start * depth + b"1" + end * depth
         try:
-            value = codec_of(list[Any]).decode(raw)
-            assert write(list[Any], value) == raw
+            assert write(Any, codec_of(Any).decode(raw)) == raw
+            deepest = depth
         except CodecError as error:
-            assert (depth > 10 and "deep" in str(error)) or "recursion" in str(error)
+            assert any(word in str(error) for word in ("deep", "recursion"))
+    assert 10 <= deepest < 100_000
 
 
 # The codec itself

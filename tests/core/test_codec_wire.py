@@ -163,6 +163,7 @@ def test_received(src: Any, value: Any, dst: Any, raw: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("src", "dst"),
     [
+        (list[int], list[int]),
         (list[int], tuple[int, ...]),
         (list[str], list[Any]),
         (int, Optional[int]),

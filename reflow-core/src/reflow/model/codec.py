@@ -15,23 +15,38 @@ from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, Flag
 from itertools import repeat
-from reprlib import Repr
 from typing import Any
 
 import msgspec
 
 from ..errors import CodecError
 from . import codec_wire as wire
+from .codec_scalar import (
+    ADVICE,
+    NONE,
+    Mismatch,
+    Node,
+    Read,
+    Write,
+    choice,
+    class_name,
+    enum,
+    library,
+    plain_item,
+    plain_number,
+    read_float,
+    scalar,
+    shown,
+    title_of,
+    write_exact_float,
+    write_int,
+    wrong,
+)
 from .codec_wire import Tree, accepts, convert, files, join, split
 from .schema import Field, Schema, describe, escape, unescape
 
 __all__ = ["Codec", "accepts", "codec_of", "convert", "describe", "files", "join", "schema_of", "split"]
 
-#: the largest int, in bits: 4300 digits, which is what Python itself turns into text and back
-_MAX_BITS = 14_284
-_ADVICE = "write it to a file and return the file's path (-> Path)"
-_shown = Repr()
-_shown.maxstring = _shown.maxother = 60
 _json = msgspec.json.encode
 
 
@@ -63,7 +78,7 @@ class Codec:
         try:
             node = _compile(tp, _Scope())
         except RecursionError:
-            raise CodecError(f"{tp} holds itself", hint=_ADVICE) from None
+            raise CodecError(f"{tp} holds itself", hint=ADVICE) from None
         self.type, self.schema = tp, node.schema
         self.encode = _fast_encode(node.schema, _encoder(node.write))
         self.decode = _fast_decode(node.schema, _decoder(node.read))
@@ -100,51 +115,25 @@ def schema_of(tp: Any) -> Schema:
 # From and to bytes
 
 
-class _Mismatch(Exception):
-    """A value does not fit; ``path`` is where, innermost first."""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        self.message, self.hint, self.path = message, hint, list[str]()
-
-    def error(self) -> CodecError:
-        where = "".join(reversed(self.path)).removeprefix(".")
-        return CodecError(f"{where}: {self.message}" if where else self.message, hint=self.hint)
-
-
-def _wrong(expected: str, value: object, hint: str | None = None) -> _Mismatch:
-    """What to raise for a value that is something else."""
-    return _Mismatch(f"expected {expected}, got {_name(type(value))} {_shown.repr(value)}", hint)
-
-
-def _name(cls: type) -> str:
-    """A class as a person writes it."""
-    where = "" if cls.__module__ in ("builtins", "__main__") else cls.__module__ + "."
-    return where + cls.__qualname__.rpartition("<locals>.")[2]
-
-
-_Write = Callable[[Any], Tree]
-_Read = Callable[[Tree], Any]
-
-
-def _encoder(write: _Write) -> Callable[[Any], bytes]:
+def _encoder(write: Write) -> Callable[[Any], bytes]:
     def encode(value: Any) -> bytes:
         try:
             return _json(write(value))
-        except _Mismatch as wrong:
-            error = wrong.error()
+        except Mismatch as misfit:
+            error = misfit.error()
         except RecursionError:
-            error = CodecError(f"nested too deeply, or holds itself: {_name(type(value))}", hint=_ADVICE)
+            error = CodecError(f"nested too deeply, or holds itself: {title_of(type(value))}", hint=ADVICE)
         raise error
 
     return encode
 
 
-def _decoder(read: _Read) -> Callable[[bytes], Any]:
+def _decoder(read: Read) -> Callable[[bytes], Any]:
     def decode(raw: bytes) -> Any:
         try:
             return read(wire.parse(raw))
-        except _Mismatch as wrong:
-            error = wrong.error()
+        except Mismatch as misfit:
+            error = misfit.error()
         except RecursionError:
             error = CodecError("nested too deeply")
         raise error
@@ -228,14 +217,6 @@ def _plain_type(schema: Schema) -> Any:
 # Types
 
 
-class _Node(msgspec.Struct, frozen=True):
-    """A compiled type."""
-
-    schema: Schema
-    write: _Write
-    read: _Read
-
-
 class _Scope(msgspec.Struct, frozen=True):
     """Where in a type we are.
 
@@ -269,16 +250,16 @@ def _strip(tp: Any, scope: _Scope) -> Any:
             return tp
 
 
-def _compile(tp: Any, scope: _Scope) -> _Node:
+def _compile(tp: Any, scope: _Scope) -> Node:
     """Turn a type into what writes and reads its values."""
     tp = _strip(tp, scope)
     origin, args = typing.get_origin(tp), typing.get_args(tp)
     if tp is None or tp is type(None):
-        return _NONE
+        return NONE
     if tp is Any or tp is object:
         return _ANY
     if tp in (bool, int, float, str, bytes):
-        return _scalar(tp, scope)
+        return scalar(tp, scope.exact)
     if origin is typing.Union or origin is types.UnionType:
         return _union(args, scope)
     if origin is typing.Literal:
@@ -287,17 +268,19 @@ def _compile(tp: Any, scope: _Scope) -> _Node:
     if not isinstance(base, type):
         raise _refused(tp)
     if issubclass(base, Enum) and not issubclass(base, Flag):
-        return _enum(base)
+        return enum(base)
     if _is_typed_dict(base) or dataclasses.is_dataclass(base) or (issubclass(base, tuple) and hasattr(base, "_fields")):
         return _record(base, args, scope)
     if base is tuple:
         return _tuple(args if args or tp not in _BARE_TUPLES else (Any, ...), scope)
     if base in _CONTAINERS:
         return _CONTAINERS[base](base, args, scope)
-    return _library(base)
+    if node := library(base):
+        return node
+    raise _refused(base)
 
 
-def _refused(tp: Any, why: str = "cannot be carried between tasks as plain data", hint: str = _ADVICE) -> CodecError:
+def _refused(tp: Any, why: str = "cannot be carried between tasks as plain data", hint: str = ADVICE) -> CodecError:
     """What to raise for a type that is not supported."""
     if isinstance(tp, (str, typing.ForwardRef)):
         why, hint = "could not be resolved", "define the class at the top level of the module, or import it there"
@@ -305,285 +288,13 @@ def _refused(tp: Any, why: str = "cannot be carried between tasks as plain data"
         why, hint = "is a type variable", "annotate a concrete type"
     elif isinstance(tp, type) and issubclass(tp, (int, float, str, bytes, list, tuple, set, dict)):
         hint = f"annotate {next(base.__name__ for base in tp.__mro__ if base.__module__ == 'builtins')}"
-    return CodecError(f"{_name(tp) if isinstance(tp, type) else tp} {why}", hint=hint)
-
-
-# Scalars
-
-
-def _expect(name: str, *allowed: type) -> _Read:
-    """Read a tree that must be of one of these JSON types."""
-
-    def read(tree: Tree) -> Any:
-        if type(tree) not in allowed:
-            raise _wrong(name, tree)
-        return tree
-
-    return read
-
-
-def _none(value: Any) -> Tree:
-    if value is not None:
-        raise _wrong("None", value)
-
-
-_NONE = _Node(Schema("none"), _none, _expect("None", type(None)))
-
-
-def _item(value: Any) -> Any:
-    """The number inside a numpy scalar, or anything that looks like one; else the value."""
-    if getattr(value, "shape", None) != () or not hasattr(value, "item"):
-        return value
-    # of a date, numpy's item is a number too
-    return value if getattr(value.dtype, "kind", "") in ("M", "m") else value.item()
-
-
-def _number(value: Any) -> Any:
-    """A number of a subclass as a plain one."""
-    return value if isinstance(value, (int, float)) else _item(value)
-
-
-def _write_bool(value: Any) -> Tree:
-    found = value if isinstance(value, bool) else _item(value)
-    if not isinstance(found, bool):
-        raise _wrong("bool", value)
-    return found
-
-
-def _write_int(value: Any) -> Tree:
-    found = _number(value)
-    if not isinstance(found, int):
-        raise _wrong("int", value)
-    if found.bit_length() > _MAX_BITS:
-        raise _Mismatch(f"int of {found.bit_length()} bits is too large (at most {_MAX_BITS})", _ADVICE)
-    return int(found)
-
-
-def _write_exact_int(value: Any) -> Tree:
-    if isinstance(_item(value), bool):
-        raise _wrong("int", value)
-    return _write_int(value)
-
-
-def _write_exact_float(value: Any) -> Tree:
-    found = _number(value)
-    if not isinstance(found, float):
-        raise _wrong("float", value)
-    return wire.float_tree(float(found))
-
-
-def _write_float(value: Any) -> Tree:
-    found = _number(value)
-    if not isinstance(found, int):
-        return _write_exact_float(found)
-    try:
-        return float(found)
-    except OverflowError:
-        raise _Mismatch(f"int of {found.bit_length()} bits is too large for a float") from None
-
-
-def _read_float(tree: Tree) -> float:
-    if isinstance(tree, dict) and tree.get("$float") in ("nan", "inf", "-inf"):
-        return float(tree["$float"])
-    if type(tree) not in (int, float):
-        raise _wrong("float", tree)
-    try:
-        return float(tree)
-    except OverflowError:
-        raise _Mismatch("int is too large for a float") from None
-
-
-def _write_str(value: Any) -> Tree:
-    if not isinstance(value, str):
-        raise _wrong("str", value)
-    return escape(value if type(value) is str else str.__str__(value))
-
-
-def _read_str(tree: Tree) -> str:
-    if type(tree) is not str:
-        raise _wrong("str", tree)
-    return unescape(tree)
-
-
-def _write_bytes(value: Any) -> Tree:
-    if not isinstance(value, bytes):
-        raise _wrong("bytes", value)
-    from binascii import b2a_base64
-
-    return b2a_base64(value, newline=False).decode()
-
-
-def _parse_bytes(text: str) -> bytes:
-    from binascii import a2b_base64
-
-    value = a2b_base64(text)
-    if _write_bytes(value) != text:
-        raise ValueError("not base64")
-    return value
-
-
-def _parsed(name: str, parse: Callable[[str], Any]) -> _Read:
-    """Read what is written as a string."""
-
-    def read(tree: Tree) -> Any:
-        try:
-            return parse(_read_str(tree))
-        except (ValueError, ArithmeticError, LookupError, OSError) as error:
-            raise _Mismatch(f"expected {name}, got {_shown.repr(tree)} ({error})") from None
-
-    return read
-
-
-def _scalar(tp: type, scope: _Scope) -> _Node:
-    """The built-in scalars."""
-    if tp is bool:
-        return _Node(Schema("bool"), _write_bool, _expect("bool", bool))
-    if tp is int:
-        return _Node(Schema("int"), _write_exact_int if scope.exact else _write_int, _expect("int", int))
-    if tp is float:
-        return _Node(Schema("float"), _write_exact_float if scope.exact else _write_float, _read_float)
-    if tp is str:
-        return _Node(Schema("str"), _write_str, _read_str)
-    return _Node(Schema("bytes"), _write_bytes, _parsed("bytes", _parse_bytes))
-
-
-def _library(tp: type) -> _Node:
-    """Scalars of the standard library: found by name, so that none of their modules is imported here."""
-    if _of_pathlib(tp):
-        return _path(tp)
-    make = _LIBRARY.get((tp.__module__, tp.__qualname__))
-    if make is None:
-        raise _refused(tp)
-    return make(tp)
-
-
-def _of_pathlib(tp: type) -> bool:
-    """Whether a class is one of pathlib's own; others may mean something else by their text, such as a URL."""
-    return tp.__module__.partition(".")[0] == "pathlib"
-
-
-def _path(tp: type) -> _Node:
-    def write(value: Any) -> Tree:
-        if not (isinstance(value, tp) and _of_pathlib(type(value))):
-            raise _wrong(tp.__name__, value, "wrap it in Path(...)" if isinstance(value, str) else None)
-        return escape(str(value))
-
-    return _Node(Schema("path"), write, _parsed(tp.__name__, tp))
-
-
-def _stamped(kind: str) -> Callable[[type], _Node]:
-    """Datetime and time: ISO format, then the zone's key and the fold, as in ``[Europe/Berlin][fold]``."""
-
-    def make(tp: Any) -> _Node:
-        def write(value: Any) -> Tree:
-            if type(value) is not tp:
-                raise _wrong(kind, value)
-            zone = value.tzinfo
-            text = str(value.isoformat())
-            if zone is not None and type(zone).__module__ == "datetime":
-                if zone.utcoffset(None).microseconds:  # Python reads +00:00:00.000001 as UTC
-                    raise _wrong(f"a {kind} whose offset is whole seconds", value)
-            elif zone is not None:
-                key = getattr(zone, "key", None) if type(zone).__module__.startswith("zoneinfo") else None
-                if key is None:
-                    raise _wrong(f"a {kind} of a fixed or zoneinfo time zone", value, "use zoneinfo.ZoneInfo")
-                text += f"[{key}]"
-            return text + "[fold]" if value.fold else text
-
-        def parse(text: str) -> Any:
-            stamp, *marks = text.replace("]", "").split("[")
-            value = tp.fromisoformat(stamp)
-            if "fold" in marks:
-                marks.remove("fold")
-                value = value.replace(fold=1)
-            if marks:
-                from zoneinfo import ZoneInfo
-
-                value = value.replace(tzinfo=ZoneInfo(marks[0]))
-            return value
-
-        return _Node(Schema(kind), write, _parsed(kind, parse))
-
-    return make
-
-
-def _exactly(kind: str, to_text: Callable[[Any], str], parse: Callable[[Any, str], Any]) -> Callable[[type], _Node]:
-    """A type, and not its subclasses, that writes itself as text."""
-
-    def make(tp: type) -> _Node:
-        def write(value: Any) -> Tree:
-            if type(value) is not tp:
-                raise _wrong(tp.__name__, value)
-            return to_text(value)
-
-        return _Node(Schema(kind), write, _parsed(tp.__name__, lambda text: parse(tp, text)))
-
-    return make
-
-
-def _duration(value: Any) -> str:
-    """A timedelta as days and seconds, exactly: ``P-1DT86399.000001S``."""
-    return f"P{value.days}DT{value.seconds}.{value.microseconds:06d}S"
-
-
-def _parse_duration(tp: Any, text: str) -> Any:
-    days, _, seconds = text[1:-1].partition("DT")
-    whole, _, part = seconds.partition(".")
-    return tp(int(days), int(whole), int(part))
-
-
-_LIBRARY: dict[tuple[str, str], Callable[[type], _Node]] = {
-    ("datetime", "datetime"): _stamped("datetime"),
-    ("datetime", "time"): _stamped("time"),
-    ("datetime", "date"): _exactly("date", str, lambda tp, text: tp.fromisoformat(text)),
-    ("datetime", "timedelta"): _exactly("timedelta", _duration, _parse_duration),
-    ("uuid", "UUID"): _exactly("uuid", str, lambda tp, text: tp(text)),
-    ("decimal", "Decimal"): _exactly("decimal", str, lambda tp, text: tp(text)),
-}
+    return CodecError(f"{title_of(tp) if isinstance(tp, type) else tp} {why}", hint=hint)
 
 
 # Choices
 
 
-def _choice(schema: Schema, pairs: list[tuple[Any, Tree]]) -> _Node:
-    """One of a fixed set of values, each with its tree; told apart by type too, as True and 1 are equal."""
-    trees = {_identity(value): tree for value, tree in pairs}
-    values = {(type(tree), tree): value for value, tree in pairs}
-    name = describe(schema)
-
-    def write(value: Any) -> Tree:
-        found = _item(value)
-        try:
-            return trees[_identity(found)]
-        except (KeyError, TypeError):
-            raise _wrong(name, value) from None
-
-    def read(tree: Tree) -> Any:
-        try:
-            return values[type(tree), tree]
-        except (KeyError, TypeError):
-            raise _wrong(name, tree) from None
-
-    return _Node(schema, write, read)
-
-
-def _identity(value: Any) -> tuple[type, Any]:
-    """What tells a choice; a member's name, as it may compare and hash like its value, or not hash at all."""
-    return type(value), value.name if isinstance(value, Enum) else value
-
-
-def _class_name(cls: type) -> str:
-    """Name of a class as schemas hold it: without its module, which is another where a script is imported."""
-    return escape(cls.__qualname__.rpartition("<locals>.")[2])
-
-
-def _enum(cls: type[Enum]) -> _Node:
-    """By name."""
-    pairs = [(member, escape(member.name)) for member in cls]
-    return _choice(Schema("enum", name=_class_name(cls), values=tuple(text for _, text in pairs)), pairs)
-
-
-def _literal(values: tuple[Any, ...], scope: _Scope) -> _Node:
+def _literal(values: tuple[Any, ...], scope: _Scope) -> Node:
     """Each value as its own type writes it."""
     if None in values:
         return _union((typing.Literal[values],), scope)
@@ -593,13 +304,13 @@ def _literal(values: tuple[Any, ...], scope: _Scope) -> _Node:
     schema = Schema("literal", tuple(node.schema for node in nodes), values=texts)
     if len(set(texts)) < len(texts):
         raise CodecError(f"values of {describe(schema)} are written alike", hint="annotate an Enum instead")
-    return _choice(schema, pairs)
+    return choice(schema, pairs)
 
 
 # Containers
 
 
-def _list(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
+def _list(base: type, args: tuple[Any, ...], scope: _Scope) -> Node:
     """A list or tuple of any length; the abstract sequences take both, and come back as lists."""
     node = _compile(args[0] if args else Any, scope)
     each, back = node.write, node.read
@@ -610,16 +321,16 @@ def _list(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
 
     def write(value: Any) -> Tree:
         if not isinstance(value, allowed):
-            raise _wrong(title, value)
+            raise wrong(title, value)
         return _each(repeat(each), value)
 
     def read(tree: Tree) -> Any:
         if type(tree) is not list:
-            raise _wrong(title, tree)
+            raise wrong(title, tree)
         items = _each(repeat(back), tree)
         return tuple(items) if make is tuple else items
 
-    return _Node(schema, write, read)
+    return Node(schema, write, read)
 
 
 def _each(parts: Iterable[Callable[[Any], Any]], items: Any) -> list[Any]:
@@ -628,13 +339,13 @@ def _each(parts: Iterable[Callable[[Any], Any]], items: Any) -> list[Any]:
     try:
         for part, item in zip(parts, items, strict=False):
             done.append(part(item))
-    except _Mismatch as wrong:
-        wrong.path.append(f"[{len(done)}]")
+    except Mismatch as misfit:
+        misfit.path.append(f"[{len(done)}]")
         raise
     return done
 
 
-def _tuple(args: tuple[Any, ...], scope: _Scope) -> _Node:
+def _tuple(args: tuple[Any, ...], scope: _Scope) -> Node:
     """A tuple of fixed length, or ``tuple[T, ...]``."""
     if args[1:] == (Ellipsis,):
         return _list(tuple, args, scope)
@@ -644,18 +355,18 @@ def _tuple(args: tuple[Any, ...], scope: _Scope) -> _Node:
 
     def write(value: Any) -> Tree:
         if not isinstance(value, tuple) or len(value) != len(nodes):
-            raise _wrong(title, value)
+            raise wrong(title, value)
         return _each(writes, value)
 
     def read(tree: Tree) -> Any:
         if type(tree) is not list or len(tree) != len(nodes):
-            raise _wrong(title, tree)
+            raise wrong(title, tree)
         return tuple(_each(reads, tree))
 
-    return _Node(schema, write, read)
+    return Node(schema, write, read)
 
 
-def _set(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
+def _set(base: type, args: tuple[Any, ...], scope: _Scope) -> Node:
     """A set or frozenset; the abstract sets take both, and come back as sets."""
     node = _compile(args[0] if args else Any, scope)
     each, back = node.write, node.read
@@ -666,25 +377,25 @@ def _set(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
 
     def write(value: Any) -> Tree:
         if not isinstance(value, allowed):
-            raise _wrong(title, value)
+            raise wrong(title, value)
         try:
             return wire.unique(map(each, value))
-        except _Mismatch as wrong:
-            wrong.path.append("{...}")
+        except Mismatch as misfit:
+            misfit.path.append("{...}")
             raise
 
     def read(tree: Tree) -> Any:
         if type(tree) is not list:
-            raise _wrong(title, tree)
+            raise wrong(title, tree)
         try:
             return make(_each(repeat(back), tree))
         except TypeError as error:
-            raise _Mismatch(f"expected {title}, got {_shown.repr(tree)} ({error})") from None
+            raise Mismatch(f"expected {title}, got {shown.repr(tree)} ({error})") from None
 
-    return _Node(schema, write, read)
+    return Node(schema, write, read)
 
 
-def _dict(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
+def _dict(base: type, args: tuple[Any, ...], scope: _Scope) -> Node:
     """A dict; a bare one has str keys."""
     key, value = (_compile(arg, scope) for arg in (args or (str, Any)))
     schema = Schema("dict", (key.schema, value.schema))
@@ -693,40 +404,40 @@ def _dict(base: type, args: tuple[Any, ...], scope: _Scope) -> _Node:
 
     def write(given: Any) -> Tree:
         if not isinstance(given, Mapping if base is not dict else dict):
-            raise _wrong(title, given)
+            raise wrong(title, given)
         found = []
         name: Any = None
         try:
             for name, item in given.items():
                 found.append((names(name), items(item)))
-        except _Mismatch as wrong:
-            wrong.path.append(f"[{_shown.repr(name)}]")
+        except Mismatch as misfit:
+            misfit.path.append(f"[{shown.repr(name)}]")
             raise
         try:
             return wire.mapping(found, key.schema)
         except CodecError as error:
-            raise _Mismatch(error.message) from None
+            raise Mismatch(error.message) from None
 
     def read(tree: Tree) -> Any:
         if type(tree) is not form:
-            raise _wrong(title, tree)
+            raise wrong(title, tree)
         found = {}
         name: Any = None
         try:
             for name, item in wire.entries(tree, key.schema):
                 found[key.read(name)] = value.read(item)
-        except _Mismatch as wrong:
-            wrong.path.append(f"[{_shown.repr(name)}]")
+        except Mismatch as misfit:
+            misfit.path.append(f"[{shown.repr(name)}]")
             raise
         except (TypeError, ValueError) as error:
-            raise _Mismatch(f"expected {title}, got {_shown.repr(tree)} ({error})") from None
+            raise Mismatch(f"expected {title}, got {shown.repr(tree)} ({error})") from None
         return found
 
-    return _Node(schema, write, read)
+    return Node(schema, write, read)
 
 
 _BARE_TUPLES = (tuple, typing.Tuple)  # noqa: UP006
-_CONTAINERS: dict[type, Callable[[type, tuple[Any, ...], _Scope], _Node]] = {
+_CONTAINERS: dict[type, Callable[[type, tuple[Any, ...], _Scope], Node]] = {
     **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), _list),
     **dict.fromkeys((set, frozenset, abc.Set, abc.MutableSet), _set),
     **dict.fromkeys((dict, abc.Mapping, abc.MutableMapping), _dict),
@@ -737,19 +448,19 @@ _CONTAINERS: dict[type, Callable[[type, tuple[Any, ...], _Scope], _Node]] = {
 
 
 def _write_any(value: Any) -> Tree:
-    found = _item(value)
+    found = plain_item(value)
     cls = type(found)
     if cls is str:
         return escape(found)
     if cls is bool or found is None:
         return found
     if isinstance(found, (int, float)):
-        return _write_int(found) if isinstance(found, int) else _write_exact_float(found)
+        return write_int(found) if isinstance(found, int) else write_exact_float(found)
     if cls is list:
         return _each(repeat(_write_any), found)
     if cls is dict:
         return _ANY_DICT.write(found)
-    raise _wrong("plain JSON (str, int, float, bool, None, list, dict with str keys)", value, "annotate its type")
+    raise wrong("plain JSON (str, int, float, bool, None, list, dict with str keys)", value, "annotate its type")
 
 
 def _read_any(tree: Tree) -> Any:
@@ -758,11 +469,11 @@ def _read_any(tree: Tree) -> Any:
     if type(tree) is list:
         return list(map(_read_any, tree))
     if type(tree) is dict:
-        return _read_float(tree) if "$float" in tree else _ANY_DICT.read(tree)
+        return read_float(tree) if "$float" in tree else _ANY_DICT.read(tree)
     return tree
 
 
-_ANY = _Node(Schema("any"), _write_any, _read_any)
+_ANY = Node(Schema("any"), _write_any, _read_any)
 _ANY_DICT = _dict(dict, (), _Scope())
 
 
@@ -789,10 +500,10 @@ def _flat(members: tuple[Any, ...], scope: _Scope) -> list[Any]:
     return found
 
 
-def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
+def _union(args: tuple[Any, ...], scope: _Scope) -> Node:
     """One of several types: in an order of our own, since typing takes ``A | B`` and ``B | A`` for the same."""
     exactly = msgspec.structs.replace(scope, exact=True)
-    found: dict[str, tuple[Any, _Node, _Node]] = {}
+    found: dict[str, tuple[Any, Node, Node]] = {}
     for tp in _flat(args, scope):
         strict = _compile(tp, exactly)
         name = describe(strict.schema)
@@ -822,17 +533,17 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
     def write(value: Any) -> Tree:
         if value is None and optional:
             return None
-        value = _number(value)
-        deepest: _Mismatch | None = None
+        value = plain_number(value)
+        deepest: Mismatch | None = None
         for tag, attempt in tries:
             try:
                 tree = attempt(value)
-            except _Mismatch as wrong:
-                if len(wrong.path) > (len(deepest.path) if deepest else 0):
-                    deepest = wrong
+            except Mismatch as misfit:
+                if len(misfit.path) > (len(deepest.path) if deepest else 0):
+                    deepest = misfit
             else:
                 return tree if tag is None else {tag: tree}
-        raise deepest or _wrong(title, value)
+        raise deepest or wrong(title, value)
 
     readers = {
         name: node.read
@@ -848,10 +559,10 @@ def _union(args: tuple[Any, ...], scope: _Scope) -> _Node:
         if schema.tagged and type(tree) is dict and len(tree) == 1:
             ((name, inner),) = tree.items()
         if name not in readers:
-            raise _wrong(title, tree)
+            raise wrong(title, tree)
         return readers[name](inner)
 
-    return _Node(schema, write, read)
+    return Node(schema, write, read)
 
 
 def _member_order(schema: Schema) -> tuple[int, str]:
@@ -872,7 +583,7 @@ class _Member(msgspec.Struct, frozen=True):
 
     name: str
     key: str
-    node: _Node
+    node: Node
     required: bool
     #: gives the value of a field that is not there; None: it stays away
     default: Callable[[], Any] | None
@@ -882,17 +593,17 @@ _Take = Callable[[Any], Mapping[str, Any]]
 _Build = Callable[[dict[str, Any]], Any]
 
 
-def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> _Node:
+def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> Node:
     """A dataclass, NamedTuple or TypedDict: an object with the fields in their order."""
     bound = [_bind(arg, scope) for arg in args]
     if (cls, bound) in scope.inside:
-        raise CodecError(f"{_name(cls)} holds itself", hint=_ADVICE)
+        raise CodecError(f"{title_of(cls)} holds itself", hint=ADVICE)
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
     except Exception as error:
         hint = "define the classes it names at the top level of its module"
-        raise CodecError(f"annotations of {_name(cls)} could not be resolved: {error}", hint=hint) from None
-    title = _class_name(cls)
+        raise CodecError(f"annotations of {title_of(cls)} could not be resolved: {error}", hint=hint) from None
+    title = class_name(cls)
     if bound:
         title += f"[{', '.join(describe(_compile(arg, scope).schema) for arg in bound)}]"
     inner = _Scope(
@@ -917,10 +628,10 @@ def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> _Node:
         try:
             node = _compile(hints.get(name, Any), inner)
         except CodecError as error:
-            raise CodecError(f"{_name(cls)}.{name}: {error.message}", hint=error.hint) from None
+            raise CodecError(f"{title_of(cls)}.{name}: {error.message}", hint=error.hint) from None
         members.append(_Member(name, wire.dollar(escape(name)), node, required, default))
     schema = Schema("record", name=title, fields=tuple(Field(m.key, m.node.schema, m.required) for m in members))
-    return _Node(schema, _write_record(members, take), _read_record(title, members, build))
+    return Node(schema, _write_record(members, take), _read_record(title, members, build))
 
 
 def _bind(tp: Any, scope: _Scope) -> Any:
@@ -932,7 +643,7 @@ def _bind(tp: Any, scope: _Scope) -> Any:
     return tp
 
 
-def _write_record(members: list[_Member], take: _Take) -> _Write:
+def _write_record(members: list[_Member], take: _Take) -> Write:
     def write(value: Any) -> Tree:
         given, tree, at = take(value), {}, ""
         try:
@@ -940,22 +651,22 @@ def _write_record(members: list[_Member], take: _Take) -> _Write:
                 at = member.name
                 if at in given:
                     tree[member.key] = member.node.write(given[at])
-        except _Mismatch as wrong:
-            wrong.path.append(f".{at}")
+        except Mismatch as misfit:
+            misfit.path.append(f".{at}")
             raise
         return tree
 
     return write
 
 
-def _read_record(title: str, members: list[_Member], build: _Build) -> _Read:
+def _read_record(title: str, members: list[_Member], build: _Build) -> Read:
     keys = {member.key for member in members}
 
     def read(tree: Tree) -> Any:
         if type(tree) is not dict:
-            raise _wrong(title, tree)
+            raise wrong(title, tree)
         if not keys >= tree.keys():
-            raise _Mismatch(f"{title} has no field {sorted(tree.keys() - keys)[0]!r}")
+            raise Mismatch(f"{title} has no field {sorted(tree.keys() - keys)[0]!r}")
         found: dict[str, Any] = {}
         at = ""
         try:
@@ -964,11 +675,11 @@ def _read_record(title: str, members: list[_Member], build: _Build) -> _Read:
                 if member.key in tree:
                     found[at] = member.node.read(tree[member.key])
                 elif member.required:
-                    raise _Mismatch(f"field of {title} is missing")
+                    raise Mismatch(f"field of {title} is missing")
                 elif member.default:
                     found[at] = member.default()
-        except _Mismatch as wrong:
-            wrong.path.append(f".{at}")
+        except Mismatch as misfit:
+            misfit.path.append(f".{at}")
             raise
         return build(found)
 
@@ -980,11 +691,11 @@ def _attributes(cls: Any, names: Mapping[str, object]) -> _Take:
 
     def take(value: Any) -> Mapping[str, Any]:
         if type(value) is not cls:
-            raise _wrong(_name(cls), value)
+            raise wrong(title_of(cls), value)
         try:
             return {name: getattr(value, name) for name in names}
         except AttributeError as error:
-            raise _Mismatch(f"{_name(cls)} is not complete: {error}") from None
+            raise Mismatch(f"{title_of(cls)} is not complete: {error}") from None
 
     return take
 
@@ -992,13 +703,13 @@ def _attributes(cls: Any, names: Mapping[str, object]) -> _Take:
 def _typed_dict(title: str, fields: Mapping[str, tuple[bool, object]]) -> tuple[_Take, _Build]:
     def take(value: Any) -> Mapping[str, Any]:
         if not isinstance(value, dict):
-            raise _wrong(title, value)
+            raise wrong(title, value)
         for name in value:
             if name not in fields:
-                raise _Mismatch(f"{title} has no key {name!r}")
+                raise Mismatch(f"{title} has no key {name!r}")
         for name, (required, _) in fields.items():
             if required and name not in value:
-                raise _Mismatch(f"key {name!r} of {title} is missing")
+                raise Mismatch(f"key {name!r} of {title} is missing")
         return value
 
     return take, lambda given: given
@@ -1053,7 +764,7 @@ def _dataclass(cls: Any, hints: Mapping[str, Any]) -> _Build:
                 for name, value in given.items():
                     object.__setattr__(made, name, value)
         except Exception as error:
-            raise _Mismatch(f"{_name(cls)} cannot be made: {type(error).__name__}: {error}") from None
+            raise Mismatch(f"{title_of(cls)} cannot be made: {type(error).__name__}: {error}") from None
         return made
 
     return build

@@ -12,7 +12,6 @@ hold wherever they occur:
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +25,7 @@ Convert = Callable[[Tree], Tree]
 
 #: an escape in the encoded text: a string that begins with NUL, an object key that begins with $
 ESCAPED_STR, ESCAPED_KEY = b'"\\u0000', b'"$'
+_INFINITE = float("inf")
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 #: kinds whose wire form is always a string
 STRINGS = frozenset(("str", "bytes", "path", "datetime", "date", "time", "timedelta", "uuid", "decimal", "enum"))
@@ -42,7 +42,7 @@ def dollar(key: str) -> str:
 
 def float_tree(value: float) -> Tree:
     """Return a float as it is written."""
-    return value if math.isfinite(value) else {"$float": repr(value)}
+    return value if -_INFINITE < value < _INFINITE else {"$float": repr(value)}
 
 
 def shape(tree: Tree) -> str:
