@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from inspect import GEN_RUNNING, getgeneratorstate
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -513,5 +514,5 @@ class MemoryCluster:
             del self._running[slot]
             self._busy[slot.job.tag] -= 1
         play, slot.play = slot.play, None
-        if play is not None and not play.gi_running:
+        if play is not None and getgeneratorstate(play) != GEN_RUNNING:  # a program may end its own slot
             play.close()

@@ -1,0 +1,95 @@
+"""docs/plugins.md and the hooks, contracts and example plugin that it describes, held against each other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from reflow import hookspecs, plugin
+from reflow.plugins.discovery import HOOKS
+from reflow.testing import ExecutorConformance
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "tests" / "example-plugin"
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+SPECS: dict[str, Any] = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "reflow_spec")}
+
+
+def _section(heading: str) -> str:
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", PAGE, re.M | re.S)
+    assert found, f"docs/plugins.md has no section {heading}"
+    return found[1]
+
+
+def _rows(text: str) -> list[str]:
+    """The words in code style of each row's first cell."""
+    cells = re.findall(r"^\| (.+?) \|", text, re.M)
+    return [word for cell in cells for word in re.findall(r"`(\w+)", cell)]
+
+
+def test_the_hooks_are_those_that_are_asked() -> None:
+    assert SPECS.keys() == HOOKS.keys()
+    assert all(spec() == () for spec in SPECS.values())
+
+
+def test_the_page_has_these_hooks_with_their_arguments() -> None:
+    headings = re.findall(r"^### `(reflow_\w+\(.*?\))`$", PAGE, re.M)
+    assert headings == [f"{name}({', '.join(inspect.signature(spec).parameters)})" for name, spec in SPECS.items()]
+
+
+@pytest.mark.parametrize("hook", SPECS)
+def test_the_page_has_each_field_of_what_a_hook_returns(hook: str) -> None:
+    section = _section(f"`{hook}()`")
+    assert f"Returns `{HOOKS[hook].__name__}` objects" in section
+    assert _rows(section) == list(HOOKS[hook].__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("heading", "struct"),
+    [("`Setting`", plugin.Setting), ("The contracts", plugin.Context)],
+    ids=["Setting", "Context"],
+)
+def test_the_page_has_each_field(heading: str, struct: type[msgspec.Struct]) -> None:
+    assert _rows(_section(heading)) == list(struct.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("heading", "protocol"),
+    [("Executors", plugin.Executor), ("Cache backends", plugin.CacheBackend), ("Notifiers", plugin.Notifier)],
+)
+def test_the_page_has_each_member_with_its_arguments(heading: str, protocol: type) -> None:
+    members = {name: value for name, value in vars(protocol).items() if not name.startswith("_")}
+    section = _section(heading)
+    assert _rows(section) == list(members)
+    for name, value in members.items():
+        if inspect.isfunction(value):
+            arguments = ", ".join(list(inspect.signature(value).parameters)[1:])
+            assert f"| `{name}({arguments}) -> " in section
+
+
+def test_the_page_has_what_a_suite_may_define() -> None:
+    named = set(_rows(_section("The conformance suite")))
+    members = {name for name, value in vars(ExecutorConformance).items() if not name.startswith(("_", "test_"))}
+    helpers = {"probe", "job", "submit", "watch", "ends", "running", "counted"}
+    assert named == members - helpers
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    shown = dict(re.findall(r"^```(?:python|toml)\n# (\S+\.(?:py|toml))\n(.*?)^```$", PAGE, re.M | re.S))
+    files = {
+        str(path.relative_to(EXAMPLE)): path.read_text(encoding="utf-8")
+        for path in EXAMPLE.rglob("*")
+        if path.suffix in (".py", ".toml") and not {"build", "dist"} & set(path.parts)
+    }
+    assert shown == files
+
+
+def test_everything_a_plugin_may_import_is_there() -> None:
+    assert sorted(plugin.__all__) == sorted(set(plugin.__all__))
+    assert all(hasattr(plugin, name) for name in plugin.__all__)
