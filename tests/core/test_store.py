@@ -578,6 +578,14 @@ def test_an_index_that_lies_makes_no_wrong_hit(make: Make, tmp_path: Path) -> No
     assert [value(cache, i) for i in range(50)] == list(range(50))
 
 
+def test_keys_that_share_their_end_are_never_taken_for_each_other(make: Make) -> None:
+    one, two = "a" * 49 + "0" * 15, "b" * 49 + "0" * 15
+    cache = make("one")
+    cache.publish([entry(one, 1, time=1), entry(two, 2, time=2)])
+    assert [value(cache, one), value(cache, two)] == [None, 2]  # a miss, and no more than that
+    assert {key: one.key for key, one in cache.lookup([one, two]).items()} == {two: two}
+
+
 def test_an_index_of_a_newer_schema_is_left_alone(make: Make, tmp_path: Path) -> None:
     make("one").publish([entry(1)])
     path = index_file(tmp_path)

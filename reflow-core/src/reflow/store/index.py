@@ -23,7 +23,9 @@ SCHEMA = 1
 
 _BUSY_SECONDS = 5.0
 _PAGE = 1000
+_CACHE_KIB = 32 << 10
 
+# A key is kept as 60 of its bits (`_short`): half the size, twice the speed, and checked where it leads to.
 # `entry` keeps every place of a key: which is the newest is decided when asked,
 # so a segment can go without hiding an older entry of another one.
 _TABLES = f"""
@@ -34,7 +36,7 @@ CREATE TABLE IF NOT EXISTS segment (
 CREATE TABLE IF NOT EXISTS label (
     id INTEGER PRIMARY KEY, workflow TEXT NOT NULL, task TEXT NOT NULL, UNIQUE (workflow, task));
 CREATE TABLE IF NOT EXISTS entry (
-    key TEXT NOT NULL, time REAL NOT NULL, segment INTEGER NOT NULL, start INTEGER NOT NULL,
+    key INTEGER NOT NULL, time REAL NOT NULL, segment INTEGER NOT NULL, start INTEGER NOT NULL,
     length INTEGER NOT NULL, label INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS by_key ON entry (key, time, segment, start);
 CREATE INDEX IF NOT EXISTS by_label ON entry (label, time, segment, start);
@@ -52,7 +54,7 @@ ORDER BY entry.segment, entry.start
 """
 
 _HISTORY = f"""
-SELECT entry.key, segment.name, entry.start, entry.length, entry.time, entry.segment
+SELECT segment.name, entry.start, entry.length, entry.time, entry.segment
 FROM label JOIN entry ON entry.label = label.id JOIN segment ON segment.id = entry.segment
 WHERE label.workflow = ? AND label.task = ? AND (entry.time, entry.segment, entry.start) < (?, ?, ?)
 ORDER BY entry.time DESC, entry.segment DESC, entry.start DESC LIMIT {_PAGE}
@@ -68,7 +70,7 @@ class Known(NamedTuple):
     end: int
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """One frame: its key, time, place and length in bytes, and what computed it."""
 
     key: str
@@ -88,8 +90,8 @@ class Growth(NamedTuple):
     found: list[Found]
 
 
-class Place(NamedTuple):
-    """Where an entry should lie."""
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where an entry should lie, in bytes; the key is "" where any will do."""
 
     key: str
     name: str
@@ -150,14 +152,16 @@ class Index:
 
     def find(self, keys: Sequence[str]) -> list[Place]:
         """The newest place of each key that has one, in one statement, ordered by segment and place."""
-        text = _json(keys)
-        return [Place(*row) for row in self._do(lambda db: db.execute(_FIND, (text,)).fetchall())]
+        wanted = {_short(key): key for key in keys}
+        text = _json(sorted(wanted))
+        rows = self._do(lambda db: db.execute(_FIND, (text,)).fetchall())
+        return [Place(wanted[short], name, start, length) for short, name, start, length in rows]
 
     def page(self, workflow: str, task: str, before: Rank | None) -> list[tuple[Place, Rank]]:
         """Up to 1,000 places of a task, newest first, that rank before `before`; each with its rank."""
         limit = before or (float("inf"), 0, 0)
         rows = self._do(lambda db: db.execute(_HISTORY, (workflow, task, *limit)).fetchall())
-        return [(Place(*row[:4]), (row[4], row[5], row[2])) for row in rows]
+        return [(Place("", name, start, length), (time, number, start)) for name, start, length, time, number in rows]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -217,6 +221,7 @@ class Index:
                 raise OSError(f"it was written by a newer reflow: schema {version}, this one reads {SCHEMA}")
             # A lost index costs reading the segments again: not worth waiting for the disk.
             connection.execute("PRAGMA synchronous = OFF")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             if version < SCHEMA:
                 connection.executescript(_TABLES)
         except BaseException:
@@ -225,8 +230,18 @@ class Index:
         return connection
 
 
-def _json(words: Sequence[str]) -> str:
+def _json(words: Sequence[str] | Sequence[int]) -> str:
     return msgspec.json.encode(words).decode()
+
+
+def _short(key: str) -> int:
+    """Sixty bits of a key: two that share them hide each other at worst, which is a miss."""
+    try:
+        return int(key[-15:], 16)
+    except ValueError:  # no hexadecimal digits: not one of ours, but a key all the same
+        from binascii import crc32
+
+        return crc32(key.encode())
 
 
 def _damaged(error: Exception) -> bool:
@@ -273,5 +288,5 @@ def _grow(db: sqlite3.Connection, growth: Growth) -> None:
         labels[label] = db.execute("SELECT id FROM label WHERE workflow = ? AND task = ?", label).fetchone()[0]
     db.executemany(
         "INSERT INTO entry (key, time, segment, start, length, label) VALUES (?, ?, ?, ?, ?, ?)",
-        [(f.key, f.time, number, f.start, f.length, labels[f.workflow, f.task]) for f in growth.found],
+        [(_short(f.key), f.time, number, f.start, f.length, labels[f.workflow, f.task]) for f in growth.found],
     )

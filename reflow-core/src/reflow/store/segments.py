@@ -120,7 +120,7 @@ class SegmentCache:
         before: Rank | None = None
         while rows := self._ask(partial(Index.page, workflow=workflow, task=task, before=before)):
             places = [place for place, _ in rows]
-            entries, _ = self._frames(sorted(places, key=lambda place: (place.name, place.start)))
+            entries = dict(self._frames(sorted(places, key=lambda place: (place.name, place.start))))
             for place in places:
                 entry = entries.get(place)
                 if entry is not None and (entry.workflow, entry.task) == (workflow, task):
@@ -252,31 +252,22 @@ class SegmentCache:
 
     def _read(self, places: Sequence[Place]) -> tuple[dict[str, CacheEntry], set[str]]:
         """Read entries; those that are not where the index has them name their segment as stale."""
-        entries, stale = self._frames(places)
-        return {place.key: entry for place, entry in entries.items()}, stale
-
-    def _frames(self, places: Sequence[Place]) -> tuple[dict[Place, CacheEntry], set[str]]:
-        """Read the frames at these places, which are ordered by segment and offset."""
-        entries: dict[Place, CacheEntry] = {}
+        entries: dict[str, CacheEntry] = {}
         stale: set[str] = set()
+        for place, entry in self._frames(places):
+            if entry is None:
+                stale.add(place.name)
+            else:
+                entries[place.key] = entry
+        return entries, stale
+
+    def _frames(self, places: Sequence[Place]) -> Iterator[tuple[Place, CacheEntry | None]]:
+        """Read the entries at these places, which are ordered by segment and offset; None where there is none."""
         for name, start, group in _spans(places):
             last = group[-1]
-            try:
-                fd = os.open(os.path.join(self.directory, name), os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    data = os.pread(fd, last.start + last.length - start, start)
-                finally:
-                    os.close(fd)
-            except OSError:
-                stale.add(name)
-                continue
+            data = _bytes(os.path.join(self.directory, name), start, last.start + last.length - start)
             for place in group:
-                entry = _believed(data, place.start - start, place)
-                if entry is None:
-                    stale.add(name)
-                else:
-                    entries[place] = entry
-        return entries, stale
+                yield place, _believed(data, place.start - start, place)
 
 
 class _Writer:
@@ -471,6 +462,18 @@ def _spans(places: Sequence[Place]) -> Iterator[tuple[str, int, list[Place]]]:
         yield name, begin, group
 
 
+def _bytes(path: str, start: int, length: int) -> bytes:
+    """Part of a file; nothing where it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, length, start)
+        finally:
+            os.close(fd)
+    except OSError:
+        return b""
+
+
 def _believed(data: bytes, offset: int, place: Place) -> CacheEntry | None:
     """Decode the frame at `offset` if it is whole and is what the index says."""
     piece = data[offset : offset + place.length]
@@ -481,7 +484,7 @@ def _believed(data: bytes, offset: int, place: Place) -> CacheEntry | None:
         entry = _entry.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return entry if entry.key == place.key else None
+    return entry if place.key in (entry.key, "") else None
 
 
 def _write(fd: int, data: bytes) -> None:
