@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from .batch.runner import Completed, Runner
 from .batch.command import CommandExecutor, Preview
 from .batch.dialect import (
     Call,
@@ -35,7 +34,7 @@ from .batch.dialect import (
     succeeded,
     unknown,
 )
-from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, refused
+from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, names, refused
 from .batch.quoting import quote
 from .batch.runner import Completed, Runner
 from .errors import CodecError, ConfigError, DataError, ExecutorError, PluginError, ReflowError, UsageError
@@ -131,6 +130,7 @@ __all__ = [
     "indices",
     "layout",
     "local_time",
+    "names",
     "occasions",
     "pending",
     "per_node",

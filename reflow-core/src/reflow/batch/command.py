@@ -1,0 +1,522 @@
+"""The executor of every scheduler that is driven by commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from ..errors import ExecutorError, UsageError
+from ..model.job import Job, JobRef, JobStatus, Limits, Submission
+from ..model.task import JSON
+from .dialect import Call, Dialect, Row, Site, unknown
+from .quoting import words
+from .runner import Completed, Runner
+
+#: the line that ends the scheduler's part of a script
+MARK = "# ---- what the job does ----"
+
+#: seconds before a command that met a passing outage is run again, and how they grow
+_PAUSE, _GROWTH = 1.0, 3.0
+
+#: keys of ``[executor]`` that are arguments of an executor
+_GENERAL = {
+    "max_submitted": "max_submitted",
+    "max_array": "max_array",
+    "command_timeout": "timeout",
+    "submit_timeout": "submit_timeout",
+    "command_attempts": "attempts",
+}
+
+#: characters of ids in one command: an argument may hold 128 KiB
+_ROOM = 100_000
+
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submission would be.
+
+    Attributes
+    ----------
+    script : str
+        Text of the script, with the scheduler's part.
+    call : Call
+        The command.
+    """
+
+    script: str
+    call: Call
+
+    @property
+    def command(self) -> str:
+        """The command as one line of a shell."""
+        return words(self.call.argv)
+
+
+class CommandExecutor:
+    """Submits, asks and cancels by running a scheduler's commands: implements `reflow.model.job.Executor`.
+
+    A subclass names its `dialect`. Each program's path is a keyword argument
+    with the program's own name.
+
+    Parameters
+    ----------
+    runner : Runner, optional
+        What runs commands; see `bind`.
+    max_submitted : int, optional
+        Most elements queued and running at once, where that is less than the
+        scheduler's own limit.
+    max_array : int, optional
+        Most elements in one array, likewise.
+    timeout, submit_timeout : float
+        Seconds for one command, and for the one that submits.
+    attempts : int
+        How often a command is run while an outage lasts that passes.
+    facts : mapping, optional
+        What an earlier executor of the same site found out.
+    settings
+        Paths of programs, and the scheduler's own settings, by name.
+    """
+
+    dialect: ClassVar[type[Dialect]]
+    #: names of the dialect's own settings
+    own_settings: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        runner: Runner | None = None,
+        max_submitted: int | None = None,
+        max_array: int | None = None,
+        timeout: float = 60.0,
+        submit_timeout: float = 120.0,
+        attempts: int = 4,
+        facts: Mapping[str, JSON] | None = None,
+        **settings: JSON,
+    ) -> None:
+        kind = self.choose(settings)
+        wrong = [name for name in settings if name not in (*kind.programs, *self.own_settings)]
+        if wrong:
+            raise TypeError(f"{type(self).__name__}() has no argument {wrong[0]!r}")
+        self._settings = {name: value for name, value in settings.items() if value is not None}
+        self._runner = runner
+        self._max_submitted = max_submitted
+        self._max_array = max_array
+        self._timeout, self._submit_timeout = timeout, submit_timeout
+        self._attempts = attempts
+        self._facts: dict[str, JSON] = {"since": time.time(), **(facts or {})}
+        self._speak(kind)
+
+    @classmethod
+    def choose(cls, settings: Mapping[str, JSON]) -> type[Dialect]:
+        """The dialect that these settings ask for."""
+        return cls.dialect
+
+    @classmethod
+    def create(cls, settings: Mapping[str, JSON], context: Any) -> CommandExecutor:
+        """Rebuild from `settings`, or build from a configuration's table of the same keys.
+
+        Parameters
+        ----------
+        settings : mapping
+            Values that are None are left at their defaults.
+        context : reflow.plugin.Context
+            Its runner is bound; time-outs and limits of ``[executor]`` in its
+            configuration hold where `settings` has none.
+        """
+        general = context.config.get("executor", {})
+        chosen: dict[str, Any] = {name: general.get(key) for key, name in _GENERAL.items()} | dict(settings)
+        return cls(runner=context.runner, **{name: value for name, value in chosen.items() if value is not None})
+
+    def bind(self, runner: Runner) -> CommandExecutor:
+        """The same executor, with something to run its commands."""
+        bound: dict[str, Any] = dict(self.settings)
+        return type(self)(runner=runner, **bound)
+
+    # -- the contract ---------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name it is chosen by."""
+        return self.speaks.name
+
+    @property
+    def settings(self) -> Mapping[str, JSON]:
+        """Plain data that `create` rebuilds it from; what has been found out about the site is part of it."""
+        settings: dict[str, JSON] = {
+            **self._settings,
+            "timeout": self._timeout,
+            "submit_timeout": self._submit_timeout,
+            "attempts": self._attempts,
+            "facts": dict(self._facts),
+        }
+        bounds = {"max_submitted": self._max_submitted, "max_array": self._max_array}
+        return settings | {name: value for name, value in bounds.items() if value is not None}
+
+    @property
+    def limits(self) -> Limits:
+        """What the scheduler can take; asked once."""
+        self._learn()
+        limits = self.speaks.limits
+        for name, configured in (("max_array", self._max_array), ("max_submitted", self._max_submitted)):
+            found = self._facts.get(name, getattr(limits, name))
+            bounds = [bound for bound in (found, configured) if bound is not None]
+            if bounds:
+                limits = msgspec.structs.replace(limits, **{name: min(bounds)})
+        return limits
+
+    def submit(self, job: Job) -> Submission:
+        """Start a job, or an array, by one command.
+
+        Its script is completed in place: at its head come the directives and
+        what makes the job's slot known.
+
+        Raises
+        ------
+        UsageError
+            For what the scheduler cannot do.
+        ExecutorError
+            Where it refuses or fails; ``maybe_done`` tells whether it may have
+            accepted the job all the same.
+        """
+        preview = self.preview(job)
+        _complete(job.script, preview.script)
+        if job.log != "/dev/null":
+            os.makedirs(os.path.dirname(job.log), exist_ok=True)
+        done = self._run(preview.call, self._submit_timeout, safe=lambda done: not self._uncertain(done))
+        submission = self.speaks.submitted(job, done)
+        if done.returncode == 0 and submission is not None:
+            return submission
+        if submission is not None:
+            # Part of what was asked is there, or the command was killed after it had said the id.
+            if done.returncode is None and submission.ref is not None:
+                return submission
+            self._drop(submission)
+        raise self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))
+
+    def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
+        """Ask for jobs by one command, or two.
+
+        An array's reference is answered with one status for each slot that the
+        scheduler knows. A reference that is missing from the answer could not
+        be asked for: the scheduler's accounting does not answer. One that was
+        asked for and is not known is UNKNOWN.
+
+        Raises
+        ------
+        ExecutorError
+            Where the scheduler does not answer.
+        """
+        ids = list(dict.fromkeys(part for ref in jobs for part in ref.id.split(",") if part))
+        if not ids:
+            return {}
+        site, speaks = self._site(), self.speaks
+        rows: list[Row] = []
+        heard: list[str] = []
+        for batch in _batches(ids):
+            done = self._ask(speaks.live(batch, site))
+            rows += speaks.read_live(done)
+            heard.append(done.stdout)
+        found: dict[tuple[str, int | None], JobStatus] = {(speaks.key(row.id), row.index): row.status for row in rows}
+        missing = self._missing(jobs, found)
+        silent = False
+        for batch in _batches(missing) or [[]]:
+            call = speaks.follow_up(rows, batch, site)
+            if call is None:
+                continue
+            try:
+                done = self._ask(call)
+            except ExecutorError as error:
+                if not re.search(speaks.off, error.stderr):
+                    silent = True
+                continue
+            for row in speaks.read_follow_up(done, rows):
+                place = (speaks.key(row.id), row.index)
+                old = found.get(place)
+                if old is None or old.state is row.status.state or (old.state.ended and row.status.state.ended):
+                    found[place] = row.status
+        said = "" if rows else "\n".join(heard).strip()[:400]
+        return dict(self._answers(jobs, found, set() if not silent else set(missing), said))
+
+    def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
+        """Look for jobs whose name begins with one of the tags, live or ended."""
+        found: dict[str, JobRef] = {}
+        for number, call in enumerate(self.speaks.search(self._site())):
+            left = [tag for tag in tags if tag not in found]
+            if not left:
+                break
+            try:
+                done = self._ask(call)
+            except ExecutorError as error:
+                if re.search(self.speaks.off, error.stderr):
+                    continue
+                raise
+            found.update((tag, JobRef(id)) for tag, id in self.speaks.read_search(number, done, left).items())
+        return found
+
+    def cancel(self, jobs: Sequence[JobRef]) -> None:
+        """End jobs, by one command for any number of them.
+
+        Raises
+        ------
+        ExecutorError
+            Where the scheduler refuses or does not answer; ids that it does not
+            know, or that have ended, are no error.
+        """
+        speaks = self.speaks
+        slots: dict[str, list[int] | None] = {}
+        for ref in jobs:
+            parts = ref.id.split(",")
+            if len(parts) > 1 and ref.slot is not None:
+                parts = parts[ref.slot : ref.slot + 1]
+            for part in filter(None, parts):
+                if ref.slot is None or len(ref.id) != len(part):
+                    slots[part] = None
+                elif (chosen := slots.setdefault(part, [])) is not None:
+                    chosen.append(ref.slot + speaks.limits.array_base)
+        if speaks.known and slots:
+            site = self._site()
+            alive = {
+                speaks.key(row.id)
+                for batch in _batches(list(slots))
+                for row in speaks.read_live(self._ask(speaks.live(batch, site)))
+                if not row.status.state.ended
+            }
+            slots = {id: chosen for id, chosen in slots.items() if speaks.key(id) in alive}
+        names: list[str] = []
+        for id, chosen in slots.items():
+            names += [id] if chosen is None else speaks.element(id, sorted(set(chosen)))
+        for batch in _batches(names):
+            self._ask(speaks.cancel(batch), "could not cancel")
+
+    # -- before anything is sent ----------------------------------------------
+
+    def check(self, job: Job) -> None:
+        """Find out whether the scheduler can be asked for such a job at all.
+
+        Raises
+        ------
+        UsageError
+            With the reason, and what to write instead.
+        """
+        self._learn()
+        self.speaks.flags(job, self._site())
+
+    def preview(self, job: Job, body: str | None = None) -> Preview:
+        """The script and the command of a job; nothing is written or run.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        body : str, optional
+            Text of the script as yet without the scheduler's part; read from
+            ``job.script`` where None.
+        """
+        self._learn()
+        speaks = self.speaks
+        if body is None:
+            with open(job.script, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                body = stream.read()
+        lines, rest = speaks.split(speaks.flags(job, self._site()))
+        rest += job.native
+        shebang, body = _parted(job.script, body)
+        draft = speaks.submit(job, "", rest)
+        head = [*lines, f"# submitted by: {words(draft.argv)}{' < ' + job.script if draft.stdin is not None else ''}"]
+        base = speaks.limits.array_base
+        if job.slots is None:
+            head.append("export REFLOW_SLOT=0")
+        else:
+            head.append(f': "${{{speaks.index}:=$((${{REFLOW_SLOT:-0}} + {base}))}}"')
+            head.append(f"export REFLOW_SLOT=$(({speaks.index} - {base}))")
+        head.append(f"export REFLOW_JOB_ID={speaks.job_id}")
+        head.append(speaks.outlive or "REFLOW_EXEC=exec")
+        script = "\n".join([shebang, *head, MARK, body])
+        return Preview(script=script, call=speaks.submit(job, script, rest))
+
+    # -- inside ---------------------------------------------------------------
+
+    def _speak(self, kind: type[Dialect]) -> None:
+        programs = {name: str(self._settings[name]) for name in kind.programs if name in self._settings}
+        own = {name: self._settings.get(name) for name in self.own_settings}
+        self.speaks = kind(programs, self._facts, own)
+
+    def _learn(self) -> None:
+        """Ask the site, once; what it does not tell stays at the dialect's default."""
+        if self._runner is None or self._facts.get("asked"):
+            return
+        self._facts["asked"] = True
+        for fact, call in self.speaks.learn().items():
+            try:
+                done = self._ask(call)
+            except ExecutorError:
+                continue
+            self._facts.update(self.speaks.learned(fact, done))
+        self._speak(self.choose({**self._settings, **self._facts}))
+
+    def _site(self) -> Site:
+        import pwd
+
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            user = os.environ.get("USER", str(os.getuid()))
+        return Site(user=user, now=time.time(), since=float(self._facts["since"]))
+
+    def _missing(self, jobs: Sequence[JobRef], found: Mapping[tuple[str, int | None], JobStatus]) -> list[str]:
+        speaks = self.speaks
+        arrays = {id for id, index in found if index is not None}
+        missing: dict[str, None] = {}
+        for ref in jobs:
+            for part in filter(None, ref.id.split(",")):
+                id = speaks.key(part)
+                if ref.slot is None or "," in ref.id:
+                    there = (id, None) in found or (id in arrays and not speaks.forgets)
+                else:
+                    there = (id, ref.slot + speaks.limits.array_base) in found
+                if not there:
+                    missing[part] = None
+        return list(missing)
+
+    def _answers(
+        self,
+        jobs: Sequence[JobRef],
+        found: Mapping[tuple[str, int | None], JobStatus],
+        unheard: Collection[str],
+        said: str,
+    ) -> Iterable[tuple[JobRef, JobStatus]]:
+        speaks, base = self.speaks, self.speaks.limits.array_base
+        elements: dict[str, list[int]] = {}
+        for id, index in found:
+            if index is not None:
+                elements.setdefault(id, []).append(index)
+        nothing = unknown(said, f"not known to {speaks.title}")
+        for ref in jobs:
+            parts = ref.id.split(",")
+            if len(parts) > 1:  # separate jobs of one array, in the order of its slots
+                for slot, part in enumerate(parts):
+                    if part and ref.slot in (None, slot) and part not in unheard:
+                        yield (
+                            JobRef(ref.id, slot, ref.cluster),
+                            found.get((speaks.key(part), None), nothing),
+                        )
+                continue
+            id = speaks.key(ref.id)
+            status = found.get((id, None if ref.slot is None else ref.slot + base))
+            if ref.slot is None and id in elements:
+                # Whatever is said of the array as a whole, or was said before its elements were written down.
+                for index in sorted(elements[id]):
+                    yield JobRef(ref.id, index - base, ref.cluster), found[id, index]
+            elif status is not None:
+                yield ref, status
+            elif ref.id not in unheard:
+                yield ref, nothing
+
+    def _ask(self, call: Call, what: str = "did not answer") -> Completed:
+        """Run a command that may be run again; ids that are gone are no error."""
+        done = self._run(call, self._timeout, safe=lambda done: True)
+        if done.returncode == 0 or (done.returncode is not None and re.search(self.speaks.gone, _said(done))):
+            return done
+        raise self._error(done, what)
+
+    def _run(self, call: Call, timeout: float, *, safe: Callable[[Completed], bool]) -> Completed:
+        if self._runner is None:
+            raise ExecutorError(
+                f"this {type(self).__name__} has nothing to run its commands with",
+                hint="give it to Workflow.submit(executor=...), or bind() a runner",
+            )
+        pause = _PAUSE
+        for left in range(self._attempts - 1, -1, -1):
+            try:
+                done = self._runner.run(call.argv, stdin=call.stdin, timeout=timeout, env=call.env, cwd=call.cwd)
+            except ExecutorError as error:
+                if error.hint is not None:
+                    error.hint = f"{error.hint}: [executor.{self.name}] {_program(self.speaks, call)}"
+                raise
+            passing = done.returncode not in (0, None) and re.search(self.speaks.passing, _said(done))
+            if not (left and passing and safe(done)):
+                break
+            self._runner.sleep(pause)
+            pause *= _GROWTH
+        return done
+
+    def _uncertain(self, done: Completed) -> bool:
+        return done.returncode is None or re.search(self.speaks.uncertain, _said(done)) is not None
+
+    def _error(self, done: Completed, what: str, *, maybe_done: bool = False) -> ExecutorError:
+        said = _said(done)
+        lines = [line.strip() for line in re.split(r"(?im)^\s*usage:", said)[0].splitlines() if line.strip()]
+        if done.returncode is None:
+            why = f"{done.argv[0]} did not end in time"
+            lines = [why, *lines]
+        elif not lines:
+            lines = [f"{done.argv[0]} ended with code {done.returncode} and said nothing"]
+        hint = next((text for pattern, text in self.speaks.hints.items() if re.search(pattern, said)), None)
+        return ExecutorError(
+            f"{self.speaks.title} {what}: {'; '.join(lines[:4])}",
+            argv=done.argv,
+            returncode=done.returncode,
+            stderr=done.stderr or done.stdout,
+            transient=done.returncode is None or re.search(self.speaks.passing, said) is not None,
+            maybe_done=maybe_done,
+            hint=hint,
+        )
+
+    def _drop(self, submission: Submission) -> None:
+        """Take back what came of a submit that failed half-way."""
+        refs = [submission.ref] if submission.ref is not None else list(submission.slots.values())
+        try:
+            self.cancel(refs)
+        except ExecutorError:
+            return  # its tag is void: what is left of it ends by itself
+
+
+def _program(speaks: Dialect, call: Call) -> str:
+    return next((name for name in speaks.programs if speaks.program(name) == call.argv[0]), call.argv[0])
+
+
+def _said(done: Completed) -> str:
+    return f"{done.stderr}\n{done.stdout}" if done.stderr else done.stdout
+
+
+def _batches(ids: Sequence[str]) -> list[list[str]]:
+    """Ids in as few commands as their arguments allow."""
+    batches: list[list[str]] = []
+    room = 0
+    for id in ids:
+        if len(id) + 1 > room:
+            batches.append([])
+            room = _ROOM
+        batches[-1].append(id)
+        room -= len(id) + 1
+    return batches
+
+
+def _parted(path: str, text: str) -> tuple[str, str]:
+    """The first line of a script, and what follows, without a scheduler's part from an earlier submit."""
+    shebang, _, body = text.partition("\n") if text.startswith("#!") else ("#!/bin/bash", "", text)
+    program = shebang[2:].split()
+    shell = os.path.basename(program[-1] if program and program[0].endswith("/env") else (program or [""])[0])
+    if shell not in _SHELLS:
+        raise UsageError(f"{path} is no shell script: it begins with {shebang!r}")
+    _, mark, rest = body.partition(f"{MARK}\n")
+    return shebang, rest if mark else body
+
+
+def _complete(path: str, text: str) -> None:
+    """Replace a script, at once and whole."""
+    data = text.encode("utf-8", "surrogateescape")
+    with open(path, "rb") as stream:
+        if stream.read() == data:
+            return
+    draft = f"{path}.{os.getpid()}"
+    mode = os.stat(path).st_mode | 0o100
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as stream:
+        stream.write(data)
+        os.fchmod(stream.fileno(), mode)
+    os.replace(draft, path)

@@ -1,0 +1,501 @@
+"""What tells one command-line scheduler from another: text in, text out.
+
+A dialect composes commands and reads what they print; it runs nothing and
+opens no file. `reflow.batch.command.CommandExecutor` does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from ..errors import UsageError
+from ..model.job import Job, JobState, JobStatus, Limits, Submission
+from ..model.names import FailureClass
+from ..model.task import JSON
+from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
+from .runner import Completed
+
+Words = tuple[str, ...]
+
+#: what directives of every scheduler carry without quotes
+_SAFE = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
+#: the longest directive line that is written
+_LONGEST = 160
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to be run.
+
+    Attributes
+    ----------
+    argv : tuple of str
+        The program and its arguments.
+    stdin : str, optional
+        What it reads.
+    env : mapping
+        Variables it needs beyond the small environment.
+    cwd : str, optional
+        Where it runs; ``/`` where None.
+    """
+
+    argv: Words
+    stdin: str | None = None
+    env: Mapping[str, str] = {}
+    cwd: str | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What one line or record of a scheduler's answer says.
+
+    Attributes
+    ----------
+    id : str
+        The job, as in `reflow.model.job.JobRef`.
+    index : int, optional
+        Index in its array, as the scheduler counts.
+    name : str
+        The job's name.
+    status : JobStatus
+        Its state.
+    """
+
+    id: str
+    index: int | None = None
+    name: str = ""
+    status: JobStatus = JobStatus(state=JobState.UNKNOWN)
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks, and when."""
+
+    user: str
+    #: seconds since the epoch
+    now: float
+    #: seconds since the epoch: when the run began; no job of it is older
+    since: float
+
+
+class Dialect:
+    """Base of all dialects; a subclass sets the attributes and overrides what differs.
+
+    Parameters
+    ----------
+    programs : mapping of str to str
+        Program name -> the path by which it is called.
+    facts : mapping
+        What has been found out about the site, see `learn`; plain data.
+    options : mapping
+        Values of the scheduler's own settings, by name.
+
+    Attributes
+    ----------
+    name, title : str
+        What it is chosen by, and what people call it.
+    prefix : str
+        Head of a directive line; "": the scheduler reads none.
+    programs : tuple of str
+        The programs it may call.
+    cells : mapping
+        The vocabulary: a cell for each row of `reflow.batch.options.VOCABULARY`.
+    native : frozenset of str
+        The scheduler's own option names, with ``_`` for ``-``, as they may be given to ``job(...)``.
+    own : frozenset of str
+        Those of them that reflow sets itself.
+    limits : Limits
+        What it can take where nothing was found out.
+    index, job_id : str
+        Shell: the variable with the array index, and an expression for the job's id.
+    outlive : str
+        Shell statement run before the job's commands where the shell may not
+        become the command, but has to outlive it; "": it may.
+    longest_name : int
+        Characters a job's name can have.
+    forgets : bool
+        Whether `live` leaves out elements of an array that have ended.
+    known : bool
+        Whether only ids that the scheduler has just named may be cancelled.
+    passing, uncertain, gone, off : str
+        Regular expressions for messages: of an outage that passes; of a submit
+        that may have worked all the same; of ids that are not known, or have
+        ended; of an accounting that is switched off.
+    hints : mapping
+        Regular expression for a refusal -> what to do.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    prefix: ClassVar[str] = ""
+    programs: ClassVar[tuple[str, ...]]
+    cells: ClassVar[Mapping[str, Cell]]
+    native: ClassVar[frozenset[str]] = frozenset()
+    own: ClassVar[frozenset[str]] = frozenset()
+    limits: ClassVar[Limits] = Limits()
+    index: ClassVar[str]
+    job_id: ClassVar[str]
+    outlive: ClassVar[str] = ""
+    longest_name: ClassVar[int] = 64
+    forgets: ClassVar[bool] = False
+    known: ClassVar[bool] = False
+    passing: ClassVar[str] = r"(?!)"
+    uncertain: ClassVar[str] = r"(?!)"
+    gone: ClassVar[str] = r"(?!)"
+    off: ClassVar[str] = r"(?!)"
+    hints: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        programs: Mapping[str, str] | None = None,
+        facts: Mapping[str, JSON] | None = None,
+        settings: Mapping[str, JSON] | None = None,
+    ) -> None:
+        self.paths = dict(programs or {})
+        self.facts = dict(facts or {})
+        self.settings = {name: value for name, value in (settings or {}).items() if value is not None}
+
+    # -- commands -------------------------------------------------------------
+
+    def key(self, id: str) -> str:
+        """What of an id tells jobs apart, where it may be written in several ways."""
+        return id
+
+    def program(self, name: str) -> str:
+        """The path by which a program is called."""
+        return self.paths.get(name, name)
+
+    def learn(self) -> Mapping[str, Call]:
+        """Commands that tell about the site, run once: fact -> command; `learned` reads the answers."""
+        return {}
+
+    def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
+        """Facts out of the answer to the command of that name."""
+        return {}
+
+    def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
+        """The command that submits a job.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        script : str
+            Text of the script, with its directives; it lies at ``job.script``.
+        words : sequence of str
+            Arguments that are no directives.
+        """
+        raise NotImplementedError
+
+    def submitted(self, job: Job, done: Completed) -> Submission | None:
+        """The ids out of what the command printed; None: there are none."""
+        raise NotImplementedError
+
+    def live(self, ids: Sequence[str], site: Site) -> Call:
+        """The command that asks for jobs that wait or run, and maybe others."""
+        raise NotImplementedError
+
+    def read_live(self, done: Completed) -> Iterable[Row]:
+        """Its answer."""
+        raise NotImplementedError
+
+    def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
+        """The one further command that a query may need.
+
+        Parameters
+        ----------
+        rows : sequence of Row
+            What `live` told.
+        missing : sequence of str
+            Ids of which it told nothing, or not of all elements.
+        """
+        return None
+
+    def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
+        """Its answer; a row replaces one of `live` that says the same state, or an end as well."""
+        return ()
+
+    def search(self, site: Site) -> Sequence[Call]:
+        """Commands that list the user's jobs with their names, one after the other until all are found."""
+        raise NotImplementedError
+
+    def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
+        """Tag -> id out of the answer to the command of that number."""
+        raise NotImplementedError
+
+    def cancel(self, ids: Sequence[str]) -> Call:
+        """The command that ends jobs; ids as `element` writes them."""
+        raise NotImplementedError
+
+    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
+        """How some elements of an array are named when they are cancelled."""
+        raise NotImplementedError
+
+    # -- a job's flags --------------------------------------------------------
+
+    def resources(self, job: Job) -> Iterable[Words]:
+        """Flags for cores, memory, time, nodes, and what else belongs to them."""
+        raise NotImplementedError
+
+    def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
+        """Flags for an array."""
+        raise NotImplementedError
+
+    def after(self, ids: Sequence[str]) -> Iterable[Words]:
+        """Flags for waiting until jobs have ended, in whatever way."""
+        raise NotImplementedError
+
+    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
+        """Flags for not starting earlier than in so many seconds."""
+        raise NotImplementedError
+
+    def named(self, job: Job, name: str) -> Iterable[Words]:
+        """Flags for the job's name."""
+        raise NotImplementedError
+
+    def output(self, path: str, asked: bool) -> Iterable[Words]:
+        """Flags for what the scheduler writes of the job; `asked`: the user names the file."""
+        raise NotImplementedError
+
+    def extra(self, name: str, value: str | None) -> Words:
+        """A native option as the scheduler spells it; value None: the option alone."""
+        raise NotImplementedError
+
+    def fixed(self, job: Job) -> Iterable[Words]:
+        """Flags that every job has."""
+        return ()
+
+    def flags(self, job: Job, site: Site) -> list[Words]:
+        """All flags of a job but its native ones.
+
+        Raises
+        ------
+        UsageError
+            For what the scheduler cannot do, or does not know.
+        """
+        groups = [*self.named(job, self.label(job)), *self.fixed(job), *self.resources(job)]
+        if job.slots is not None:
+            groups += self.array(job.slots, job.throttle)
+        if job.after:
+            groups += self.after([part for ref in job.after for part in ref.id.split(",") if part])
+        wait = max(job.begin or 0.0, self._begin(job, site))
+        if wait > 0:
+            groups += self.begin(wait, site)
+        asked = given(job, "output")
+        groups += self.output(job.log if asked is None else str(asked), asked is not None)
+        said: dict[str, tuple[str, JSON]] = {}
+        for name, value in job.options.items():
+            if value is None or value is False or name in _ELSEWHERE:
+                continue
+            if (cell := self.cells.get(name)) is not None and cell.kind == FLAG:
+                other, before = said.setdefault(cell.text, (name, value))
+                if before != value:
+                    raise UsageError(f"{other}={before!r} and {name}={value!r} are one and the same to {self.title}")
+                if other != name:
+                    continue
+            groups += self._option(job, name, value)
+        return groups
+
+    def label(self, job: Job) -> str:
+        """The job's name: the tag, then as much of the rest as the scheduler takes."""
+        asked = given(job, "name")
+        tail = job.name[len(job.tag) :].lstrip(".") if asked is None else str(asked)
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", tail)
+        return f"{job.tag}.{safe}"[: self.longest_name].rstrip(".")
+
+    def split(self, groups: Iterable[Words]) -> tuple[list[str], list[str]]:
+        """Directive lines, and the words that have to be given to the command because no directive carries them."""
+        lines: list[str] = []
+        words: list[str] = []
+        for group in groups:
+            text = " ".join(group)
+            if self.prefix and len(text) <= _LONGEST and all(_SAFE.fullmatch(word) for word in group):
+                lines.append(f"{self.prefix} {text}")
+            else:
+                words += group
+        return lines, words
+
+    def _option(self, job: Job, name: str, value: JSON) -> Iterable[Words]:
+        if name in self.own:
+            raise UsageError(f"{name!r} is set by reflow itself", hint="leave it out")
+        if name in _ARGUMENTS:
+            raise UsageError(f"{name!r} is an argument of its own of job(...), no scheduler option")
+        cell = self.cells.get(name)
+        if cell is None:
+            return self._native(name, value)
+        if cell.kind in (EMULATED, BUILT):
+            return ()
+        if cell.kind == REFUSED:
+            raise UsageError(f"{self.title} has no {name!r}: {cell.text}")
+        if name in ("mail_user", "mail_type") and job.slots is not None:
+            raise UsageError(
+                f"{name!r} on an array would send a mail for each of its elements",
+                hint="[notifications] in the configuration mails once for a run",
+            )
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        words = cell.words(None if value is True else _plain(name, value))
+        if words is None:
+            raise UsageError(
+                f"{name}={value!r}: {self.title} takes {'a value' if '{}' in cell.text else 'no value'} here"
+            )
+        return (words,)
+
+    def _native(self, name: str, value: JSON) -> Iterable[Words]:
+        if name not in self.native:
+            raise UsageError(f"{self.title} has no option {name!r}", hint=self._meant(name))
+        values = value if isinstance(value, list) else [value]
+        return [self.extra(name, None if one is True else _plain(name, one)) for one in values]
+
+    def _meant(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, [*self.cells, *self.native], n=1)
+        what = f"did you mean {close[0]!r}? " if close else ""
+        return f"{what}what it does not know either can be given verbatim: native=[...]"
+
+    def _begin(self, job: Job, site: Site) -> float:
+        asked = given(job, "begin")
+        return 0.0 if asked is None else seconds_until(asked, site.now)
+
+
+#: options that are not flags one by one
+_ELSEWHERE = frozenset(("name", "begin", "output", "requeue"))
+#: rows of the vocabulary that are no options
+_ARGUMENTS = frozenset(
+    ("time", "mem", "cpus", "nodes", "tasks", "gpus", "array", "array_parallelism", "after", "env", "cwd")
+)
+
+
+def given(job: Job, name: str) -> JSON:
+    """An option's value; None where it was not given, or was taken back."""
+    value = job.options.get(name)
+    return None if value is False else value
+
+
+def ceiling(amount: int, unit: int) -> int:
+    """Units that are at least the amount."""
+    return -(-amount // unit)
+
+
+def clock(seconds: int) -> str:
+    """A duration as H:MM:SS, with as many hours as it takes."""
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def seconds_until(value: JSON, now: float) -> float:
+    """Seconds from now to a begin time: a number of seconds, a duration ('2h'), or a local time in ISO form.
+
+    Raises
+    ------
+    UsageError
+        Where it is none of them.
+    """
+    from datetime import datetime
+
+    from ..model.units import parse_time
+
+    if isinstance(value, str):
+        try:
+            return max(0.0, datetime.fromisoformat(value).timestamp() - now)
+        except ValueError:
+            pass
+    try:
+        return float(parse_time(value))
+    except UsageError:
+        raise UsageError(
+            f"begin={value!r} is no begin time",
+            hint="write seconds from now, a duration such as '2h', or a local time such as '2025-03-01T08:00'",
+        ) from None
+
+
+def local_time(seconds: float, pattern: str, step: int = 1) -> str:
+    """A moment as local time, rounded up to whole steps of so many seconds."""
+    return time.strftime(pattern, time.localtime(ceiling(int(seconds + 0.999999), step) * step))
+
+
+def layout(job: Job) -> tuple[int, int, int]:
+    """Nodes, MPI tasks and cores for each task; one where not given."""
+    asked = job.resources
+    return asked.nodes or 1, asked.tasks or 1, asked.cpus or 1
+
+
+def per_node(nodes: int, tasks: int) -> list[tuple[int, int]]:
+    """How tasks spread over nodes: pairs of a number of nodes, and tasks on each of them."""
+    most, extra = divmod(tasks, nodes)
+    return [(count, share) for count, share in ((extra, most + 1), (nodes - extra, most)) if count and share]
+
+
+# -- what an end was -------------------------------------------------------------
+
+
+def succeeded(native: str = "") -> JobStatus:
+    """It ended with exit code 0."""
+    return JobStatus(state=JobState.SUCCESS, exit_code=0, native=native)
+
+
+def failed(
+    cls: FailureClass, native: str = "", reason: str = "", code: int | None = None, signal: int | None = None
+) -> JobStatus:
+    """It ended in another way."""
+    return JobStatus(
+        state=JobState.FAILED, failure_class=cls, exit_code=code, signal=signal, reason=reason, native=native
+    )
+
+
+def cancelled(native: str = "", reason: str = "") -> JobStatus:
+    """Somebody ended it."""
+    return JobStatus(
+        state=JobState.CANCELLED, failure_class=FailureClass.CANCELLED, reason=reason or "cancelled", native=native
+    )
+
+
+def pending(native: str = "", reason: str = "") -> JobStatus:
+    """It waits."""
+    return JobStatus(state=JobState.PENDING, reason=reason, native=native)
+
+
+def running(native: str = "", reason: str = "") -> JobStatus:
+    """It runs."""
+    return JobStatus(state=JobState.RUNNING, reason=reason, native=native)
+
+
+def unknown(native: str = "", reason: str = "") -> JobStatus:
+    """Nothing is known of it."""
+    return JobStatus(state=JobState.UNKNOWN, reason=reason, native=native)
+
+
+def exited(code: int, native: str = "", *, shell: bool = False) -> JobStatus:
+    """It ended with an exit code; `shell`: 128 and more may stand for a signal."""
+    if code == 0:
+        return succeeded(native)
+    if shell and 128 < code < 128 + 65:
+        return failed(FailureClass.EXIT, native, f"killed by signal {code - 128}", code, code - 128)
+    return failed(FailureClass.EXIT, native, f"exit code {code}", code)
+
+
+def signalled(number: int, native: str = "") -> JobStatus:
+    """A signal ended it."""
+    return failed(FailureClass.EXIT, native, f"killed by signal {number}", signal=number)
+
+
+def indices(text: str) -> list[int]:
+    """Read a set of indices as schedulers write it: ``0-9:3,12,15-17%2``; what cannot be read is left out."""
+    found: list[int] = []
+    for part in text.partition("%")[0].split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+)(?::(\d+))?)?\s*", part)
+        if match is not None:
+            first, last, step = match.groups()
+            found += range(int(first), int(last or first) + 1, int(step or 1) or 1)
+    return found
+
+
+def _plain(name: str, value: JSON) -> str:
+    if isinstance(value, (dict, list)) or value is None:
+        raise UsageError(f"{name}={value!r}: the value of an option is text, a number, True, or a list of them")
+    text = str(value)
+    if any(character in text for character in "\n\r\0"):
+        raise UsageError(f"{name}={value!r}: an option's value is one line")
+    return text

@@ -1,0 +1,106 @@
+"""One vocabulary of options for all schedulers, as data.
+
+Each dialect has one cell for every row; the documentation's table is made of
+the same cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+#: the rows: what users may ask for, and what it means
+VOCABULARY: Mapping[str, str] = {
+    "name": "job name, after the tag that reflow puts at its head",
+    "queue": "queue or partition",
+    "account": "account to be charged",
+    "project": "project",
+    "qos": "quality of service",
+    "time": "walltime",
+    "mem": "memory for each node",
+    "cpus": "cores for each MPI task",
+    "nodes": "number of nodes",
+    "tasks": "MPI tasks in total",
+    "gpus": "GPUs for each node",
+    "exclusive": "whole nodes",
+    "constraint": "features of nodes",
+    "reservation": "advance reservation",
+    "priority": "priority among one's own jobs, as the scheduler counts",
+    "nice": "lower priority",
+    "begin": "not before: seconds from now, a duration ('2h'), or a local time ('2025-03-01T08:00')",
+    "array": "array of elements",
+    "array_parallelism": "elements that may run at once",
+    "after": "start when other jobs have ended",
+    "env": "environment variables",
+    "cwd": "working directory",
+    "output": "file for what the scheduler writes of the job",
+    "mail_user": "mail address, for a single job ([notifications] mails once for a run)",
+    "mail_type": "when to mail",
+    "signal": "warning before the walltime is over ('INT@60')",
+    "requeue": "the scheduler may run the job again by itself",
+}
+
+FLAG, BUILT, EMULATED, REFUSED = "flag", "built", "emulated", "refused"
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """What becomes of an option on one scheduler.
+
+    Attributes
+    ----------
+    kind : str
+        ``flag``: `text` with the value in place of ``{}``; ``built``: flags
+        that the dialect composes, shown by `text`; ``emulated``: done by
+        reflow, `text` says how; ``refused``: an error, `text` says why.
+    text : str
+        See `kind`.
+    bare : str
+        The flag where the value is True; "": `text`, without a value, if it has no place for one.
+    """
+
+    kind: str
+    text: str
+    bare: str = ""
+
+    def __str__(self) -> str:
+        if self.kind in (FLAG, BUILT):
+            return self.text
+        return f"{self.kind}: {self.text}"
+
+    def words(self, value: str | None) -> tuple[str, ...] | None:
+        """Words of a flag; `value` None stands for True. None: the flag needs a value, or takes none."""
+        template = self.text if value is not None or not self.bare else self.bare
+        if ("{}" in template) is (value is None):
+            return None
+        return tuple(word.replace("{}", value or "") for word in template.split(" "))
+
+
+def flag(text: str, bare: str = "") -> Cell:
+    """A flag, with ``{}`` where its value goes."""
+    return Cell(FLAG, text, bare)
+
+
+def built(text: str) -> Cell:
+    """Flags that the dialect composes."""
+    return Cell(BUILT, text)
+
+
+def emulated(text: str) -> Cell:
+    """Done by reflow itself."""
+    return Cell(EMULATED, text)
+
+
+def refused(text: str) -> Cell:
+    """Not to be had: an error before anything is submitted."""
+    return Cell(REFUSED, text)
+
+
+def names(text: str) -> frozenset[str]:
+    """Option names, written one after the other."""
+    return frozenset(text.split())
+
+
+#: cells that are the same everywhere
+SCRIPT = emulated("by the job's script")
+WORKER = emulated("by the worker's own clock")

@@ -1,0 +1,254 @@
+# ruff: noqa: D102
+"""What every dialect of a command-line scheduler has to hold, whatever its words are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ..batch.command import MARK, CommandExecutor
+from ..batch.dialect import Dialect, Row, Site
+from ..batch.options import BUILT, EMULATED, FLAG, REFUSED, VOCABULARY
+from ..batch.runner import Completed
+from ..batch.script import Body, render
+from ..errors import ExecutorError, UsageError
+from ..model.job import Job, JobRef, JobState
+from ..model.resources import Resources
+from .replay import Replay
+
+_quiet = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+NOISE = (
+    "",
+    "\n",
+    "Segmentation fault\n",
+    "Erreur : connexion refusée\n",
+    "エラー: 接続できません\n",
+    "\x00\x01|||\n",
+    "<html>\n",
+)
+
+
+class DialectConformance:
+    """Subclass it with the executor, and with what its scheduler was recorded to say.
+
+    Attributes
+    ----------
+    executor : type of CommandExecutor
+        What is tested.
+    settings : dict
+        Its arguments.
+    live, follow_up : tuple of str
+        Recorded outputs of the commands that `Dialect.live` and `Dialect.follow_up` stand for.
+    """
+
+    executor: ClassVar[type[CommandExecutor]]
+    settings: ClassVar[dict[str, Any]] = {}
+    live: ClassVar[tuple[str, ...]] = ()
+    follow_up: ClassVar[tuple[str, ...]] = ()
+
+    def seconds(self, words: Sequence[str]) -> int:
+        """The walltime that flags ask for, in seconds."""
+        raise NotImplementedError
+
+    def memory(self, words: Sequence[str], resources: Resources) -> int | None:
+        """The memory of one node that flags ask for, in bytes; None: the scheduler takes no such request."""
+        raise NotImplementedError
+
+    def made(self) -> CommandExecutor:
+        """An executor with nothing to run commands with."""
+        return self.executor(**self.settings)
+
+    def dialect(self) -> Dialect:
+        """Its dialect."""
+        return self.made().speaks
+
+    def words(self, **fields: Any) -> list[str]:
+        """All words that a job's flags make."""
+        job = a_job(**fields)
+        return [word for group in self.dialect().flags(job, a_site()) for word in group]
+
+    def rows(self, text: str, *, follow_up: bool = False) -> list[Row]:
+        """What is read out of an output."""
+        done = Completed(argv=("x",), stdout=text)
+        dialect = self.dialect()
+        return list(dialect.read_follow_up(done, []) if follow_up else dialect.read_live(done))
+
+    # -- vocabulary -----------------------------------------------------------
+
+    def test_every_option_has_a_cell(self) -> None:
+        cells = self.dialect().cells
+        assert list(cells) == list(VOCABULARY)
+        assert {cell.kind for cell in cells.values()} <= {FLAG, BUILT, EMULATED, REFUSED}
+        assert all(cell.text for cell in cells.values())
+
+    def test_an_option_is_a_flag_or_an_error_never_nothing(self) -> None:
+        plain = self.words()
+        for name, cell in self.dialect().cells.items():
+            if cell.kind == FLAG and name not in ("name", "output"):
+                assert self.words(options={name: "7"}) != plain, name
+            elif cell.kind == REFUSED and name not in ("mem", "gpus", "nodes", "tasks"):
+                with pytest.raises(UsageError):
+                    self.words(options={name: "7"})
+
+    def test_an_option_taken_back_is_none(self) -> None:
+        for value in (None, False):
+            assert self.words(options=dict.fromkeys((*self.dialect().cells, "no_such_option"), value)) == self.words()
+
+    def test_unknown_option(self) -> None:
+        near = sorted(self.dialect().native)[0]
+        for wrong in ("que", f"{near}x"):
+            with pytest.raises(UsageError, match="has no option") as caught:
+                self.words(options={wrong: "1"})
+            assert "did you mean" in (caught.value.hint or "") or len(near) < 3
+
+    def test_arguments_are_no_options(self) -> None:
+        for name in ("time", "mem", "cpus", "array", "array_parallelism", "after", "env", "cwd"):
+            with pytest.raises(UsageError):
+                self.words(options={name: "1"})
+
+    def test_own_options_are_refused(self) -> None:
+        for name in self.dialect().own:
+            with pytest.raises(UsageError, match="set by reflow"):
+                self.words(options={name: "1"})
+
+    def test_native_option(self) -> None:
+        name = sorted(self.dialect().native)[0]
+        plain = len(self.words())
+        assert len(self.words(options={name: True})) == plain + 1
+        assert len(self.words(options={name: ["1", "2"]})) >= plain + 2
+
+    @pytest.mark.parametrize("value", ["a\nb", "a\0b", {"a": 1}, [["a"]]])
+    def test_values_that_are_no_line_of_text(self, value: object) -> None:
+        with pytest.raises(UsageError):
+            self.words(options={sorted(self.dialect().native)[0]: value})
+
+    # -- units ----------------------------------------------------------------
+
+    @_quiet
+    @given(seconds=st.integers(1, 40 * 86400))
+    def test_walltime_is_never_less(self, seconds: int) -> None:
+        asked = self.seconds(self.words(resources=Resources(time=seconds)))
+        assert seconds <= asked < seconds + 60
+
+    @_quiet
+    @given(
+        mem=st.integers(1, 2**44),
+        cpus=st.none() | st.integers(1, 64),
+    )
+    def test_memory_is_never_less(self, mem: int, cpus: int | None) -> None:
+        resources = Resources(mem=mem, cpus=cpus)
+        asked = self.memory(self.words(resources=resources), resources)
+        if asked is not None:
+            assert mem <= asked < mem + 2**20 * (cpus or 1)
+
+    def test_what_nobody_gave_is_not_asked_for(self) -> None:
+        plain = self.words()
+        for fields in ({"time": 60}, {"cpus": 2}, {"gpus": 1}):
+            assert len(self.words(resources=Resources(**fields))) > len(plain), fields
+
+    # -- names, arrays --------------------------------------------------------
+
+    @_quiet
+    @given(st.text(max_size=300))
+    def test_name_begins_with_the_tag_and_is_plain(self, text: str) -> None:
+        dialect = self.dialect()
+        for job in (a_job(name=f"k3f9x2abqd.{text}"), a_job(options={"name": text})):
+            label = dialect.label(job)
+            assert label.partition(".")[0] == "k3f9x2abqd"
+            assert len(label) <= dialect.longest_name
+            assert label.isascii()
+            assert not set(label) & set(" \t\n/:*@%|,[]{}")
+
+    @pytest.mark.parametrize("slots", [1, 2, 1000])
+    @pytest.mark.parametrize("throttle", [None, 1, 7])
+    def test_arrays_of_every_size(self, slots: int, throttle: int | None) -> None:
+        assert self.words(slots=slots, throttle=throttle) != self.words()
+
+    def test_mail_for_each_element_is_refused(self) -> None:
+        for name in ("mail_user", "mail_type"):
+            with pytest.raises(UsageError):
+                self.words(slots=2, options={name: "END"})
+
+    # -- what it reads --------------------------------------------------------
+
+    @pytest.mark.parametrize("text", NOISE)
+    def test_noise_is_no_answer(self, text: str) -> None:
+        assert self.rows(text) == []
+        assert self.rows(text, follow_up=True) == []
+
+    @_quiet
+    @given(st.text(max_size=400))
+    def test_no_text_is_a_crash_or_an_end(self, text: str) -> None:
+        for follow_up in (False, True):
+            assert not any(row.status.state.ended for row in self.rows(text, follow_up=follow_up))
+
+    def test_cut_short_it_says_nothing_else(self) -> None:
+        for follow_up, texts in ((False, self.live), (True, self.follow_up)):
+            for text in texts:
+                whole = {(row.id, row.index): row.status for row in self.rows(text, follow_up=follow_up)}
+                assert whole
+                step = max(1, len(text) // 700)
+                for end in range(0, len(text), step):
+                    for row in self.rows(text[:end], follow_up=follow_up):
+                        if row.status.state.ended:
+                            known = whole.get((row.id, row.index))
+                            assert known is not None, text[:end][-200:]
+                            assert known.state is row.status.state, text[:end][-200:]
+
+    def test_what_is_not_understood_is_unknown(self) -> None:
+        executor = self.executor(runner=Replay({"": "garbled \u2603\n"}), **self.settings)
+        status = executor.query([JobRef("12")])[JobRef("12")]
+        assert status.state is JobState.UNKNOWN
+        assert "garbled" in status.native
+
+    # -- scripts --------------------------------------------------------------
+
+    def test_script_as_submitted(self, tmp_path: Path) -> None:
+        script = a_script(tmp_path)
+        executor = self.made()
+        job = a_job(script=script, slots=3, cwd=str(tmp_path))
+        preview = executor.preview(job)
+        head, _, body = preview.script.partition(f"{MARK}\n")
+        assert preview.script.startswith("#!/bin/bash\n")
+        assert "REFLOW_SLOT" in head
+        assert "true" in body
+        # Done twice, it is the same.
+        Path(script).write_text(preview.script)
+        assert executor.preview(job).script == preview.script
+        assert str(script) in preview.command or preview.call.stdin == preview.script
+
+    def test_settings_make_the_same_executor(self) -> None:
+        made = self.executor(max_submitted=7, timeout=5.0, **self.settings)
+        again = self.executor(**dict(made.settings))
+        assert again.settings == made.settings
+        assert (again.name, again.limits.max_submitted) == (made.name, 7)
+
+    def test_without_a_runner(self, tmp_path: Path) -> None:
+        with pytest.raises(ExecutorError, match="nothing to run its commands with"):
+            self.made().submit(a_job(script=a_script(tmp_path)))
+
+
+def a_site() -> Site:
+    """Somebody, now."""
+    return Site(user="alice", now=time.time(), since=time.time() - 3600)
+
+
+def a_job(**fields: Any) -> Job:
+    """A small job."""
+    return Job(**{"tag": "k3f9x2abqd", "name": "k3f9x2abqd.compute", "script": "/run/scripts/k3f9x2abqd.sh", **fields})
+
+
+def a_script(directory: Path) -> str:
+    """A script that does nothing."""
+    path = directory / "k3f9x2abqd.sh"
+    path.write_text(render(Body(command=("true",), cwd=str(directory))))
+    os.chmod(path, 0o700)
+    return str(path)

@@ -1,0 +1,336 @@
+"""Slurm, as its commands speak."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from reflow.plugin import (
+    JSON,
+    SCRIPT,
+    WORKER,
+    Call,
+    Cell,
+    CommandExecutor,
+    Completed,
+    Dialect,
+    FailureClass,
+    Job,
+    JobRef,
+    JobState,
+    JobStatus,
+    Limits,
+    Row,
+    Site,
+    Submission,
+    Words,
+    built,
+    cancelled,
+    ceiling,
+    exited,
+    failed,
+    flag,
+    given,
+    indices,
+    local_time,
+    names,
+    pending,
+    running,
+    signalled,
+    succeeded,
+    to_ranges,
+    unknown,
+)
+
+#: lists of array elements are not to be cut short
+_WHOLE = {"SLURM_BITSTR_LEN": "0"}
+
+_WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+_RUNNING = ("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT")
+_FAILURES = {
+    "TIMEOUT": (FailureClass.TIMEOUT, "walltime exceeded"),
+    "DEADLINE": (FailureClass.TIMEOUT, "deadline reached"),
+    "OUT_OF_MEMORY": (FailureClass.OOM, "out of memory"),
+    "NODE_FAIL": (FailureClass.NODE_FAIL, "a node failed"),
+    "BOOT_FAIL": (FailureClass.NODE_FAIL, "a node did not boot"),
+    "PREEMPTED": (FailureClass.PREEMPTED, "preempted"),
+}
+_REASONS = {
+    "None": "",
+    "Priority": "waiting for jobs of higher priority",
+    "Resources": "waiting for resources",
+    "Dependency": "waiting for other jobs",
+    "DependencyNeverSatisfied": "can never run: what it depends on did not end as it asks",
+    "JobHeldUser": "held by its user",
+    "JobHeldAdmin": "held by an administrator",
+    "BeginTime": "waiting for its begin time",
+    "JobArrayTaskLimit": "waiting: as many elements run as array_parallelism allows",
+    "PartitionConfig": "can never run: it asks for more than the partition's nodes have",
+    "PartitionNodeLimit": "can never run: it asks for more nodes than the partition allows",
+    "PartitionTimeLimit": "can never run: its walltime is over the partition's limit",
+    "BadConstraints": "can never run: no node has what it asks for",
+    "InvalidAccount": "can never run: its account is not valid",
+    "InvalidQOS": "can never run: its quality of service is not valid",
+    "PartitionDown": "waiting: the partition is down",
+    "PartitionInactive": "waiting: the partition is not active",
+    "Reservation": "waiting for its reservation",
+    "Licenses": "waiting for licences",
+}
+
+
+class Slurm(Dialect):
+    """Slurm 20.11 and later."""
+
+    name = "slurm"
+    title = "Slurm"
+    prefix = "#SBATCH"
+    programs = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+    limits = Limits(array_base=0, max_array=1001, max_after=500, visibility_lag=10.0)
+    index = "SLURM_ARRAY_TASK_ID"
+    job_id = '"${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID-}}"'
+    forgets = True
+    cells: ClassVar[Mapping[str, Cell]] = {
+        "name": flag("--job-name={}"),
+        "queue": flag("--partition={}"),
+        "account": flag("--account={}"),
+        "project": flag("--account={}"),
+        "qos": flag("--qos={}"),
+        "time": built("--time=D-HH:MM:SS"),
+        "mem": built("--mem={}K"),
+        "cpus": built("--cpus-per-task={}"),
+        "nodes": built("--nodes={}"),
+        "tasks": built("--ntasks={}"),
+        "gpus": built("--gres=gpu:{}"),
+        "exclusive": flag("--exclusive={}", "--exclusive"),
+        "constraint": flag("--constraint={}"),
+        "reservation": flag("--reservation={}"),
+        "priority": flag("--priority={}"),
+        "nice": flag("--nice={}", "--nice"),
+        "begin": built("--begin=now+{}"),
+        "array": built("--array=0-{}"),
+        "array_parallelism": built("--array=0-9%{}"),
+        "after": built("--dependency=afterany:{}"),
+        "env": SCRIPT,
+        "cwd": built("--chdir={}"),
+        "output": flag("--output={}"),
+        "mail_user": flag("--mail-user={}"),
+        "mail_type": flag("--mail-type={}"),
+        "signal": WORKER,
+        "requeue": built("--requeue, else --no-requeue"),
+    }
+    native = names(
+        "acctg_freq batch bb bbf cluster_constraint comment container contiguous core_spec cores_per_socket cpu_freq"
+        " cpus_per_gpu deadline delay_boot distribution exclude extra_node_info gpu_bind gpu_freq gpus_per_node"
+        " gpus_per_socket gpus_per_task gres gres_flags hint hold licenses mcs_label mem_bind mem_per_cpu mem_per_gpu"
+        " mincpus network no_kill nodefile nodelist ntasks_per_core ntasks_per_gpu ntasks_per_node ntasks_per_socket"
+        " overcommit oversubscribe power prefer profile propagate reboot sockets_per_node spread_job switches"
+        " thread_spec threads_per_core time_min tmp tres_bind tres_per_task use_min_nodes wckey"
+    )
+    own = names(
+        "array chdir dependency error export export_file get_user_env help input job_name kill_on_invalid_dep"
+        " no_requeue open_mode parsable quiet test_only usage verbose version wait wrap"
+    )
+    passing = (
+        r"Unable to contact slurm controller|Connection (?:refused|timed out|reset)|Socket timed out|Zero Bytes were"
+        r"|temporarily un(?:able to accept|available)|Problem talking to the database|slurm_persist_conn|slurmdbd"
+        r"|Transport endpoint is not connected|Communication connection failure"
+    )
+    uncertain = r"Socket timed out|Zero Bytes were|Connection (?:timed out|reset)|Unexpected message"
+    gone = r"Invalid job id specified|already completing or completed|Job/step already"
+    off = r"accounting storage is disabled"
+    hints: ClassVar[Mapping[str, str]] = {
+        r"Invalid partition": "`sinfo -s` lists the partitions",
+        r"node configuration is not available|CPU count|Memory specification": "no node has as much: see `sinfo -e -o"
+        " '%P %c %m %G'` for what nodes have",
+        r"Invalid account": "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use",
+        r"Invalid qos": "`sacctmgr show assoc user=$USER format=account,partition,qos` lists what you may use",
+        r"[Tt]ime limit": "`sinfo -o '%P %l'` shows the partitions' time limits",
+    }
+
+    def learn(self) -> Mapping[str, Call]:
+        """The cluster's limits."""
+        return {"config": Call(argv=(self.program("scontrol"), "show", "config"))}
+
+    def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
+        """An array's top index is one less than MaxArraySize; MaxJobCount can't be reached."""
+        found = dict(re.findall(r"(?m)^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", done.stdout))
+        facts = {"MaxArraySize": ("max_array", 0), "MaxJobCount": ("max_submitted", 1)}
+        return {facts[name][0]: int(value) - facts[name][1] for name, value in found.items() if int(value) > 1}
+
+    def named(self, job: Job, name: str) -> Iterable[Words]:
+        """Its name."""
+        return [(f"--job-name={name}",)]
+
+    def fixed(self, job: Job) -> Iterable[Words]:
+        """Whether it may be run again, and where it runs."""
+        return [("--requeue" if given(job, "requeue") else "--no-requeue",), (f"--chdir={job.cwd}",)]
+
+    def resources(self, job: Job) -> Iterable[Words]:
+        """Cores, memory (per node, in KiB), time, GPUs, nodes, tasks."""
+        asked = job.resources
+        if asked.nodes:
+            yield (f"--nodes={asked.nodes}",)
+        if asked.tasks:
+            yield (f"--ntasks={asked.tasks}",)
+        if asked.cpus:
+            yield (f"--cpus-per-task={asked.cpus}",)
+        if asked.mem:
+            yield (f"--mem={ceiling(asked.mem, 1024)}K",)
+        if asked.gpus:
+            yield (f"--gres=gpu:{asked.gpus}",)
+        if asked.time:
+            days, rest = divmod(asked.time, 86400)
+            yield (f"--time={days}-{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}",)
+
+    def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
+        """Indices count from 0."""
+        return [(f"--array=0-{slots - 1}{f'%{throttle}' if throttle else ''}",)]
+
+    def after(self, ids: Sequence[str]) -> Iterable[Words]:
+        """All of them, in whatever way they end."""
+        return [(f"--dependency=afterany:{':'.join(ids)}",)]
+
+    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
+        """Seconds from now."""
+        return [(f"--begin=now+{ceiling(int(seconds * 1000), 1000)}",)]
+
+    def output(self, path: str, asked: bool) -> Iterable[Words]:
+        """What the node's daemon says of the job comes after what others have said."""
+        if asked:
+            return [(f"--output={path}",)]
+        path = path.replace("%", "%%") if "\\" not in path else "/dev/null"
+        return [(f"--output={path}",), ("--open-mode=append",)]
+
+    def extra(self, name: str, value: str | None) -> Words:
+        """Long options."""
+        return (f"--{name.replace('_', '-')}{'' if value is None else f'={value}'}",)
+
+    def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
+        """It prints ``ID`` or ``ID;CLUSTER``."""
+        return Call(argv=(self.program("sbatch"), "--parsable", *words, job.script), cwd=job.cwd)
+
+    def submitted(self, job: Job, done: Completed) -> Submission | None:
+        """The last line that is an id: a site's own words may come before it."""
+        found = re.findall(r"(?m)^(\d+)(?:;(\S+))?\s*$", done.stdout)
+        return Submission(ref=JobRef(found[-1][0], cluster=found[-1][1] or None)) if found else None
+
+    def live(self, ids: Sequence[str], site: Site) -> Call:
+        """Also tells of jobs that have ended less than MinJobAge ago."""
+        fields = "ArrayJobID:|,ArrayTaskID:|,State:|,exit_code:|,Reason:|"
+        argv = (self.program("squeue"), "-h", "-r", "-t", "all", "-j", ",".join(ids), "-O", fields)
+        return Call(argv=argv, env=_WHOLE)
+
+    def read_live(self, done: Completed) -> Iterable[Row]:
+        """The exit code is a raw wait status."""
+        for line in done.stdout.splitlines():
+            fields = line.split("|")
+            if len(fields) < 5 or not fields[0].strip().isdigit():
+                continue
+            id, index, state, wait, reason = (field.strip() for field in fields[:5])
+            raw = int(wait) if wait.isdigit() else 0
+            status = _status(state, raw >> 8 & 0xFF, raw & 0x7F, reason)
+            for slot in indices(index) or [None]:
+                yield Row(id=id, index=slot, status=status)
+
+    def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
+        """Accounting: what the controller has forgotten, and how much memory jobs that were killed had."""
+        killed = [row.id for row in rows if row.status.state is JobState.FAILED and row.status.signal == 9]
+        ids = list(dict.fromkeys([*missing, *killed]))
+        if not ids:
+            return None
+        fields = "JobID,State,ExitCode,MaxRSS,ReqMem"
+        return Call(argv=(self.program("sacct"), "-n", "-P", "-j", ",".join(ids), "-o", fields), env=_WHOLE)
+
+    def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
+        """A job's line comes before those of its steps; the last of several lines for one job counts."""
+        found: dict[str, list[list[str]]] = {}
+        for line in done.stdout.splitlines():
+            fields = line.split("|")
+            if len(fields) == 5 and (job := re.match(r"\d+(?:_(?:\d+|\[[^]]*\]?))?", fields[0])):
+                steps = found.setdefault(job[0], [])
+                if fields[0] == job[0]:
+                    steps.clear()
+                steps.append(fields)
+        for name, ((_, state, code, _, asked), *steps) in found.items():
+            id, _, elements = name.partition("_")
+            number, _, signal = code.partition(":")
+            status = _status(state, int(number or 0), int(signal or 0), "")
+            if status.state in (JobState.PENDING, JobState.RUNNING):
+                # The controller, asked first, knows nothing of it: the end is still to be written, or never will be.
+                status = unknown(state, f"ended: accounting still says {state}")
+            elif status.signal == 9 and any(_bytes(step[3]) > _bytes(asked) > 0 for step in steps):
+                status = failed(
+                    FailureClass.OOM, state, f"killed: used more memory than the {asked} it asked for", signal=9
+                )
+            elif status.failure_class is FailureClass.EXIT and any(step[1] == "OUT_OF_MEMORY" for step in steps):
+                status = failed(FailureClass.OOM, state, "a step ran out of memory", status.exit_code, status.signal)
+            for slot in indices(elements.strip("[]")) or [None]:
+                yield Row(id=id, index=slot, status=status)
+
+    def search(self, site: Site) -> Sequence[Call]:
+        """Names: first of what the controller knows, then of what accounting does."""
+        since = local_time(site.since - 60, "%Y-%m-%dT%H:%M:%S")
+        accounting = (self.program("sacct"), "-n", "-P", "-X", "-u", site.user, "-S", since, "-o", "JobID,JobName")
+        queue = (self.program("squeue"), "-h", "-t", "all", "-u", site.user, "-O", "ArrayJobID:|,Name:|")
+        return [Call(argv=queue, env=_WHOLE), Call(argv=accounting, env=_WHOLE)]
+
+    def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
+        """An id, then a name that begins with the tag."""
+        lines = re.findall(r"(?m)^(\d+)[^|\n]*\|([a-z2-7]+)\b", done.stdout)
+        return {tag: id for id, tag in lines if tag in tags}
+
+    def cancel(self, ids: Sequence[str]) -> Call:
+        """Any number of jobs and elements."""
+        return Call(argv=(self.program("scancel"), *ids))
+
+    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
+        """``12_[0-3,7]``."""
+        return [f"{id}_[{to_ranges(indices)}]"]
+
+
+class SlurmExecutor(CommandExecutor):
+    """Submits to Slurm.
+
+    Parameters
+    ----------
+    sbatch, squeue, sacct, scancel, scontrol : str, optional
+        Paths of the programs; found on PATH where not given.
+    """
+
+    dialect = Slurm
+
+
+def _status(state: str, code: int, signal: int, reason: str) -> JobStatus:
+    word = state.partition(" ")[0].rstrip("+")
+    if word in _WAITING:
+        return pending(state, _because(reason))
+    if word in _RUNNING:
+        return running(state, "suspended" if word in ("SUSPENDED", "STOPPED") else "")
+    if word == "COMPLETED":
+        return succeeded(state)
+    if word in ("CANCELLED", "REVOKED"):
+        return cancelled(state, _because(reason) if reason == "DependencyNeverSatisfied" else "")
+    if word in _FAILURES:
+        cls, why = _FAILURES[word]
+        return failed(cls, state, why, signal=signal or None)
+    if word != "FAILED":
+        return unknown(state)
+    if signal == 53:
+        return failed(FailureClass.LAUNCH, state, "could not start: its log or its script could not be opened")
+    return signalled(signal, state) if signal else exited(code, state)
+
+
+def _because(reason: str) -> str:
+    known = _REASONS.get(reason.partition(",")[0])
+    if known is not None:
+        return known
+    if reason.startswith("ReqNodeNotAvail"):
+        return f"waiting: nodes that it needs are not available{reason.partition(',')[1]}{reason.partition(',')[2]}"
+    return f"waiting ({reason})" if reason else ""
+
+
+def _bytes(text: str) -> float:
+    """What Slurm writes of memory: ``419228K``, ``50M``, ``50Mn``."""
+    match = re.fullmatch(r"([\d.]+)([KMGTP]?)[nc]?", text)
+    return float(match[1]) * 1024.0 ** " KMGTP".index(match[2] or " ") if match else 0.0
