@@ -17,7 +17,7 @@ from typing_extensions import TypeAliasType
 
 import reflow.authoring
 from reflow.authoring import Compiled, Flow, Param, Parameter, Result, RunDir
-from reflow.authoring.signature import types_of
+from reflow.authoring.hints import resolve
 from reflow.errors import WorkflowError
 from reflow.model.codec import schema_of
 from reflow.model.names import Fingerprint, Mode, Source
@@ -397,7 +397,7 @@ def test_run_dir_by_name(annotation: str) -> None:
     (wired,) = wf.compile().tasks[0].inputs
     assert (wired.source, wired.schema) == (Source.RUN_DIR, schema_of(Path))
     assert wf.compile().parameters == {}
-    assert types_of(wf.tasks["task"]) == ({"run_dir": Path}, type(None))
+    assert wf.compile().tasks[0].types == {"run_dir": Path}
 
 
 def test_plain_parameters() -> None:
@@ -524,9 +524,13 @@ def test_one_task_of_a_worker_is_read_alone() -> None:
     @wf.job()
     def bad(n) -> Decimal: ...
 
-    assert types_of(wf.tasks["good"]) == ({"n": int}, timedelta)
+    step = wf.tasks["good"]
+    assert {name: hint.type for name, hint in resolve(step.function, step.names).items()} == {
+        "n": int,
+        "return": timedelta,
+    }
     with pytest.raises(WorkflowError, match="imported for type checkers alone"):
-        types_of(wf.tasks["bad"])
+        wf.compile()
 
 
 def test_a_task_that_returns_nothing() -> None:

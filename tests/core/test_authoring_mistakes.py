@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import pytest
 
 from reflow.authoring import Flow, Param, Result, RunDir
+from reflow.authoring.reserved import RESERVED
 from reflow.errors import WorkflowError
+from reflow.workflow import Workflow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -500,6 +503,12 @@ def test_options_that_two_parameters_would_share() -> None:
         "task 'a': parameter 'no_cache': its option --no-cache is also that of 'cache'; rename one",
         "task 'a': parameter 'm': its option -n is also that of 'n'; rename one",
     ]
+
+
+@pytest.mark.parametrize("method", [Workflow.submit, Workflow.run_local])
+def test_every_keyword_of_submit_is_reserved(method: Callable[..., Any]) -> None:
+    parameters = inspect.signature(method).parameters.values()
+    assert {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD} <= RESERVED
 
 
 def test_local_names_may_not_be_reserved() -> None:

@@ -181,6 +181,15 @@ def test_what_to_write_instead(up_array: bool, up: Any, down_array: bool, down: 
         connect([Shape(up_array, schema_of(up))], Shape(down_array, schema_of(down)))
 
 
+def test_a_gather_into_one_of_several_lists_is_refused() -> None:
+    two = Union[list[int], list[str]]
+    assert wired(True, str, False, two) is None
+    assert wired(False, list[str], False, two) == "direct"
+    assert wired(True, str, True, two) is None
+    with pytest.raises(Mistake, match="write the one that is meant"):
+        connect(shapes((False, list[str]), (False, str)), Shape(False, schema_of(two)))
+
+
 def test_broadcast_keeps_lists_whole() -> None:
     assert wired(False, list[int], True, Any, broadcast=True) == "broadcast"
     assert wired(False, list[int], True, int, broadcast=True) is None

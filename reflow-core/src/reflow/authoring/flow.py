@@ -86,6 +86,9 @@ class Flow:
         Tasks (`Step`) and included flows (`Include`), in the order of definition.
     """
 
+    #: whether it can be run by itself: a `Workflow`
+    root: bool = False
+
     def __init__(self, name: str) -> None:
         self.name = name  # checked by compile(), like all that is written here
         frame = sys._getframe(1)

@@ -14,7 +14,7 @@ from reflow.model.schema import Schema, describe
 
 from .hints import EMPTY, Hint, inside, resolve
 from .markers import Param, Result, RunDir
-from .validate import Mistake, Problems, fingerprint_of, sentence, told
+from .validate import Mistake, fingerprint_of, sentence, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,22 +92,6 @@ def read(step: Step) -> Signature:
         with told(signature.problems.append, "return: "):
             signature.returns, signature.return_type = _schema(hint), _none(hint.type)
     return signature
-
-
-def types_of(step: Step) -> tuple[dict[str, Any], Any]:
-    """The Python types of a task's parameters and of its result, for decoding and encoding values.
-
-    Raises
-    ------
-    UsageError
-        WorkflowError, where the signature has a mistake.
-    """
-    signature = read(step)
-    problems = Problems()
-    for text in signature.problems:
-        problems.add(step.where, f"task {step.name!r}", text)
-    problems.raise_for(step.name)
-    return {name: argument.type for name, argument in signature.arguments.items()}, signature.return_type
 
 
 def _unusable(function: Callable[..., Any]) -> list[str]:

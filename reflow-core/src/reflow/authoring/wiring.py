@@ -54,15 +54,21 @@ def connect(upstream: Sequence[Shape], downstream: Shape, *, broadcast: bool = F
     Mistake
         Where the table has no row; says what to write instead.
     """
-    if len(upstream) == 1:
-        return _connect(upstream[0], downstream, broadcast)
-    array = all(shape.array for shape in upstream)
+    parts = upstream
+    if len(upstream) > 1:
+        array = all(shape.array for shape in upstream)
+        parts = [_part(shape, array) for shape in upstream]
     # Each step must fit by itself, and in the same way, as part of the whole that they make together.
-    modes = [_connect(_part(shape, array), downstream, broadcast) for shape in upstream]
-    if len(set(modes)) > 1:
+    modes = {_connect(part, downstream, broadcast) for part in parts}
+    if len(modes) > 1:
         shapes = ", ".join(str(shape) for shape in upstream)
         raise Mistake(f"its steps cannot be concatenated: they are {shapes}; let them return the same type")
-    return modes[0]
+    (mode,) = modes
+    collected = mode in (Mode.GATHER, Mode.FLATTEN) or (len(upstream) > 1 and not mode.spreads)
+    lists = [member for member in downstream.schema.args if downstream.schema.kind == "union" and member.kind == "list"]
+    if collected and len(lists) > 1:  # the list is made one item at a time: which one must be known beforehand
+        raise Mistake(f"it is {describe(downstream.schema)}, but gets one list; write the one that is meant")
+    return mode
 
 
 def _part(shape: Shape, array: bool) -> Shape:
