@@ -343,6 +343,8 @@ def test_numpy_scalars() -> None:
         write(int, np.datetime64(1, "ns"))
     with pytest.raises(CodecError, match="expected float"):
         write(float, np.array([1.0]))
+    with pytest.raises(CodecError, match=r"expected list\[float\], got numpy.ndarray .*\n  return array.tolist\(\)"):
+        write(list[float], np.array([1.0]))
     with pytest.raises(CodecError, match="ndarray cannot be carried"):
         schema_of(np.ndarray)
     with pytest.raises(CodecError, match="annotate float"):
@@ -628,6 +630,18 @@ def test_a_deep_value_is_written_and_read_or_refused(start: bytes, end: bytes) -
         except CodecError as error:
             assert any(word in str(error) for word in ("deep", "recursion"))
     assert 10 <= deepest < 100_000
+
+
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="Python has no limit")
+def test_a_lower_limit_of_digits_is_said() -> None:
+    usual = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        for tp in (int, Optional[int]):
+            with pytest.raises(CodecError, match=r"cannot be written: .*640 digits"):
+                write(tp, 10**1000)
+    finally:
+        sys.set_int_max_str_digits(usual)
 
 
 # The codec itself

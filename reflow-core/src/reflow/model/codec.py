@@ -123,6 +123,8 @@ def _encoder(write: Write) -> Callable[[Any], bytes]:
             error = misfit.error()
         except RecursionError:
             error = CodecError(f"nested too deeply, or holds itself: {title_of(type(value))}", hint=ADVICE)
+        except ValueError as refused:  # Python was told to write fewer digits of an int than it does by default
+            error = CodecError(f"cannot be written: {refused}")
         raise error
 
     return encode

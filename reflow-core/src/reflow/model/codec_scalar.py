@@ -26,20 +26,26 @@ shown.maxstring = shown.maxother = 60
 
 
 class Mismatch(Exception):
-    """A value does not fit; ``path`` is where, innermost first."""
+    """A value does not fit; ``path`` is where, innermost first.
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    ``message`` may be what makes it: a union tries its members, and says one thing at most.
+    """
+
+    def __init__(self, message: str | Callable[[], str], hint: str | None = None) -> None:
         self.message, self.hint, self.path = message, hint, list[str]()
 
     def error(self) -> CodecError:
         """Say it with its place."""
+        message = self.message if isinstance(self.message, str) else self.message()
         where = "".join(reversed(self.path)).removeprefix(".")
-        return CodecError(f"{where}: {self.message}" if where else self.message, hint=self.hint)
+        return CodecError(f"{where}: {message}" if where else message, hint=self.hint)
 
 
 def wrong(expected: str, value: object, hint: str | None = None) -> Mismatch:
     """What to raise for a value that is something else."""
-    return Mismatch(f"expected {expected}, got {title_of(type(value))} {shown.repr(value)}", hint)
+    if hint is None and hasattr(type(value), "tolist"):
+        hint = "return array.tolist() of a small array; " + ADVICE
+    return Mismatch(lambda: f"expected {expected}, got {title_of(type(value))} {shown.repr(value)}", hint)
 
 
 def title_of(cls: type) -> str:
