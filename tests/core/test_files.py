@@ -9,8 +9,8 @@ import pytest
 
 from reflow.errors import UsageError
 from reflow.model.names import Fingerprint
-from reflow.run import files
-from reflow.run.files import Fingerprints, Print, Settler, fingerprint, settle, still, unchanged
+from reflow.worker import files
+from reflow.worker.files import Fingerprints, Print, Settler, fingerprint, settle, still, unchanged
 
 HOUR_AGO = time.time_ns() - 3600 * 10**9
 

@@ -172,7 +172,8 @@ class InlineExecutor:
 
     def _element(self, work: _Work, slot: int) -> None:
         spec, mailbox = work.job.spec, self._mailbox
-        assert spec is not None and mailbox is not None
+        assert spec is not None
+        assert mailbox is not None
         index = work.elements[slot]
         begin = time.time()
         mailbox.started(msgspec.json.encode(spec.task), index, spec.attempt, begin)
@@ -253,10 +254,6 @@ class InlineExecutor:
         if code == 0:
             self._end(work, slot, JobStatus(state=JobState.SUCCESS, exit_code=0))
         elif code < 0:
-            self._end(
-                work, slot, JobStatus(state=JobState.FAILED, signal=-code, failure_class=FailureClass.EXIT)
-            )
+            self._end(work, slot, JobStatus(state=JobState.FAILED, signal=-code, failure_class=FailureClass.EXIT))
         else:
-            self._end(
-                work, slot, JobStatus(state=JobState.FAILED, exit_code=code, failure_class=FailureClass.EXIT)
-            )
+            self._end(work, slot, JobStatus(state=JobState.FAILED, exit_code=code, failure_class=FailureClass.EXIT))

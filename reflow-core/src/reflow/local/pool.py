@@ -473,9 +473,7 @@ class LocalExecutor:
         assert spec is not None
         line = (
             msgspec.json.encode(
-                Announced(
-                    number=work.number, tag=work.job.tag, task=spec.task, array=spec.array, attempt=spec.attempt
-                )
+                Announced(number=work.number, tag=work.job.tag, task=spec.task, array=spec.array, attempt=spec.attempt)
             )
             + b"\n"
         )
@@ -487,7 +485,14 @@ class LocalExecutor:
         have = [lane for lane in group.lanes if not lane.retired]
         while len(have) < wanted:
             if sum(not lane.retired for lane in self._lanes) >= self._max_workers:
-                idle = next((one for one in self._lanes if one.group is not group and one.work is None and not one.retired and not one.group.tokens), None)
+                idle = next(
+                    (
+                        one
+                        for one in self._lanes
+                        if one.group is not group and one.work is None and not one.retired and not one.group.tokens
+                    ),
+                    None,
+                )
                 if idle is None:
                     break
                 self._retire(idle)
@@ -504,9 +509,7 @@ class LocalExecutor:
         path = layout.box(self._root, self._tag, slot)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         control_read, control_write = os.pipe()
-        output = os.open(
-            f"{self._root}/mailbox/{self._tag}/workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666
-        )
+        output = os.open(f"{self._root}/mailbox/{self._tag}/workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             process = spawn(
                 [
@@ -632,8 +635,11 @@ class LocalExecutor:
 
     def _moments(self) -> list[float]:
         times = [work.begin for work in self._open if work.todo and work.job.begin]
-        for watched in (*self._lanes, *(script for work in self._open for script in work.pids.values())):
-            times.extend(moment for moment in (watched.deadline, watched.kill_at) if moment is not None)
+        watched: list[_Lane | _Script] = [*self._lanes]
+        for work in self._open:
+            watched.extend(work.pids.values())
+        for one in watched:
+            times.extend(moment for moment in (one.deadline, one.kill_at) if moment is not None)
         return times
 
     def _processes(self) -> list[Popen[bytes]]:

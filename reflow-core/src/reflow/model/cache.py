@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 
-class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One result.
 
     Attributes

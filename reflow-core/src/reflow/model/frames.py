@@ -1,4 +1,4 @@
-"""Framed records: how everything that must survive a crash is written.
+r"""Framed records: how everything that must survive a crash is written.
 
 A file is a sequence of frames, each one line::
 

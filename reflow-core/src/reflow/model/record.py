@@ -9,8 +9,6 @@ Times are seconds since the epoch, memory is in bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Union
-
 import msgspec
 
 from .names import FailureClass, RunState
@@ -100,7 +98,7 @@ class Closed(_Record, tag="closed"):
     b: float
 
 
-Mail = Union[Opened, Started, Finished, Closed]
+Mail = Opened | Started | Finished | Closed
 
 
 # --- events ------------------------------------------------------------------
@@ -312,30 +310,30 @@ class Uncached(_Record, tag="uncached"):
     reason: str
 
 
-Event = Union[
-    Epoch,
-    RunChanged,
-    Expanded,
-    Hit,
-    Intent,
-    Submitted,
-    Voided,
-    PoolOpened,
-    Finished,
-    Failed,
-    Requeued,
-    Again,
-    Settled,
-    Skipped,
-    Cancelled,
-    Reset,
-    CodeChanged,
-    Read,
-    Obeyed,
-    Told,
-    Kept,
-    Uncached,
-]
+Event = (
+    Epoch
+    | RunChanged
+    | Expanded
+    | Hit
+    | Intent
+    | Submitted
+    | Voided
+    | PoolOpened
+    | Finished
+    | Failed
+    | Requeued
+    | Again
+    | Settled
+    | Skipped
+    | Cancelled
+    | Reset
+    | CodeChanged
+    | Read
+    | Obeyed
+    | Told
+    | Kept
+    | Uncached
+)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ be rebuilt at any time. Elements are kept in arrays: a run may have a million.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -232,7 +232,14 @@ class Progress:
         self.status.extend(bytes(more))
         self.kept.extend(bytes(more))
         self.counts[PENDING] += more
-        for column, empty in ((self.attempt, 0), (self.part, 0), (self.job, -1), (self.file, -1), (self.offset, 0), (self.length, 0)):
+        for column, empty in (
+            (self.attempt, 0),
+            (self.part, 0),
+            (self.job, -1),
+            (self.file, -1),
+            (self.offset, 0),
+            (self.length, 0),
+        ):
             column.extend(array(column.typecode, [empty]) * more)
 
     def set(self, index: int, code: int) -> None:
@@ -290,7 +297,7 @@ class State:
         if progress.attempt[record.i] != record.a:
             return False
         status = progress.status[record.i]
-        if type(record) is Started:
+        if isinstance(record, Started):
             return status == QUEUED
         if status in (SUCCESS, CACHED):
             return False

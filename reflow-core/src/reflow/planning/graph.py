@@ -92,7 +92,9 @@ def shape(tasks: Iterable[Task]) -> dict[str, tuple[bool, Schema, tuple[Any, ...
         task.name: (
             task.array,
             task.returns,
-            tuple((wired.name, wired.source, wired.schema, wired.key, wired.steps, wired.mode) for wired in task.inputs),
+            tuple(
+                (wired.name, wired.source, wired.schema, wired.key, wired.steps, wired.mode) for wired in task.inputs
+            ),
             task.after,
         )
         for task in tasks
@@ -107,7 +109,9 @@ def difference(before: Iterable[Task], now: Iterable[Task]) -> list[str]:
     for name in old:
         if name not in new or old[name] == new[name]:
             continue
-        for what, was, has in zip(("array or not", "its result's type", "its inputs", "its order"), old[name], new[name], strict=True):
+        for what, was, has in zip(
+            ("array or not", "its result's type", "its inputs", "its order"), old[name], new[name], strict=True
+        ):
             if was != has:
                 told.append(f"task {name}: {what} changed")
     return told

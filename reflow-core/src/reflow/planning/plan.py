@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Union
-
 import msgspec
 
 from ..model.definition import Definition
@@ -54,7 +52,7 @@ class Finish(msgspec.Struct, frozen=True):
     reason: str
 
 
-Action = Union[Expand, Skip, Submit, Record, Finish]
+Action = Expand | Skip | Submit | Record | Finish
 
 
 def plan(definition: Definition, state: State, limits: Limits, now: float) -> list[Action]:

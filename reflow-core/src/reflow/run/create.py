@@ -84,12 +84,12 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         )
         try:
             registry.add(record)
-        except OSError:
-            break  # a home that cannot be written: the run is found by its directory
-        except ReflowError:
+        except (FileExistsError, ReflowError):
             os.rmdir(root)
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
             continue
+        except OSError:
+            break  # a home that cannot be written: the run is found by its directory
         break
     try:
         write_generation(root, definition, source)
@@ -100,7 +100,9 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
     except OSError as error:
-        raise UsageError(f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}") from None
+        raise UsageError(
+            f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}"
+        ) from None
     return definition, root
 
 

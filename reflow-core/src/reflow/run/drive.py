@@ -74,7 +74,7 @@ def cache_of(definition: Definition, config: Config) -> CacheBackend | None:
 
 def executor_of(definition: Definition) -> Executor:
     """The run's executor, made again from its settings."""
-    plugins = plugin_registry(tuple())
+    plugins = plugin_registry(())
     context = Context(environ=os.environ, store=definition.store, cwd=definition.cwd, run_id=definition.run_id)
     return plugins.create_executor(definition.executor, definition.settings, context)
 

@@ -36,14 +36,14 @@ from ..model.record import (
     Told,
     Uncached,
 )
-from ..model.task import JSON
 from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
+from ..model.task import JSON
 from ..planning.plan import Expand, Finish, Record, Skip, Submit, next_due, plan
 from ..planning.tags import job_name, new_tag
+from ..worker.files import Settler
 from ..worker.inputs import Inputs
 from .durable import write_new
 from .expand import Expander, parts_of
-from .files import Settler
 from .lease import Lease
 from .log import Log, Results, replay
 from .mail import commands, unread
@@ -359,9 +359,7 @@ class Engine:
                 continue
             guards: Mapping[str, str] = {}
             if inputs.header.files or element.f:
-                found = settler.settle(
-                    {**inputs.header.files, **element.f}, {**inputs.header.guards, **element.g}
-                )
+                found = settler.settle({**inputs.header.files, **element.f}, {**inputs.header.guards, **element.g})
                 if found is None:
                     spoiled.append(index)
                     continue
@@ -393,9 +391,7 @@ class Engine:
             self._log.add(Kept(task=name, elements=to_ranges(kept)))
         if spoiled:
             self._log.add(
-                Uncached(
-                    task=name, elements=to_ranges(spoiled), reason="an input file changed while the run used it"
-                )
+                Uncached(task=name, elements=to_ranges(spoiled), reason="an input file changed while the run used it")
             )
 
     def _part(self, name: str, part: int) -> Inputs:
@@ -477,9 +473,7 @@ class Engine:
                 continue
             chosen = command.tasks.get(task.name, "") if command.tasks else None
             if chosen == "":
-                if any(step in again for step in task.upstream) and (
-                    progress.skipped or progress.counts[SKIPPED]
-                ):
+                if any(step in again for step in task.upstream) and (progress.skipped or progress.counts[SKIPPED]):
                     chosen = None
                 else:
                     continue

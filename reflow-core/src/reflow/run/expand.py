@@ -19,9 +19,9 @@ from ..model.record import Event, Expanded, Hit
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest
+from ..worker.files import Fingerprints, unchanged
 from ..worker.inputs import Element, Header
 from .durable import write_new
-from .files import Fingerprints, unchanged
 from .log import Results
 from .wiring import Wired, values
 
@@ -153,7 +153,7 @@ class Expander:
         ordered = sorted(marks.items())
         alone = digest(raw).hex()[:_SHORT]
         whole = digest(raw, ordered)
-        parts = ((wired.name, alone),)
+        parts: tuple[tuple[str, str], ...] = ((wired.name, alone),)
         if ordered:
             parts += ((f"files of {wired.name}", digest(b"", ordered).hex()[:_SHORT]),)
         return _Value(raw, whole, parts, marks, guards)

@@ -70,7 +70,9 @@ def _named(wired: Input, policy: Fingerprint | None) -> Input:
     return msgspec.structs.replace(wired, fingerprint=policy)
 
 
-def encode_parameters(parameters: Mapping[str, Parameter], given: Mapping[str, Any], cwd: str) -> dict[str, msgspec.Raw]:
+def encode_parameters(
+    parameters: Mapping[str, Parameter], given: Mapping[str, Any], cwd: str
+) -> dict[str, msgspec.Raw]:
     """Encode all parameters of a run; relative paths become absolute.
 
     Raises
@@ -147,7 +149,8 @@ def entry_of(flow: Flow, *, importable: bool) -> Entry:
         )
     if importable and not variable:
         raise UsageError(
-            f"workflow {flow.name!r} is not a variable of its module, {flow.module} ({file}), so workers cannot import it",
+            f"workflow {flow.name!r} is not a variable of its module, {flow.module} ({file}): "
+            "workers cannot import it",
             hint="make it at the module's top level, as in `wf = Workflow(...)`, or run it with executor='inline'",
         )
     name = flow.module

@@ -144,9 +144,7 @@ class Lease:
                             return None
                         time.sleep(min(beat / 5, 0.2))
                         continue
-            mine = Owner(
-                epoch=epoch + 1, host=os.uname().nodename, pid=os.getpid(), born=born(os.getpid()), job=job
-            )
+            mine = Owner(epoch=epoch + 1, host=os.uname().nodename, pid=os.getpid(), born=born(os.getpid()), job=job)
             path = layout.lease(root, epoch + 1)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if claim(path, _written(mine)):

@@ -101,7 +101,7 @@ def commands(root: str, state: State) -> list[Command]:
         return []
     found = []
     for name in names:
-        identifier, dot, end = name.rpartition(".")
+        identifier, _dot, end = name.rpartition(".")
         if end != "json" or identifier in state.obeyed:
             continue
         with open(f"{layout.commands(root)}/{name}", "rb") as stream:

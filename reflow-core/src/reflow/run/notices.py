@@ -80,7 +80,7 @@ class Teller:
 
     def _notice(self, occasion: Occasion, state: State) -> Notice:
         definition = self._definition
-        failures = []
+        failures: list[str] = []
         for task in definition.tasks:
             progress = state.tasks[task.name]
             for index, failure in sorted(progress.failures.items()):

@@ -103,8 +103,10 @@ def submit(
     parameters = encode_parameters(compiled.parameters, params, cwd)
     now = time.time()
     run_id = new_run_id(compiled.workflow, now)
-    where = run_dir if run_dir is not None else config.run_dir(
-        workflow=compiled.workflow, run_id=run_id, environ=os.environ
+    where = (
+        run_dir
+        if run_dir is not None
+        else config.run_dir(workflow=compiled.workflow, run_id=run_id, environ=os.environ)
     )
     if where is None:
         raise UsageError(
@@ -145,9 +147,7 @@ def submit(
         force_tasks=tuple(force_tasks),
         verify=verify,
     )
-    secrets = Secrets(
-        env={task.name: task.env for task in tasks if task.env}, config=dict(config.secrets())
-    )
+    secrets = Secrets(env={task.name: task.env for task in tasks if task.env}, config=dict(config.secrets()))
     definition, root = create(definition, secrets, entry.file if os.path.isfile(entry.file) else "", Registry(store))
     run = Run(root, definition)
     if on_progress is not None:

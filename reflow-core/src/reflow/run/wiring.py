@@ -100,9 +100,7 @@ def _spread(definition: Definition, wired: Input, state: State, results: Results
         upstream = definition.task(step)
         if wired.mode is Mode.CHAIN and upstream.array:
             outputs = _outputs(upstream, state, results)
-            found.extend(
-                None if raw is None else convert(raw, upstream.returns, wired.schema) for raw in outputs
-            )
+            found.extend(None if raw is None else convert(raw, upstream.returns, wired.schema) for raw in outputs)
         else:
             found.extend(_items(upstream, wired.schema, state, results, wired.mode))
     return found

@@ -95,6 +95,6 @@ def context() -> Context:
     if _current is None:
         raise UsageError(
             "reflow.context() was called outside a running task",
-            hint="call it in the body of a task; when testing the function by itself, pass what it needs as a parameter",
+            hint="call it in the body of a task; a function that is tested by itself needs no context",
         )
     return _current

@@ -133,9 +133,7 @@ class ElementRunner:
             self._report(error, index, begin, _cpu() - cpu)
             return False
         else:
-            self._mailbox.succeeded(
-                self._name, index, attempt, begin, _cpu() - cpu, _memory(), result, outputs
-            )
+            self._mailbox.succeeded(self._name, index, attempt, begin, _cpu() - cpu, _memory(), result, outputs)
             return True
         finally:
             enter(None)
@@ -149,7 +147,8 @@ class ElementRunner:
         except CodecError as error:
             element = f"{self._task.name}[{index}]" if self._task.array else self._task.name
             raise CodecError(
-                f"{element} returned what its annotation, {describe(self._result.schema)}, does not allow: {error.message}",
+                f"{element} returned what its annotation, {describe(self._result.schema)}, does not allow: "
+                f"{error.message}",
                 hint=error.hint,
             ) from None
 
@@ -157,7 +156,7 @@ class ElementRunner:
         named = files(result, self._result.schema) if self._result is not None else []
         if not named:
             return b"{}"
-        from ..run.files import Fingerprints
+        from .files import Fingerprints
 
         policy = "content" if self._spec.fingerprint == "content" else "stat"
         fingerprints = Fingerprints(policy, named=True)

@@ -55,7 +55,8 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
         _remember_lines(entry.file, source)
     sys.modules[entry.module] = module
     try:
-        exec(compile(source, entry.file, "exec", dont_inherit=True), module.__dict__)
+        # What importing is: the user's script, by the user, as `python script.py` would run it.
+        exec(compile(source, entry.file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except BaseException:
         sys.modules.pop(entry.module, None)
         raise

@@ -84,7 +84,15 @@ class Mailbox:
         self._write(b'{"k":"started","t":%b,"i":%d,"a":%d,"b":%.6f}' % (task, index, attempt, begin))
 
     def succeeded(
-        self, task: bytes, index: int, attempt: int, begin: float, cpu: float, memory: int, result: bytes, outputs: bytes
+        self,
+        task: bytes,
+        index: int,
+        attempt: int,
+        begin: float,
+        cpu: float,
+        memory: int,
+        result: bytes,
+        outputs: bytes,
     ) -> None:
         """Report a result; `task`, `result` and `outputs` are JSON."""
         self._write(
