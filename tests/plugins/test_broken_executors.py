@@ -70,15 +70,15 @@ class WithoutFind(MemoryCluster):
 
 
 class Nameless(MemoryCluster):
-    name = ""  # type: ignore[assignment]
+    name = ""
 
 
 class Limitless(MemoryCluster):
-    limits = Limits(visibility_lag=float("inf"))  # type: ignore[assignment]
+    limits = Limits(visibility_lag=float("inf"))
 
 
 class NothingFits(MemoryCluster):
-    limits = Limits(max_array=0)  # type: ignore[assignment]
+    limits = Limits(max_array=0)
 
 
 class OddLimits(MemoryCluster):
@@ -220,7 +220,7 @@ class RefusesAndRuns(MemoryCluster):
 class MixesUp(MemoryCluster):
     def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
         found = super().query(jobs)
-        return dict(zip(found, reversed(found.values()), strict=True))
+        return dict(zip(found, reversed(list(found.values())), strict=True))
 
 
 class LeavesOut(MemoryCluster):
@@ -489,7 +489,7 @@ BROKEN: list[tuple[Callable[[], MemoryCluster], list[str]]] = [
 
 @pytest.mark.parametrize(
     ("broken", "check"),
-    [pytest.param(broken, check, id=f"{broken.__name__}-{check}") for broken, checks in BROKEN for check in checks],  # type: ignore[attr-defined]
+    [pytest.param(broken, check, id=f"{broken.__name__}-{check}") for broken, checks in BROKEN for check in checks],
 )
 def test_the_check_fails(broken: Callable[[], MemoryCluster], check: str, tmp_path: Path) -> None:
     def run(executor: MemoryCluster, directory: Path) -> None:

@@ -202,7 +202,7 @@ def test_programs_may_use_the_cluster() -> None:
     def _itself(start: Start) -> Generator[float, None, int]:
         yield 1
         if start.rerun == 0:
-            (cluster.cancel([start.ref]) if start.job.tag == "self" else cluster.requeue(start.ref))  # type: ignore[func-returns-value]
+            (cluster.cancel([start.ref]) if start.job.tag == "self" else cluster.requeue(start.ref))
         return 0
 
     cluster.program = program
@@ -211,6 +211,21 @@ def test_programs_may_use_the_cluster() -> None:
     cluster.drain()
     assert seen == ["wake", "next", "self", "again", "at-once", "again"]
     assert [_state(cluster, ref) for ref in refs] == [JobState.CANCELLED, JobState.SUCCESS, JobState.CANCELLED]
+
+
+def test_programs_may_end_each_other() -> None:
+    cluster = MemoryCluster()
+    refs: list[JobRef] = []
+
+    def program(start: Start) -> Generator[float, None, int]:
+        yield 1
+        cluster.cancel([ref for ref in refs if ref != start.ref])
+        return 0
+
+    cluster.program = program
+    refs += [_submit(cluster, tag) for tag in "ab"]
+    cluster.drain()
+    assert [_state(cluster, ref) for ref in refs] == [JobState.SUCCESS, JobState.CANCELLED]
 
 
 def test_programs_tell_how_they_ended() -> None:

@@ -208,8 +208,8 @@ class _SmtpServer(threading.Thread):
 def test_mail_by_smtp() -> None:
     server = _SmtpServer()
     server.start()
-    settings = {"host": "127.0.0.1", "port": server.port, "to": ["ada@example.org"], "user": "me", "password": "pass"}
-    _mail(None, **settings).notify(NOTICE)
+    settings: dict[str, Any] = {"port": server.port, "to": "ada@example.org", "user": "me", "password": "pass"}
+    _mail(None, host="127.0.0.1", **settings).notify(NOTICE)
     server.join(10)
     assert "mail FROM:<ada@example.org>" in "\n".join(server.lines)
     assert "rcpt TO:<ada@example.org>" in server.lines
@@ -220,9 +220,9 @@ def test_mail_by_smtp() -> None:
 def test_a_mail_server_that_refuses(security: str) -> None:
     server = _SmtpServer(refuse=True)
     server.start()
-    settings = {"host": "127.0.0.1", "port": server.port, "user": "me", "password": "open-sesame", "security": security}
+    settings: dict[str, Any] = {"port": server.port, "user": "me", "password": "open-sesame", "security": security}
     with pytest.raises(ReflowError, match=r"mail server 127\.0\.0\.1:\d+ did not take") as caught:
-        _mail(None, **settings).notify(NOTICE)
+        _mail(None, host="127.0.0.1", **settings).notify(NOTICE)
     assert "open-sesame" not in str(caught.value)
     server.join(10)
 

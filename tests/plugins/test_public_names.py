@@ -61,6 +61,12 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     assert done.stdout == "['reflow']\n"
 
 
+def test_errors_is_a_module_of_its_own() -> None:
+    code = "import reflow; print(reflow.errors.ReflowError.__name__, reflow.Executor.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "ReflowError Executor\n"
+
+
 def test_a_worker_does_not_pay_for_plugins() -> None:
     code = (
         "import sys\nfrom reflow import Param, Result, RunDir, Retry, context, TaskInterrupted\n"

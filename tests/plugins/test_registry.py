@@ -16,7 +16,7 @@ import pytest
 import reflow
 from reflow.errors import PluginError, UsageError
 from reflow.plugin import Context, ExecutorEntry
-from reflow.plugins import Registry, UnknownName
+from reflow.plugins import Registry, UnknownName, refuse_rival
 from reflow.plugins.discovery import Plugin, discover
 from reflow.plugins.known import KNOWN
 
@@ -266,7 +266,7 @@ import reflow
 before = set(sys.modules)
 registry().executors()
 loaded = [name for name in sys.modules if name.startswith(("good", "nowhere"))]
-heavy = [name for name in sys.modules if name in ("typer", "rich", "sqlite3", "subprocess", "reflow.cli", "reflow.run")]
+heavy = [name for name in sys.modules if name in ("typer", "rich", "reflow.cli", "reflow.run", "reflow.store")]
 dir(reflow)
 answer = [loaded, heavy, "reflow_good" in before, "reflow_good" in sys.modules]
 """
@@ -532,6 +532,42 @@ def test_installed_distributions_are_found_in_process(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(metadata, "distributions", list)
     assert [plugin.name for plugin in discover({})] == ["reflow"]
+
+
+def test_public_names_that_cannot_be_had(site: Path) -> None:
+    code = """
+import reflow
+answer = []
+for name in ("TwinExecutor", "SlrmExecutor", "SlurmExecutor"):
+    try:
+        getattr(reflow, name)
+    except (ImportError, AttributeError) as error:
+        answer += [[type(error).__name__, str(error).split(chr(10))[0]]]
+"""
+    twin, typo, disabled = _python(site, code, REFLOW_PLUGINS_DISABLED="reflow-slurm,pollux")
+    assert twin[0] == "ImportError"
+    assert "executor 'twin' of plugin 'castor'" in twin[1]
+    assert typo[0] == "AttributeError"
+    assert "has no attribute 'SlrmExecutor'" in typo[1]
+    assert disabled[0] == "ImportError"
+    assert "is disabled by REFLOW_PLUGINS_DISABLED" in disabled[1]
+
+
+def test_missing_and_unfit_plugins_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Registry([]).describe()
+    assert [row["install"] for row in rows] == [f"pip install 'reflow-core[{known.extra}]'" for known in KNOWN]
+    with pytest.raises(UnknownName, match="which is not installed"):
+        Registry([]).executor_entry("torque")
+    with pytest.raises(UnknownName, match="though it should be"):
+        Registry([_plugin("pbs")]).executor_entry("torque")
+    assert [*Registry([]).executors(), *Registry([]).cache_backends(), *Registry([]).notifiers()] == []
+
+    class Found:
+        version = "2.1"
+
+    monkeypatch.setattr(metadata, "distribution", lambda name: Found)
+    with pytest.raises(UsageError, match=r"reflow-hpc 2\.1 is installed"):
+        refuse_rival()
 
 
 def test_unknown_names_are_usage_errors() -> None:

@@ -37,14 +37,11 @@ __all__ = [*_NAMES, "errors"]  # noqa: PLE0604 - ruff does not see that the keys
 
 
 def __getattr__(name: str) -> object:
-    if name in _NAMES:
+    if name in __all__:
         from importlib import import_module
 
-        found: object = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
-    elif name == "errors":
-        from importlib import import_module
-
-        found = import_module(f"{__name__}.errors")
+        module = import_module(f"{__name__}.{_NAMES.get(name, name)}")
+        found: object = module if name == "errors" else getattr(module, name)
     elif name.endswith("Executor"):
         found = _from_plugin(name)
     else:

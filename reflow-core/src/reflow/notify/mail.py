@@ -32,7 +32,8 @@ class Mail:
 
     def __init__(self, settings: Mapping[str, JSON], context: Context) -> None:
         self._context = context
-        self._to: list[str] = list(settings.get("to") or ())
+        to = settings.get("to") or ()
+        self._to: list[str] = [to] if isinstance(to, str) else list(to)
         self._sender: str | None = settings.get("sender")
         self._program: str | None = settings.get("program")
         self._host: str | None = settings.get("host")

@@ -66,6 +66,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 #: for success, another number, or `Died`. A slot that is cancelled has its generator closed.
 Program = Callable[[Start], "int | Died | Generator[float, None, int | Died | None] | None"]
 
+_Play = Generator[float, None, "int | Died | None"]
+
 _clusters: WeakValueDictionary[str, MemoryCluster] = WeakValueDictionary()
 
 
@@ -83,7 +85,7 @@ class _Slot:
         self.died = Died()
         self.ended: float | None = None
         self.starts = 0
-        self.play: Generator[float, None, int | Died | None] | None = None
+        self.play: _Play | None = None
         self.wake = 0.0
         self.until: float | None = None
 
@@ -396,8 +398,10 @@ class MemoryCluster:
     def _step(self) -> None:
         """Let happen what is due now."""
         for slot in list(self._running):
+            if slot.play is None:  # ended by the program of another, just now
+                continue
             if slot.wake <= self.now:
-                self._go_on(slot)
+                self._go_on(slot, slot.play)
             elif slot.until is not None and slot.until <= self.now:
                 self._finish(slot, Died(signal=15, failure_class=FailureClass.TIMEOUT, reason="walltime reached"))
         self._schedule()
@@ -480,14 +484,11 @@ class MemoryCluster:
         played = self.program(start)
         if isinstance(played, Generator):
             slot.play = played
-            self._go_on(slot)
+            self._go_on(slot, played)
         elif slot in self._running:  # not cancelled or requeued by its own program
             self._finish(slot, played)
 
-    def _go_on(self, slot: _Slot) -> None:
-        play = slot.play
-        if play is None:
-            return
+    def _go_on(self, slot: _Slot, play: _Play) -> None:
         try:
             slot.wake = self.now + next(play)
         except StopIteration as end:
@@ -495,9 +496,7 @@ class MemoryCluster:
                 self._finish(slot, end.value)
 
     def _finish(self, slot: _Slot, how: int | Died | None) -> None:
-        """End a slot that has not been ended by anybody else."""
-        if slot.state.ended:
-            return
+        """End a slot as its program, or fate, says."""
         died = how if isinstance(how, Died) else Died(exit_code=how or 0)
         good = died.exit_code == 0 and died.signal is None and died.failure_class is None
         if not good and died.failure_class is None:
