@@ -146,6 +146,25 @@ def test_several_steps_are_concatenated(up: Any, down_array: bool, down: Any, mo
     assert connect(shapes(*up), Shape(down_array, schema_of(down))) is mode
 
 
+@given(st.lists(st.tuples(st.booleans(), types), min_size=2, max_size=3), st.booleans(), types)
+@example([(True, ("int", 1)), (False, ("int", 1))], True, ("int", 0))
+@example([(False, ("int", 0)), (False, ("int", 1))], False, ("float", 1))
+def test_concatenation(up: list[tuple[bool, Type]], down_array: bool, down: Type) -> None:
+    """Arrays together are one array; with a single task among them, they are one single list of what each gives."""
+    if all(array for array, _ in up):
+        rows = {table(True, tp, down_array, down, False) for _, tp in up}
+    else:
+        pieces = [tp if array or not tp[1] else (tp[0], tp[1] - 1) for array, tp in up]
+        rows = {table(False, (name, lists + 1), down_array, down, False) for name, lists in pieces}
+    expected = rows.pop() if len(rows) == 1 else None
+    try:
+        found = connect(shapes(*[(array, python(tp)) for array, tp in up]), Shape(down_array, schema_of(python(down))))
+    except Mistake:
+        assert expected is None
+    else:
+        assert found.value == expected
+
+
 @pytest.mark.parametrize(
     ("up", "down_array", "down"),
     [
