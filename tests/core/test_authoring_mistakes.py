@@ -349,7 +349,12 @@ def test_names_that_grow_too_long() -> None:
 
 
 def test_no_tasks() -> None:
-    assert only(Flow("empty")) == "workflow 'empty': has no tasks; write @wf.job() above one"
+    empty = Flow("empty")
+    assert only(empty) == "workflow 'empty': has no tasks; write @wf.job() above one"
+    empty.include(Flow("also"), "a")
+    assert only(empty) == "workflow 'empty': has no tasks; write @wf.job() above one"
+    empty.include(empty, "b")
+    assert "cannot include itself" in only(empty)
 
 
 def test_two_tasks_of_one_name() -> None:

@@ -158,7 +158,7 @@ class _Compiler:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             self.problems.add(self.flow.where, "workflow", f"{name!r} is no name; write one line of text")
         self._unfold(self.flow, "", None, None)
-        if not self.nodes and self.flow.items == []:
+        if not self.nodes and not self.problems:
             self.problems.add(
                 self.flow.where, f"workflow {self.flow.name!r}", "has no tasks; write @wf.job() above one"
             )

@@ -38,6 +38,9 @@ class Problems:
         """Note one: `about` says what it is of (``"task 'a'"``), `text` what is wrong and what to write."""
         self._found.setdefault(f"{where}: {about}: {text}", (where.file, where.line))
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def raise_for(self, workflow: str) -> None:
         """Raise WorkflowError where there are any, in the order of the source."""
         if self._found:
