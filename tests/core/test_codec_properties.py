@@ -210,7 +210,7 @@ def turned(value: Any) -> Any:
 ROUGH = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 
 
-@settings(ROUGH, max_examples=600)
+@settings(ROUGH, max_examples=200)
 @given(typed_values())
 def test_a_value_comes_back_as_it_was(case: tuple[Codec, Any]) -> None:
     codec, value = case
@@ -222,7 +222,7 @@ def test_a_value_comes_back_as_it_was(case: tuple[Codec, Any]) -> None:
     assert msgspec.json.encode(msgspec.json.decode(raw)) == raw
 
 
-@settings(ROUGH, max_examples=300)
+@settings(ROUGH, max_examples=200)
 @given(typed_values())
 def test_equal_values_have_equal_bytes(case: tuple[Codec, Any]) -> None:
     codec, value = case
@@ -230,7 +230,7 @@ def test_equal_values_have_equal_bytes(case: tuple[Codec, Any]) -> None:
     assert codec.encode(turned(value)) == codec.encode(value)
 
 
-@settings(ROUGH, max_examples=300)
+@settings(ROUGH, max_examples=200)
 @given(typed_values())
 def test_a_codec_compiled_anew_writes_the_same(case: tuple[Codec, Any]) -> None:
     codec, value = case
@@ -241,7 +241,7 @@ def test_a_codec_compiled_anew_writes_the_same(case: tuple[Codec, Any]) -> None:
     assert msgspec.json.decode(msgspec.json.encode(codec.schema), type=Schema) == codec.schema
 
 
-@settings(ROUGH, max_examples=400)
+@settings(ROUGH, max_examples=200)
 @given(KINDS, typed_values())
 def test_what_is_taken_comes_back_equal_and_all_else_is_a_codec_error(kind: Kind, case: tuple[Codec, Any]) -> None:
     _, value = case
@@ -255,7 +255,7 @@ def test_what_is_taken_comes_back_equal_and_all_else_is_a_codec_error(kind: Kind
     assert back == value or form(back) == form(value) or describe(codec.schema).count("float")
 
 
-@settings(ROUGH, max_examples=400)
+@settings(ROUGH, max_examples=200)
 @given(KINDS, JSON)
 def test_any_json_is_read_or_a_codec_error(kind: Kind, tree: Any) -> None:
     raw = codec_of(Any).encode(tree)
@@ -330,7 +330,7 @@ def check_received(src: Codec, dst: Codec, value: Any) -> None:
         assert moved is raw
 
 
-@settings(ROUGH, max_examples=500)
+@settings(ROUGH, max_examples=250)
 @given(st.data())
 def test_a_wider_type_accepts_and_receives(data: st.DataObject) -> None:
     kind = data.draw(KINDS)
@@ -344,7 +344,7 @@ def test_a_wider_type_accepts_and_receives(data: st.DataObject) -> None:
     check_received(src, dst, value)
 
 
-@settings(ROUGH, max_examples=500)
+@settings(ROUGH, max_examples=250)
 @given(typed_values(), KINDS)
 def test_accepts_and_convert_agree(case: tuple[Codec, Any], kind: Kind) -> None:
     src, value = case
@@ -388,7 +388,7 @@ def named(value: Any) -> set[tuple[str, bool]]:
     return set()
 
 
-@settings(ROUGH, max_examples=400)
+@settings(ROUGH, max_examples=200)
 @given(typed_values())
 def test_files_are_the_paths_of_a_value(case: tuple[Codec, Any]) -> None:
     codec, value = case
