@@ -211,8 +211,8 @@ def test_mail_by_smtp() -> None:
     settings: dict[str, Any] = {"port": server.port, "to": "ada@example.org", "user": "me", "password": "pass"}
     _mail(None, host="127.0.0.1", **settings).notify(NOTICE)
     server.join(10)
-    assert "mail FROM:<ada@example.org>" in "\n".join(server.lines)
-    assert "rcpt TO:<ada@example.org>" in server.lines
+    assert "mail from:<ada@example.org>" in "\n".join(server.lines).lower()
+    assert "rcpt to:<ada@example.org>" in "\n".join(server.lines).lower()
     assert any(line.startswith("Subject: reflow:") for line in server.lines)
 
 
