@@ -32,10 +32,10 @@ from reflow.plugin import (
     failed,
     flag,
     given,
-    indices,
     local_time,
     names,
     pending,
+    places,
     running,
     signalled,
     succeeded,
@@ -230,7 +230,7 @@ class Slurm(Dialect):
             id, index, state, wait, reason = (field.strip() for field in fields[:5])
             raw = int(wait) if wait.isdigit() else 0
             status = _status(state, raw >> 8 & 0xFF, raw & 0x7F, reason)
-            for slot in indices(index) or [None]:
+            for slot in places(index):
                 yield Row(id=id, index=slot, status=status)
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
@@ -265,7 +265,7 @@ class Slurm(Dialect):
                 )
             elif status.failure_class is FailureClass.EXIT and any(step[1] == "OUT_OF_MEMORY" for step in steps):
                 status = failed(FailureClass.OOM, state, "a step ran out of memory", status.exit_code, status.signal)
-            for slot in indices(elements.strip("[]")) or [None]:
+            for slot in places(elements.strip("[]")):
                 yield Row(id=id, index=slot, status=status)
 
     def search(self, site: Site) -> Sequence[Call]:

@@ -218,9 +218,10 @@ class CommandExecutor:
         site, speaks = self._site(), self.speaks
         rows: list[Row] = []
         heard: list[str] = []
+        wanted = {speaks.key(id) for id in ids}
         for batch in _batches(ids):
             done = self._ask(speaks.live(batch, site))
-            rows += speaks.read_live(done)
+            rows += (row for row in speaks.read_live(done) if speaks.key(row.id) in wanted)
             heard.append(done.stdout)
         found: dict[tuple[str, int | None], JobStatus] = {(speaks.key(row.id), row.index): row.status for row in rows}
         missing = self._missing(jobs, found)
@@ -240,7 +241,8 @@ class CommandExecutor:
                 old = found.get(place)
                 if old is None or old.state is row.status.state or (old.state.ended and row.status.state.ended):
                     found[place] = row.status
-        said = "" if rows else "\n".join(heard).strip()[:400]
+        text = "\n".join(heard).strip()
+        said = "" if rows or re.search(speaks.nothing, text) else text[:400]
         return dict(self._answers(jobs, found, set() if not silent else set(missing), said))
 
     def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
@@ -430,8 +432,9 @@ class CommandExecutor:
                 f"this {type(self).__name__} has nothing to run its commands with",
                 hint="give it to Workflow.submit(executor=...), or bind() a runner",
             )
-        pause = _PAUSE
-        for left in range(self._attempts - 1, -1, -1):
+        pause, left = _PAUSE, self._attempts
+        while True:
+            left -= 1
             try:
                 done = self._runner.run(call.argv, stdin=call.stdin, timeout=timeout, env=call.env, cwd=call.cwd)
             except ExecutorError as error:
@@ -439,11 +442,10 @@ class CommandExecutor:
                     error.hint = f"{error.hint}: [executor.{self.name}] {_program(self.speaks, call)}"
                 raise
             passing = done.returncode not in (0, None) and re.search(self.speaks.passing, _said(done))
-            if not (left and passing and safe(done)):
-                break
+            if left <= 0 or not passing or not safe(done):
+                return done
             self._runner.sleep(pause)
             pause *= _GROWTH
-        return done
 
     def _uncertain(self, done: Completed) -> bool:
         return done.returncode is None or re.search(self.speaks.uncertain, _said(done)) is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
@@ -80,7 +81,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     since: float
 
 
-class Dialect:
+class Dialect(ABC):
     """Base of all dialects; a subclass sets the attributes and overrides what differs.
 
     Parameters
@@ -119,12 +120,15 @@ class Dialect:
         Whether `live` leaves out elements of an array that have ended.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, gone, off : str
+    passing, uncertain, gone, off, nothing : str
         Regular expressions for messages: of an outage that passes; of a submit
         that may have worked all the same; of ids that are not known, or have
-        ended; of an accounting that is switched off.
+        ended; of an accounting that is switched off; of an answer of `live`
+        that is whole, though there is no job in it.
     hints : mapping
         Regular expression for a refusal -> what to do.
+    letters : mapping
+        Occasions of mail, as Slurm spells them -> as this scheduler does.
     """
 
     name: ClassVar[str]
@@ -145,7 +149,9 @@ class Dialect:
     uncertain: ClassVar[str] = r"(?!)"
     gone: ClassVar[str] = r"(?!)"
     off: ClassVar[str] = r"(?!)"
+    nothing: ClassVar[str] = r"(?!)"
     hints: ClassVar[Mapping[str, str]] = {}
+    letters: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -175,6 +181,7 @@ class Dialect:
         """Facts out of the answer to the command of that name."""
         return {}
 
+    @abstractmethod
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
         """The command that submits a job.
 
@@ -187,19 +194,18 @@ class Dialect:
         words : sequence of str
             Arguments that are no directives.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def submitted(self, job: Job, done: Completed) -> Submission | None:
         """The ids out of what the command printed; None: there are none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """The command that asks for jobs that wait or run, and maybe others."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_live(self, done: Completed) -> Iterable[Row]:
         """Its answer."""
-        raise NotImplementedError
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
         """The one further command that a query may need.
@@ -217,51 +223,51 @@ class Dialect:
         """Its answer; a row replaces one of `live` that says the same state, or an end as well."""
         return ()
 
+    @abstractmethod
     def search(self, site: Site) -> Sequence[Call]:
         """Commands that list the user's jobs with their names, one after the other until all are found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
         """Tag -> id out of the answer to the command of that number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, ids: Sequence[str]) -> Call:
         """The command that ends jobs; ids as `element` writes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """How some elements of an array are named when they are cancelled."""
-        raise NotImplementedError
 
     # -- a job's flags --------------------------------------------------------
 
+    @abstractmethod
     def resources(self, job: Job) -> Iterable[Words]:
         """Flags for cores, memory, time, nodes, and what else belongs to them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
         """Flags for an array."""
-        raise NotImplementedError
 
+    @abstractmethod
     def after(self, ids: Sequence[str]) -> Iterable[Words]:
         """Flags for waiting until jobs have ended, in whatever way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, seconds: float, site: Site) -> Iterable[Words]:
         """Flags for not starting earlier than in so many seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def named(self, job: Job, name: str) -> Iterable[Words]:
         """Flags for the job's name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output(self, path: str, asked: bool) -> Iterable[Words]:
         """Flags for what the scheduler writes of the job; `asked`: the user names the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def extra(self, name: str, value: str | None) -> Words:
         """A native option as the scheduler spells it; value None: the option alone."""
-        raise NotImplementedError
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """Flags that every job has."""
@@ -296,7 +302,7 @@ class Dialect:
                 if other != name:
                     continue
             groups += self._option(job, name, value)
-        return groups
+        return [group for group in groups if group]
 
     def label(self, job: Job) -> str:
         """The job's name: the tag, then as much of the rest as the scheduler takes."""
@@ -336,6 +342,10 @@ class Dialect:
             )
         if isinstance(value, list):
             value = ",".join(map(str, value))
+        if name == "mail_type" and self.letters and isinstance(value, str):
+            occasions = value.upper().split(",")
+            if all(one in self.letters for one in occasions):
+                value = "".join(dict.fromkeys("".join(self.letters[one] for one in occasions)))
         words = cell.words(None if value is True else _plain(name, value))
         if words is None:
             raise UsageError(
@@ -457,6 +467,11 @@ def pending(native: str = "", reason: str = "") -> JobStatus:
     return JobStatus(state=JobState.PENDING, reason=reason, native=native)
 
 
+def held(reason: str, native: str = "") -> JobStatus:
+    """It waits, and will never run by itself: who sees that ends it. Told from others by its failure class."""
+    return JobStatus(state=JobState.PENDING, failure_class=FailureClass.LAUNCH, reason=f"held: {reason}", native=native)
+
+
 def running(native: str = "", reason: str = "") -> JobStatus:
     """It runs."""
     return JobStatus(state=JobState.RUNNING, reason=reason, native=native)
@@ -490,6 +505,11 @@ def indices(text: str) -> list[int]:
             first, last, step = match.groups()
             found += range(int(first), int(last or first) + 1, int(step or 1) or 1)
     return found
+
+
+def places(text: str) -> list[int | None]:
+    """The same, for a row: None alone stands for a job that is no array."""
+    return [*indices(text)] or [None]
 
 
 def _plain(name: str, value: JSON) -> str:

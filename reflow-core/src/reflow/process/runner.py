@@ -106,6 +106,7 @@ class Runner:
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """End a command and all that it started in its session; what they had written."""
+    written = (b"", b"")
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
