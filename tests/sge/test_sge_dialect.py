@@ -199,14 +199,16 @@ def test_refused(tmp_path: Path, said: str, hint: str) -> None:
 
 
 def test_exit_codes_that_grid_engine_takes_for_orders(tmp_path: Path) -> None:
-    path = tmp_path / "x.sh"
+    def runs(text: str) -> int:
+        path = tmp_path / "x.sh"
+        path.write_text(text)
+        script = executor({})[0].preview(a_job(script=str(path), slots=2)).script
+        env = {"PATH": "/bin:/usr/bin", "SGE_TASK_ID": "2"}
+        return subprocess.run(["bash", "-c", script], env=env, check=False, stderr=subprocess.DEVNULL).returncode
+
     for command, code in (("exit 99", 98), ("exit 100", 101), ("exit 3", 3), ("kill -9 $$", 137), ("true", 0)):
-        path.write_text(f"#!/bin/bash\n$REFLOW_EXEC bash -c '{command}'\n")
-        text = executor({})[0].preview(a_job(script=str(path), slots=2)).script
-        done = subprocess.run(["bash", "-c", text], env={"PATH": "/bin:/usr/bin", "SGE_TASK_ID": "2"}, check=False, stderr=subprocess.DEVNULL)  # fmt: skip
-        assert done.returncode == code
-    path.write_text("#!/bin/bash\nexit 99\n")
-    assert subprocess.run(["bash", "-c", executor({})[0].preview(a_job(script=str(path))).script], check=False).returncode == 98  # fmt: skip
+        assert runs(f"#!/bin/bash\n$REFLOW_EXEC bash -c '{command}'\n") == code
+    assert runs("#!/bin/bash\nexit 99\n") == 98
 
 
 def words(
@@ -310,7 +312,7 @@ def test_flags() -> None:
 def test_log_paths_that_mean_something_else() -> None:
     assert "-o /dev/null" in " ".join(words(log="/r/a:b"))
     assert "-o /dev/null" in " ".join(words(log="/r/$JOB_ID"))
-    assert "-o /r/$JOB_ID -j y" in " ".join(words(log="/x", options={"output": "/r/$JOB_ID"}))
+    assert "-o /r/$JOB_ID" in " ".join(words(log="/x", options={"output": "/r/$JOB_ID"}))
 
 
 def test_find() -> None:
@@ -321,7 +323,7 @@ def test_find() -> None:
         "aaaaaaaaaa": JobRef("20"),
         "bbbbbbbbbb": JobRef("11"),
     }
-    made, replay = executor({"qstat": EMPTY, "qacct": {"returncode": 1, "stderr": "error: job name * not found\n"}})
+    made, _ = executor({"qstat": EMPTY, "qacct": {"returncode": 1, "stderr": "error: job name * not found\n"}})
     assert made.find(["aaaaaaaaaa"]) == {}
 
 
@@ -334,10 +336,11 @@ def test_cancel() -> None:
 
 
 def test_master_down() -> None:
-    down = {
-        "returncode": 1,
-        "stderr": 'error: commlib error: got select error (Connection refused)\nunable to send message to qmaster using port 6444 on host "vm": got send error\n',
-    }  # fmt: skip
+    said = (
+        "error: commlib error: got select error (Connection refused)\n"
+        'unable to send message to qmaster using port 6444 on host "vm": got send error\n'
+    )
+    down = {"returncode": 1, "stderr": said}
     made, replay = executor({"qstat": down})
     with pytest.raises(ExecutorError, match="Grid Engine did not answer: error: commlib error") as caught:
         made.query([JobRef("1")])

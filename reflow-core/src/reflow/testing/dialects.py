@@ -23,7 +23,9 @@ from ..model.job import Job, JobRef, JobState
 from ..model.resources import Resources
 from .replay import Replay
 
-_quiet = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+_quiet = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors]
+)
 
 NOISE = (
     "",
