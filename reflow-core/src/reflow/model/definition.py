@@ -51,6 +51,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     config: Mapping[str, JSON] = {}
     store: str = ""
     python: str = ""
+    #: variables of the submission that every job is given
+    environment: Mapping[str, str] = {}
     user: str = ""
     host: str = ""
     force: bool = False

@@ -54,6 +54,21 @@ def job(root: str, tag: str) -> str:
     return f"{root}/jobs/{tag}.json"
 
 
+def script(root: str, task: str, tag: str) -> str:
+    """A script as it was submitted."""
+    return f"{root}/scripts/{task}.{tag}.sh"
+
+
+def job_log(root: str, tag: str) -> str:
+    """What a job says before its worker redirects it to an element's log."""
+    return f"{root}/logs/.jobs/{tag}.log"
+
+
+def tag(root: str, tag: str) -> str:
+    """Claimed by the job's worker, or void: whoever creates it decides."""
+    return f"{root}/tags/{tag}"
+
+
 def inputs(root: str, task: str, part: int) -> str:
     """Inputs of a task's elements; ``.idx`` beside it holds their offsets."""
     return f"{root}/inputs/{task}.{part}"

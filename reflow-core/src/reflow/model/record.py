@@ -9,6 +9,7 @@ Times are seconds since the epoch, memory is in bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 import msgspec
 
 from .names import FailureClass, RunState
@@ -288,6 +289,50 @@ class Obeyed(_Record, tag="obeyed"):
     said: str = ""
 
 
+class Wake(_Record, tag="wake"):
+    """A wake-up is about to be submitted.
+
+    ``waits`` are the tags of the jobs that it depends on; ``due`` is the time
+    before which it must not start, where it waits for a time.
+    """
+
+    tag: str
+    waits: tuple[str, ...]
+    at: float
+    due: float = 0.0
+
+
+class Woke(_Record, tag="woke"):
+    """A wake-up has started, or is gone; nothing is to be expected of it any more."""
+
+    tag: str
+    at: float
+    reason: str = ""
+
+
+class Gone(_Record, tag="gone"):
+    """The scheduler has done with slots of a job that have left no record; a record may still arrive.
+
+    ``elements`` are indices of the task. ``f`` is "" where the scheduler says nothing of why.
+    """
+
+    tag: str
+    elements: str
+    at: float
+    f: str = ""
+    x: int | None = None
+    s: int | None = None
+    w: str = ""
+
+
+class Asked(_Record, tag="asked"):
+    """The scheduler was asked; what it said of jobs that wait, by tag, in words."""
+
+    at: float
+    waiting: Mapping[str, str] = {}
+    problem: str = ""
+
+
 class Told(_Record, tag="told"):
     """People are about to be told of an occasion; written first, so that nobody is told twice."""
 
@@ -330,6 +375,10 @@ Event = (
     | CodeChanged
     | Read
     | Obeyed
+    | Wake
+    | Woke
+    | Gone
+    | Asked
     | Told
     | Kept
     | Uncached

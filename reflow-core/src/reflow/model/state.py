@@ -17,6 +17,7 @@ from .names import FailureClass, RunState, TaskState
 from .ranges import from_ranges
 from .record import (
     Again,
+    Asked,
     Cancelled,
     CodeChanged,
     Epoch,
@@ -24,6 +25,7 @@ from .record import (
     Expanded,
     Failed,
     Finished,
+    Gone,
     Hit,
     Intent,
     Kept,
@@ -40,6 +42,8 @@ from .record import (
     Told,
     Uncached,
     Voided,
+    Wake,
+    Woke,
 )
 from .resources import Resources
 
@@ -95,6 +99,17 @@ class Flight(msgspec.Struct):
     id: str = ""
     cluster: str = ""
     slots: dict[int, str] = {}
+
+
+class WakeUp(msgspec.Struct):
+    """A job that will advance the run."""
+
+    tag: str
+    waits: tuple[str, ...]
+    at: float
+    due: float = 0.0
+    id: str = ""
+    cluster: str = ""
 
 
 class Progress:
@@ -272,8 +287,13 @@ class State:
         self.stopping = False
         self.epoch = 0
         self.flights: list[Flight] = []
+        #: tag -> position in `flights`, of those with elements that have not ended
         self.open_flights: dict[str, int] = {}
-        #: open flights by tag -> position in `flights`
+        #: wake-ups that have not started, by tag
+        self.wakes: dict[str, WakeUp] = {}
+        #: (task, element) -> what the scheduler said when it was done with it and there was no record
+        self.gone: dict[tuple[str, int], Gone] = {}
+        self.asked = Asked(at=0.0)
         self.pools: list[str] = []
         self.boxes: dict[str, int] = {}
         self.obeyed: dict[str, str] = {}
@@ -321,6 +341,8 @@ class State:
             getattr(self, "_" + kind.__name__.lower())(event)
 
     def _land(self, progress: Progress, index: int) -> None:
+        if self.gone:
+            self.gone.pop((progress.name, index), None)
         position = progress.job[index]
         if position < 0 or progress.status[index] not in (QUEUED, RUNNING):
             return
@@ -457,9 +479,31 @@ class State:
         if position is not None:
             flight = self.flights[position]
             flight.id, flight.cluster, flight.slots = event.id, event.cluster, dict(event.slots)
+        wake = self.wakes.get(event.tag)
+        if wake is not None:
+            wake.id, wake.cluster = event.id, event.cluster
+        self.heard = max(self.heard, event.at)
+
+    def _wake(self, event: Wake) -> None:
+        self.wakes[event.tag] = WakeUp(event.tag, event.waits, event.at, event.due)
+
+    def _woke(self, event: Woke) -> None:
+        self.wakes.pop(event.tag, None)
+        self.heard = max(self.heard, event.at)
+
+    def _gone(self, event: Gone) -> None:
+        position = self.open_flights.get(event.tag)
+        if position is not None:
+            task = self.flights[position].task
+            for index in from_ranges(event.elements):
+                self.gone.setdefault((task, index), event)
+
+    def _asked(self, event: Asked) -> None:
+        self.asked = event
         self.heard = max(self.heard, event.at)
 
     def _voided(self, event: Voided) -> None:
+        self.wakes.pop(event.tag, None)
         position = self.open_flights.get(event.tag)
         if position is None:
             return

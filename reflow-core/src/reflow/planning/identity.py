@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+import msgspec
+
 from ..model.task import Task
 
 #: counts changes of this scheme; entries of another scheme are never hit
@@ -19,6 +21,12 @@ def digest(raw: bytes, files: Iterable[tuple[str, str]] = ()) -> bytes:
     for path, fingerprint in files:
         state.update(b"\0" + path.encode("utf-8", "surrogateescape") + b"\0" + fingerprint.encode())
     return state.digest()
+
+
+def types(task: Task) -> str:
+    """Digest of what a task's values mean: its parameters' and its result's types."""
+    told = [task.returns, *((wired.name, wired.schema) for wired in sorted(task.inputs, key=lambda one: one.name))]
+    return sha256(msgspec.json.encode(told)).hexdigest()
 
 
 class Identity:
@@ -40,7 +48,7 @@ class Identity:
 
     def __init__(self, workflow: str, task: Task, code: str, common: Mapping[str, bytes], names: Iterable[str]) -> None:
         state = sha256(SCHEME)
-        for part in (workflow, task.name, task.version, code):
+        for part in (workflow, task.name, task.version, types(task), code):
             encoded = part.encode("utf-8", "surrogatepass")
             state.update(b"%d:" % len(encoded) + encoded)
         for name in sorted(common):

@@ -16,7 +16,6 @@ from ..errors import NotReady, ReflowError, RunNotFound, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
 from ..model.definition import Definition
-from ..model.job import Pool
 from ..model.names import RunState, did_you_mean
 from ..model.ranges import to_ranges
 from ..model.record import Command
@@ -25,9 +24,10 @@ from ..model.task import Task
 from ..planning.graph import dag, describe_tasks, difference
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
+from .chain import advance, foreground
 from .create import write_generation
 from .drive import Progress, config_of, drive, executor_of
-from .engine import load_definition
+from .engine import is_pool, load_definition
 from .log import Results
 from .mail import post
 from .view import explain, look, status
@@ -365,6 +365,31 @@ class Run:
         """
         return self._command("retry", task, elements, on_progress)
 
+    def drive(self, *, once: bool = False, on_progress: Callable[[Progress], None] | None = None) -> RunState:
+        """Advance the run from this process: where compute nodes may not submit, or after its wake-up was lost.
+
+        Parameters
+        ----------
+        once : bool
+            Advance it once, rather than until it has ended.
+        on_progress : callable, optional
+            Told how it goes on.
+
+        Returns
+        -------
+        RunState
+            Where it stands then.
+        """
+        executor = executor_of(self.definition, self.root)
+        if is_pool(executor):
+            drive(self.root, executor, on_progress)
+        elif once:
+            advance(self.root, executor, on_progress=on_progress)
+        else:
+            advance(self.root, executor, on_progress=on_progress)
+            foreground(self.root, executor, on_progress=on_progress)
+        return self.state
+
     def _command(
         self,
         verb: str,
@@ -397,9 +422,11 @@ class Run:
         if on_progress is not None:
             for note in notes:
                 on_progress(Progress(message=note))
-        executor = executor_of(self.definition)
-        assert isinstance(executor, Pool)
-        drive(self.root, executor, on_progress)
+        executor = executor_of(self.definition, self.root)
+        if is_pool(executor):
+            drive(self.root, executor, on_progress)
+        else:
+            advance(self.root, executor, on_progress=on_progress)
         said = self._answer(command.id)
         return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
 

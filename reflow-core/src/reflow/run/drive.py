@@ -21,6 +21,7 @@ from ..model.names import RunState
 from ..model.record import Command
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
+from ..process.runner import Runner
 from .engine import Engine, load_definition, load_secrets
 from .lease import Lease
 from .mail import post
@@ -72,16 +73,23 @@ def cache_of(definition: Definition, config: Config) -> CacheBackend | None:
     return plugins.create_cache_backend(name, settings, context)
 
 
-def executor_of(definition: Definition) -> Executor:
+def executor_of(definition: Definition, root: str) -> Executor:
     """The run's executor, made again from its settings."""
-    plugins = plugin_registry(())
-    context = Context(environ=os.environ, store=definition.store, cwd=definition.cwd, run_id=definition.run_id)
+    config = config_of(definition, root)
+    plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
+    context = Context(
+        environ=os.environ,
+        runner=Runner(keep=tuple(config.get("executor.submit_env") or ())),
+        store=definition.store,
+        cwd=definition.cwd,
+        run_id=definition.run_id,
+    )
     return plugins.create_executor(definition.executor, definition.settings, context)
 
 
 def drive(
     root: str,
-    pool: Executor,
+    pool: Pool,
     on_progress: Callable[[Progress], None] | None = None,
     *,
     patience: float = 0.0,
@@ -95,8 +103,8 @@ def drive(
     ----------
     root : str
         The run's root directory.
-    pool : Executor
-        A pool of this process's own.
+    pool : Pool
+        This process's own.
     on_progress : callable, optional
         Told what happens.
     patience : float
@@ -107,7 +115,6 @@ def drive(
     RunState or None
         How it ended; None where another process drives it.
     """
-    assert isinstance(pool, Pool)
     definition = load_definition(root)
     lease = Lease.acquire(root, patience=patience)
     if lease is None:
@@ -118,8 +125,8 @@ def drive(
     except BaseException:
         lease.release()
         raise
-    engine = Engine(root, lease, pool, cache, str(config.get("cache.policy")))
-    watcher = _Watcher(engine, on_progress)
+    engine = Engine(root, lease, pool, cache, config)
+    watcher = Watcher(engine, on_progress)
     watcher.teller = Teller(definition, config, watcher.say)
     try:
         with _cancelled_by_signals(root, watcher, at_once=pool.name == "inline"):
@@ -130,7 +137,7 @@ def drive(
     return engine.state.run
 
 
-class _Watcher:
+class Watcher:
     """Turns steps of the engine into reports, not too often."""
 
     def __init__(self, engine: Engine, on_progress: Callable[[Progress], None] | None) -> None:
@@ -143,6 +150,7 @@ class _Watcher:
         self.teller: Teller | None = None
 
     def __call__(self, engine: Engine, message: str) -> None:
+        """Report a step, and tell people what they want to hear of."""
         if self.teller is not None:
             for occasion in self.teller.due(engine.state):
                 if engine.tells(occasion.value):
@@ -186,7 +194,7 @@ class _Watcher:
 
 
 @contextmanager
-def _cancelled_by_signals(root: str, watcher: _Watcher, at_once: bool) -> Iterator[None]:
+def _cancelled_by_signals(root: str, watcher: Watcher, at_once: bool) -> Iterator[None]:
     """The first Ctrl-C, SIGTERM or SIGHUP mails a cancellation; a second one, or the first if `at_once`, interrupts."""
     if threading.current_thread() is not threading.main_thread():
         yield

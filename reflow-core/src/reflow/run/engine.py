@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeGuard
 
 import msgspec
 
-from ..errors import ReflowError
+from ..config import Config
+from ..errors import ExecutorError, ReflowError
 from ..model import layout
 from ..model.cache import CacheBackend, CacheEntry
 from ..model.definition import Definition
-from ..model.job import Ended, Executor, Job, JobRef, JobState, Letter, Pool
+from ..model.job import Ended, Executor, Job, JobRef, JobState, Letter, Pool, Submission
 from ..model.names import FailureClass, RunState
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import (
+    Asked,
     Cancelled,
     CodeChanged,
     Command,
     Failed,
     Finished,
     Intent,
-    JobSpec,
     Kept,
     Obeyed,
     PoolOpened,
@@ -35,15 +37,21 @@ from ..model.record import (
     Submitted,
     Told,
     Uncached,
+    Voided,
+    Wake,
+    Woke,
 )
 from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
 from ..model.task import JSON
 from ..planning.plan import Expand, Finish, Record, Skip, Submit, next_due, plan
-from ..planning.tags import job_name, new_tag
+from ..planning.reconcile import judge, missing, overdue, refs
+from ..planning.tags import new_tag
+from ..planning.waking import groups, uncovered
 from ..worker.files import Settler
 from ..worker.inputs import Inputs
-from .durable import write_new
+from ..worker.tags import void
 from .expand import Expander, parts_of
+from .jobs import Jobs
 from .lease import Lease
 from .log import Log, Results, replay
 from .mail import commands, unread
@@ -113,15 +121,18 @@ class Engine:
         What runs its jobs.
     cache : CacheBackend, optional
         None: nothing is reused or kept.
-    policy : {"track", "warn", "ignore"}
-        What changed code means for cached results.
+    config : Config
+        The run's configuration.
     """
 
-    def __init__(
-        self, root: str, lease: Lease, executor: Executor, cache: CacheBackend | None, policy: str = "track"
-    ) -> None:
+    def __init__(self, root: str, lease: Lease, executor: Executor, cache: CacheBackend | None, config: Config) -> None:
         self.root = root
-        self._policy = policy
+        self.pooled = is_pool(executor)
+        #: why the run cannot wake itself, where it cannot
+        self.stranded = ""
+        self._policy = str(config.get("cache.policy"))
+        self._grace = float(config.get("run.grace"))
+        self._config = config
         self.executor = executor
         self.warnings: list[str] = []
         self._lease = lease
@@ -131,6 +142,7 @@ class Engine:
         span = replay(root, self.state)
         self.definition = first if self.state.generation == 1 else load_definition(root, self.state.generation)
         self._log = Log(root, lease.epoch, self.state, span)
+        self._jobs = Jobs(root, self.definition, config)
         self._env = load_secrets(root).env
         self._results = Results(root)
         self._inputs: dict[str, Inputs] = {}
@@ -272,32 +284,13 @@ class Engine:
     def _submit(self, action: Submit) -> None:
         task = self.definition.task(action.task)
         tag = new_tag(os.urandom(8))
-        elements = to_ranges(action.elements)
-        spec = JobSpec(
-            tag=tag,
-            run_id=self.definition.run_id,
-            task=task.name,
-            array=task.array,
-            elements=elements,
-            attempt=action.attempt,
-            inputs=layout.inputs(self.root, task.name, action.part),
-            generation=self.state.generation,
-            resources=action.resources,
-            env=self._env.get(task.name, {}),
-            modules=task.modules,
-            setup=task.setup,
-            fingerprint=task.fingerprint.value,
-        )
-        path = layout.job(self.root, tag)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_new(path, msgspec.json.encode(spec), 0o600)
-        for directory in layout.log_dirs(self.root, task.name, task.array, list(action.elements)):
-            os.makedirs(directory, exist_ok=True)
+        env = self._env.get(task.name, {})
+        spec = self._jobs.elements(action, tag, task, env, self.state.generation)
         self._log.add(
             Intent(
                 tag=tag,
                 task=task.name,
-                elements=elements,
+                elements=spec.elements,
                 attempt=action.attempt,
                 part=action.part,
                 at=time.time(),
@@ -306,31 +299,50 @@ class Engine:
                 array=task.array,
             )
         )
+        self._ask_for(self._jobs.job(task, spec, len(action.elements), warm=self.pooled))
+
+    def _ask_for(self, job: Job) -> bool:
+        """Submit a job whose intent was written down; False where it was refused, or nobody knows yet."""
         self._log.commit()
         self._lease.check()
-        job = Job(
-            tag=tag,
-            name=job_name(tag, task.name),
-            script="",
-            slots=len(action.elements) if task.array else None,
-            throttle=task.array_parallelism,
-            resources=action.resources,
-            options=task.options,
-            native=task.native,
-            cwd=self.definition.cwd,
-            spec=spec,
-        )
-        submission = self.executor.submit(job)
-        ref = submission.ref or JobRef("")
+        now = time.time()
+        try:
+            submission = self.executor.submit(job)
+        except ExecutorError as error:
+            if error.maybe_done:
+                self._warn(f"{error}; it is looked for before anything else is submitted")
+            else:
+                self._refused(job.tag, str(error), now)
+            return False
+        except ReflowError as error:
+            self._refused(job.tag, str(error), now)
+            return False
+        self._log.add(_submitted(job.tag, submission))
+        return True
+
+    def _refused(self, tag: str, why: str, now: float) -> None:
+        """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had."""
+        position = self.state.open_flights.get(tag)
+        if position is None:
+            self._log.add(Woke(tag=tag, at=now, reason=why))
+            self._warn(f"the run cannot wake itself: {why}")
+            self.stranded = why
+            return
+        flight = self.state.flights[position]
         self._log.add(
-            Submitted(
-                tag=tag,
-                id=ref.id,
-                cluster=ref.cluster or "",
-                at=time.time(),
-                slots={slot: one.id for slot, one in submission.slots.items()},
+            Failed(
+                task=flight.task,
+                elements=to_ranges(flight.elements),
+                attempt=flight.attempt,
+                f=FailureClass.LAUNCH,
+                at=now,
+                w=" ".join(why.split()),
             )
         )
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
 
     # --- the cache -----------------------------------------------------------
 
@@ -383,9 +395,7 @@ class Engine:
             if entries:
                 self._cache.publish(entries)
         except OSError as error:
-            message = f"results cannot be kept in the cache now: {error}"
-            if message not in self.warnings:
-                self.warnings.append(message)
+            self._warn(f"results cannot be kept in the cache now: {error}")
             return
         if kept:
             self._log.add(Kept(task=name, elements=to_ranges(kept)))
@@ -435,6 +445,7 @@ class Engine:
             waiting += before - progress.counts[PENDING]
         self._log.commit()
         active = 0
+        landed: dict[str, list[int]] = {}
         refs: list[JobRef] = []
         for position in self.state.open_flights.values():
             flight = self.state.flights[position]
@@ -451,14 +462,34 @@ class Engine:
                 and progress.status[index] in (QUEUED, RUNNING)
             ]
             active += len(slots)
+            landed.setdefault(flight.task, []).extend(flight.elements[slot] for slot in slots)
             cluster = flight.cluster or None
             if len(slots) == flight.left:
                 refs.append(JobRef(flight.id, None, cluster))
             else:
                 refs.extend(JobRef(flight.id, slot, cluster) for slot in slots)
+        wakes = [JobRef(wake.id, None, wake.cluster or None) for wake in self.state.wakes.values() if wake.id]
+        if not command.tasks and wakes:
+            # The chain first: what wakes up now would only find a run that is being ended.
+            self._lease.check()
+            self.executor.cancel(wakes)
+            for tag in list(self.state.wakes):
+                self._log.add(Woke(tag=tag, at=time.time(), reason="cancelled"))
         if refs:
             self._lease.check()
             self.executor.cancel(refs)
+        if not self.pooled:
+            for task, ended in landed.items():
+                self._log.add(
+                    Failed(
+                        task=task,
+                        elements=to_ranges(ended),
+                        attempt=0,
+                        f=FailureClass.CANCELLED,
+                        at=time.time(),
+                        w=reason,
+                    )
+                )
         return f"cancelled {active} queued or running and {waiting} waiting elements"
 
     def _retry(self, command: Command) -> str:
@@ -493,6 +524,120 @@ class Engine:
         self._log.add(RunChanged(state=RunState.RUNNING, at=time.time(), reason="retry"))
         count = sum(len(indices) or 1 for indices in again.values())
         return f"retrying {count} element{'s' if count != 1 else ''} of {', '.join(again)}"
+
+    # --- schedulers ----------------------------------------------------------
+
+    def resolve(self) -> float | None:
+        """Find out what became of submissions whose answer was never written down.
+
+        Returns
+        -------
+        float or None
+            Seconds until those that the scheduler may not show yet can be
+            decided; None where none is left.
+        """
+        unknown = {
+            flight.tag: flight.at
+            for position in self.state.open_flights.values()
+            if not (flight := self.state.flights[position]).id and not flight.slots
+        }
+        unknown |= {wake.tag: wake.at for wake in self.state.wakes.values() if not wake.id}
+        if not unknown:
+            return None
+        self._lease.check()
+        found = self.executor.find(list(unknown))
+        lag = self.executor.limits.visibility_lag
+        wait: float | None = None
+        for tag, at in unknown.items():
+            now = time.time()
+            if tag in found:
+                self._log.add(_submitted(tag, Submission(found[tag])))
+            elif now - at < lag:
+                wait = lag - (now - at) if wait is None else max(wait, lag - (now - at))
+            else:
+                os.makedirs(os.path.dirname(layout.tag(self.root, tag)), exist_ok=True)
+                claimed = void(layout.tag(self.root, tag))
+                if claimed is None:
+                    self._log.add(Voided(tag=tag, reason="the scheduler does not know it", at=now))
+                else:
+                    self._log.add(Submitted(tag=tag, id=claimed, at=now))
+        self._log.commit()
+        return wait
+
+    def hear(self) -> bool:
+        """Take in what the mailbox holds; says whether there was anything."""
+        letters = unread(self.root, self.state)
+        self.ingest(letters)
+        return bool(letters)
+
+    def ask(self) -> None:
+        """Ask the scheduler once for everything in flight; an outage is no evidence, and is said."""
+        wanted = refs(self.state)
+        if not wanted:
+            return
+        self._lease.check()
+        try:
+            answers = self.executor.query(wanted)
+        except ExecutorError as error:
+            self._log.add(Asked(at=time.time(), problem=str(error)))
+            self._warn(f"the scheduler does not answer: {error}")
+            return
+        lag = self.executor.limits.visibility_lag
+        verdict = judge(self.state, answers, time.time(), lag)
+        for event in verdict.events:
+            self._log.add(event)
+        for tag in verdict.woken:
+            self._log.add(Woke(tag=tag, at=time.time(), reason="its job is gone"))
+
+    @property
+    def silent(self) -> bool:
+        """Whether something in flight has not reported its end, and nobody knows of it yet."""
+        return any(flight.left for flight in missing(self.state))
+
+    def give_up(self) -> float | None:
+        """Let elements fail whose record did not arrive within the grace period; seconds until the next one is due."""
+        failed, soonest = overdue(self.state, time.time(), self._grace)
+        for event in failed:
+            self._log.add(event)
+        return soonest
+
+    def arrange(self, pause: float | None) -> bool:
+        """Make sure that the run is woken when it has to go on.
+
+        Parameters
+        ----------
+        pause : float, optional
+            Seconds until something is due by the clock, and too long to wait here.
+
+        Returns
+        -------
+        bool
+            Whether a wake-up was submitted.
+        """
+        flying = [flight.tag for flight in missing(self.state)]
+        limit = self.executor.limits.max_after
+        submitted = False
+        for group in uncovered(groups(self.definition, self.state), self.state.wakes.values(), flying):
+            waits = [tag for tag in group if tag in flying][:limit]
+            if waits:
+                submitted |= self._wake(tuple(waits), None)
+        due = any(wake.due for wake in self.state.wakes.values())
+        if pause is not None and not due and not flying:
+            submitted |= self._wake((), pause)
+        return submitted
+
+    def _wake(self, waits: tuple[str, ...], pause: float | None) -> bool:
+        tag = new_tag(os.urandom(8))
+        now = time.time()
+        self._log.add(Wake(tag=tag, waits=waits, at=now, due=0.0 if pause is None else now + pause))
+        by_tag = {flight.tag: flight for flight in missing(self.state)}
+        after = [JobRef(by_tag[one].id, None, by_tag[one].cluster or None) for one in waits]
+        return self._ask_for(self._jobs.wake(tag, after, pause))
+
+    def woke(self, tag: str) -> None:
+        """Note that a wake-up has started."""
+        if tag in self.state.wakes:
+            self._log.add(Woke(tag=tag, at=time.time()))
 
     # --- life ----------------------------------------------------------------
 
@@ -566,6 +711,10 @@ class Engine:
             self.advance()
         progress(self, "")
 
+    def commit(self) -> None:
+        """Make all that was decided durable."""
+        self._log.commit()
+
     def close(self) -> None:
         """Commit, and release the lease."""
         try:
@@ -577,3 +726,19 @@ class Engine:
                 self._cache.close()
         finally:
             self._lease.release()
+
+
+def is_pool(executor: Executor) -> TypeGuard[Pool]:
+    """Whether it runs jobs inside of this process; by its class alone, since properties may ask a scheduler."""
+    return all(callable(getattr(type(executor), name, None)) for name in ("open", "wait", "close"))
+
+
+def _submitted(tag: str, submission: Submission) -> Submitted:
+    ref = submission.ref or JobRef("")
+    return Submitted(
+        tag=tag,
+        id=ref.id,
+        cluster=ref.cluster or "",
+        at=time.time(),
+        slots={slot: one.id for slot, one in submission.slots.items()},
+    )

@@ -18,7 +18,7 @@ from ..model.ranges import to_ranges
 from ..model.record import Event, Expanded, Hit
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
-from ..planning.identity import Identity, digest
+from ..planning.identity import Identity, digest, types
 from ..worker.files import Fingerprints, unchanged
 from ..worker.inputs import Element, Header
 from .durable import write_new
@@ -313,7 +313,7 @@ class Expander:
 
 def parts_of(task: Task, shared: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """An identity's components, as the cache keeps them."""
-    return {"code": task.code[:_SHORT], "version": task.version, **shared, **own}
+    return {"code": task.code[:_SHORT], "types": types(task)[:_SHORT], "version": task.version, **shared, **own}
 
 
 def _explain(

@@ -149,8 +149,7 @@ def entry_of(flow: Flow, *, importable: bool) -> Entry:
         )
     if importable and not variable:
         raise UsageError(
-            f"workflow {flow.name!r} is not a variable of its module, {flow.module} ({file}): "
-            "workers cannot import it",
+            f"workflow {flow.name!r} is not a variable of its module, {flow.module} ({file}): workers cannot import it",
             hint="make it at the module's top level, as in `wf = Workflow(...)`, or run it with executor='inline'",
         )
     name = flow.module

@@ -12,18 +12,21 @@ import msgspec
 
 from .. import __version__
 from ..authoring.flow import Flow
-from ..errors import ExecutorError, UsageError
+from ..batch.script import inherited
+from ..errors import UsageError
 from ..model.definition import Definition
-from ..model.job import Executor, Pool
+from ..model.job import Executor
 from ..model.names import did_you_mean
 from ..plugin import Context
 from ..plugins import Registry as Plugins
 from ..plugins import registry as plugin_registry
+from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
+from .chain import IN_PLACE, advance, foreground
 from .create import create, new_run_id, prepare
 from .drive import Progress, drive
-from .engine import Secrets
+from .engine import Secrets, is_pool
 from .freeze import encode_parameters, entry_of, freeze_tasks
 
 if TYPE_CHECKING:
@@ -114,15 +117,17 @@ def submit(
         )
     directory = os.path.abspath(os.path.expanduser(os.fspath(where)))
     store = find_store(override=store_path)
-    context = Context(environ=os.environ, store=store, cwd=cwd, config=_sections(config), run_id=run_id)
+    context = Context(
+        environ=os.environ,
+        runner=Runner(keep=tuple(config.get("executor.submit_env") or ())),
+        store=store,
+        cwd=cwd,
+        config=_sections(config),
+        run_id=run_id,
+    )
     chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
     inline = chosen.name == "inline"
     entry = entry_of(flow, importable=not inline)
-    if not isinstance(chosen, Pool):
-        raise ExecutorError(
-            f"executor {chosen.name!r} runs jobs outside of this process, which this version cannot drive yet",
-            hint="use --executor local",
-        )
     if dry_run:
         raise UsageError("nothing is submitted by the local executor, so there is nothing to show", hint="see `dag`")
     prepare(directory)
@@ -141,6 +146,7 @@ def submit(
         config=config.to_json(),
         store=store,
         python=str(config.get("executor.python") or sys.executable),
+        environment=inherited(os.environ, tuple(config.get("executor.inherit_env") or ())),
         user=_user(),
         host=os.uname().nodename,
         force=force,
@@ -152,7 +158,16 @@ def submit(
     run = Run(root, definition)
     if on_progress is not None:
         on_progress(Progress(message=f"run {definition.run_id} in {directory}"))
-    drive(root, chosen, on_progress)
+    if is_pool(chosen):
+        drive(root, chosen, on_progress)
+        return run
+    chained = bool(config.get("dispatch.chain"))
+    pause = advance(root, chosen, ask=False, on_progress=on_progress)
+    if pause is not None and pause <= IN_PLACE:
+        time.sleep(pause)
+        advance(root, chosen, on_progress=on_progress)
+    if wait:
+        foreground(root, chosen, chain=chained, on_progress=on_progress)
     return run
 
 

@@ -22,6 +22,7 @@ from .context import TaskInterrupted
 from .element import ElementRunner, failure_of, redirect
 from .load import load_flow
 from .mailbox import Mailbox
+from .tags import claim
 
 #: one element to be run, as it stands in the pool's pipe: number of the job, element, flags
 TOKEN = Struct("<IIII")
@@ -190,11 +191,14 @@ class Lane:
 def slot(root: str, tag: str, index: int) -> None:
     """Run the element of one slot of a scheduler's job."""
     interrupts = Interrupts()
+    job = os.environ.get("REFLOW_JOB_ID", "")
+    if not claim(layout.tag(root, tag), f"claimed {job}"):
+        return  # the run has given this submission up, and made another
     with open(layout.job(root, tag), "rb") as stream:
         spec = msgspec.json.decode(stream.read(), type=JobSpec)
     element = from_ranges(spec.elements)[index]
     redirect(root, spec.task, spec.array, element, spec.attempt)
-    mailbox = Mailbox(root, tag, index)
+    mailbox = Mailbox(root, tag, index, job=job)
     begin = time.time()
     mailbox.started(msgspec.json.encode(spec.task), element, spec.attempt, begin)
     try:

@@ -1,0 +1,32 @@
+"""``drive``: advance a run from here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import render
+from ..options import JsonOption, RunArgument, RunOption, StoreOption
+from ..progress import watching
+from ..session import Session
+from ..summary import show_end
+
+
+def command(
+    ctx: typer.Context,
+    run: RunArgument = None,
+    run_id: RunOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Advance it once, rather than to its end.")] = False,
+    store_path: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Advance a run from here, where compute nodes may not submit or what drove it is gone."""
+    session = Session.of(ctx)
+    found = session.find(run, run_id, store_path, required=True)
+    with watching() as progress:
+        found.drive(once=once, on_progress=progress)
+    if as_json:
+        render.put_json(found.status()["run"])
+    if not show_end(session, found):
+        raise typer.Exit(1)

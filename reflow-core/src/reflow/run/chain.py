@@ -1,0 +1,142 @@
+"""Advancing a run whose jobs a scheduler runs: from the submit command, a wake-up, or the foreground."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..model.job import Executor
+from ..model.names import RunState
+from .drive import Progress, Watcher, cache_of, config_of
+from .engine import Engine, load_definition
+from .lease import EXPIRY, Lease
+from .notices import Teller
+from .view import look
+
+#: how long an advance waits in place for something that is due by the clock, rather than submit a wake-up for it
+IN_PLACE = 120.0
+
+
+def advance(
+    root: str,
+    executor: Executor,
+    *,
+    woken: str = "",
+    ask: bool = True,
+    chain: bool = True,
+    patience: float = 0.0,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> float | None:
+    """Advance a run once, under its lease.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    executor : Executor
+        What runs its jobs.
+    woken : str
+        The tag of the wake-up that this process is; "" for none.
+    ask : bool
+        Whether the scheduler is asked about jobs that have not reported.
+    chain : bool
+        Whether wake-ups are submitted.
+    patience : float
+        Seconds to wait for the process that advances the run now.
+    on_progress : callable, optional
+        Told what happens.
+
+    Returns
+    -------
+    float or None
+        Seconds until the run must be advanced again by the clock; None where
+        it has ended, waits for jobs, or is another process's now.
+    """
+    lease = Lease.acquire(root, patience=patience)
+    if lease is None:
+        return None
+    try:
+        definition = load_definition(root)
+        config = config_of(definition, root)
+        cache = cache_of(definition, config)
+    except BaseException:
+        lease.release()
+        raise
+    engine = Engine(root, lease, executor, cache, config)
+    try:
+        watcher = Watcher(engine, on_progress)
+        watcher.teller = Teller(definition, config, watcher.say)
+        if woken:
+            engine.woke(woken)
+        pause = _step(engine, watcher, ask=ask, chain=chain and bool(config.get("dispatch.chain")))
+        watcher.last()
+        return pause
+    finally:
+        engine.close()
+
+
+def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool) -> float | None:
+    unclear = engine.resolve()
+    engine.hear()
+    for said in engine.obey():
+        watcher.say(said)
+    if ask and engine.silent:
+        engine.ask()
+    while True:
+        due = engine.give_up()
+        ended = engine.advance()
+        watcher(engine, "")
+        if ended:
+            return None
+        times = [moment for moment in (due, engine.pause, unclear) if moment is not None]
+        pause = min(times) if times else None
+        arranged = chain and engine.arrange(pause if pause is not None and pause > IN_PLACE else None)
+        engine.commit()
+        # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it.
+        if not (arranged and engine.hear()):
+            return pause
+
+
+def foreground(
+    root: str,
+    executor: Executor,
+    *,
+    chain: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunState:
+    """Advance a run from this process until it has ended; Ctrl-C leaves it as it is.
+
+    Each round reads the mailbox; the scheduler is asked at most every ``[run]
+    poll`` seconds, growing to ``max_poll`` while nothing happens.
+    """
+    definition = load_definition(root)
+    config = config_of(definition, root)
+    poll, most = float(config.get("run.poll")), float(config.get("run.max_poll"))
+    asked = time.monotonic()
+    pause = 0.2
+    seen = ""
+    while True:
+        state = look(root, definition)
+        if state.run.ended:
+            return state.run
+        told = repr([(name, progress.counts) for name, progress in state.tasks.items()])
+        ask = time.monotonic() - asked >= poll
+        if told != seen or ask:
+            if ask:
+                asked = time.monotonic()
+                poll = min(most, poll * 1.5)
+            if told != seen:
+                seen, pause = told, 0.2
+            advance(root, executor, ask=ask, chain=chain, on_progress=on_progress)
+        else:
+            pause = min(pause * 1.3, 5.0)
+        time.sleep(pause)
+
+
+def wake(root: str, tag: str, executor: Executor) -> None:
+    """What a wake-up does: advance, and wait in place for what is due soon."""
+    # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for.
+    pause = advance(root, executor, woken=tag, patience=3 * EXPIRY)
+    while pause is not None and pause <= IN_PLACE:
+        time.sleep(pause)
+        pause = advance(root, executor, patience=EXPIRY)

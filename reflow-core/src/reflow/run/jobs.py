@@ -1,0 +1,150 @@
+"""The jobs that a run submits: elements of tasks, and wake-ups, as scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ..batch.script import Body, environment, render
+from ..config import Config
+from ..model import layout
+from ..model.definition import Definition
+from ..model.job import Job, JobRef
+from ..model.record import JobSpec
+from ..model.task import Task
+from ..planning.plan import Submit
+from ..planning.tags import job_name
+from .durable import write_new
+
+#: variables that say how many threads numerical libraries start
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Jobs:
+    """Makes a run's jobs.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    definition : Definition
+        The run.
+    config : Config
+        Its configuration: what wake-ups ask for.
+    """
+
+    def __init__(self, root: str, definition: Definition, config: Config) -> None:
+        self._root = root
+        self._definition = definition
+        self._config = config
+
+    def elements(self, action: Submit, tag: str, task: Task, env: Mapping[str, str], generation: int) -> JobSpec:
+        """Write what workers need to know, and make the directories for their logs."""
+        from ..model.ranges import to_ranges
+
+        spec = JobSpec(
+            tag=tag,
+            run_id=self._definition.run_id,
+            task=task.name,
+            array=task.array,
+            elements=to_ranges(action.elements),
+            attempt=action.attempt,
+            inputs=layout.inputs(self._root, task.name, action.part),
+            generation=generation,
+            resources=action.resources,
+            env=env,
+            modules=task.modules,
+            setup=task.setup,
+            fingerprint=task.fingerprint.value,
+        )
+        path = layout.job(self._root, tag)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_new(path, msgspec.json.encode(spec), 0o600)
+        for directory in layout.log_dirs(self._root, task.name, task.array, list(action.elements)):
+            os.makedirs(directory, exist_ok=True)
+        return spec
+
+    def job(self, task: Task, spec: JobSpec, slots: int, *, warm: bool) -> Job:
+        """The job of a specification; its script is written, unless warm workers make it needless."""
+        script = layout.script(self._root, task.name, spec.tag)
+        if not warm:
+            threads = dict.fromkeys(_THREADS, str(spec.resources.cpus or 1))
+            self._script(
+                script,
+                spec.tag,
+                ("reflow.worker", self._root, spec.tag),
+                title=(f"reflow run {spec.run_id}, task {task.name}, attempt {spec.attempt}",),
+                env={**threads, **spec.env},
+                modules=task.modules,
+                setup=task.setup,
+            )
+        return Job(
+            tag=spec.tag,
+            name=job_name(spec.tag, task.name),
+            script=script,
+            slots=slots if task.array else None,
+            throttle=task.array_parallelism,
+            resources=spec.resources,
+            options=task.options,
+            native=task.native,
+            log=layout.job_log(self._root, spec.tag),
+            cwd=self._definition.cwd,
+            spec=spec,
+        )
+
+    def wake(self, tag: str, after: Sequence[JobRef], begin: float | None) -> Job:
+        """The job of a wake-up."""
+        asked = self._config.dispatch()
+        script = layout.script(self._root, "wake-up", tag)
+        self._script(
+            script,
+            tag,
+            ("reflow.run.dispatch", self._root, tag),
+            title=(f"reflow run {self._definition.run_id}: goes on with the run",),
+            env=asked.env,
+            modules=asked.modules,
+            setup=asked.setup,
+        )
+        return Job(
+            tag=tag,
+            name=job_name(tag, "wake-up"),
+            script=script,
+            after=tuple(after),
+            begin=begin,
+            resources=asked.resources,
+            options=asked.options,
+            native=asked.native,
+            log=layout.job_log(self._root, tag),
+            cwd=self._definition.cwd,
+        )
+
+    def _script(
+        self,
+        path: str,
+        tag: str,
+        module: tuple[str, ...],
+        *,
+        title: tuple[str, ...],
+        env: Mapping[str, str],
+        modules: Sequence[str],
+        setup: str,
+    ) -> None:
+        env_file = ""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(layout.job_log(self._root, tag)), exist_ok=True)
+        if env:
+            env_file = f"{self._root}/scripts/{tag}.env"
+            write_new(env_file, environment(env).encode("utf-8", "surrogateescape"), 0o600)
+        body = Body(
+            command=(self._definition.python, "-m", *module),
+            cwd=self._definition.cwd,
+            title=title,
+            log=layout.job_log(self._root, tag),
+            inherited=self._definition.environment,
+            modules=tuple(modules),
+            env_file=env_file,
+            setup=setup,
+        )
+        write_new(path, render(body).encode("utf-8", "surrogateescape"), 0o777)

@@ -1,0 +1,60 @@
+"""Whose a submission is: the worker's that claims it, or nobody's any more.
+
+``tags/TAG`` is created exclusively, whole, by link(2), which holds on network
+file systems too. It says ``claimed JOB_ID`` or ``void``; whoever came first has
+decided.
+"""
+
+from __future__ import annotations
+
+import os
+
+VOID = "void"
+
+
+def create(path: str, word: str) -> str:
+    """Create the file with `word`, or find out what it says already.
+
+    Returns
+    -------
+    str
+        `word` where this call has created it, else its content.
+    """
+    draft = f"{path}.{os.uname().nodename}.{os.getpid()}"
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        os.write(file, word.encode())
+        os.fsync(file)
+        try:
+            os.link(draft, path)
+            return word
+        except FileExistsError:
+            # A link whose answer was lost on the way has succeeded all the same.
+            if os.fstat(file).st_nlink == 2:
+                return word
+    finally:
+        os.close(file)
+        os.unlink(draft)
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()
+
+
+def claim(path: str, word: str) -> bool:
+    """Claim a submission for a job that has started; False where it is void."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read() != VOID
+    except FileNotFoundError:
+        return create(path, word) != VOID
+
+
+def void(path: str) -> str | None:
+    """Give a submission up.
+
+    Returns
+    -------
+    str or None
+        None where it is void now; the job's id where a worker has claimed it.
+    """
+    said = create(path, VOID)
+    return None if said == VOID else said.partition(" ")[2]
