@@ -77,3 +77,22 @@ def test_a_worker_does_not_pay_for_plugins() -> None:
     code = f"import sys\nsys.path += {paths!r}\n{code}"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.slow
+def test_type_checkers_see_real_types(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from reflow import SlurmExecutor, Workflow, context\n"
+        "reveal_type(Workflow('x'))\nreveal_type(SlurmExecutor())\nreveal_type(context())\n"
+        "from reflow import Workflw\n"
+    )
+    argv = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(script)]
+    done = subprocess.run(argv, cwd=ROOT.parents[2], capture_output=True, text=True, check=False)
+    said = [line.partition("script.py:")[2] for line in done.stdout.splitlines() if "script.py:" in line]
+    assert said == [
+        '2: note: Revealed type is "reflow.workflow.Workflow"',
+        '3: note: Revealed type is "reflow_slurm.dialect.SlurmExecutor"',
+        '4: note: Revealed type is "reflow.worker.context.Context"',
+        '5: error: Module "reflow" has no attribute "Workflw"; maybe "Workflow"?  [attr-defined]',
+    ]

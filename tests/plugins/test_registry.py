@@ -209,6 +209,7 @@ def test_a_good_plugin(described: Mapping[str, Any]) -> None:
             "summary": "a good one",
             "aliases": ["fine"],
             "exports": "GoodExecutor",
+            "detect": ["good-submit", "good-status"],
             "target": "good_parts:GoodExecutor",
             "conflicts": [],
         }

@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+from reflow_slurm.dialect import SlurmExecutor as SlurmExecutor
+
 from . import errors as errors
 from .authoring.flow import Flow as Flow
 from .authoring.markers import Param as Param
@@ -25,7 +27,6 @@ from .workflow import Workflow as Workflow
 
 __version__: str
 
-SlurmExecutor: Callable[..., Executor]
 PBSExecutor: Callable[..., Executor]
 LSFExecutor: Callable[..., Executor]
 SGEExecutor: Callable[..., Executor]

@@ -141,7 +141,7 @@ class Registry:
         Each has ``name``, ``distribution``, ``version``, ``module``, ``builtin``, ``status`` (``ok``, ``broken``,
         ``disabled`` or ``missing``), ``disabled_by``, ``install``, ``problems`` (``stage``, ``error``), and for
         ``executors``, ``cache_backends``, ``notifiers`` and ``commands`` a list of ``name``, ``summary``,
-        ``aliases``, ``exports``, ``target`` and ``conflicts`` (other plugins that provide the name).
+        ``aliases``, ``exports``, ``detect``, ``target`` and ``conflicts`` (other plugins that provide the name).
         """
         self.problems()
         rows = [self._row(plugin) for plugin in self.plugins]
@@ -336,6 +336,7 @@ class Registry:
             "summary": entry.summary,
             "aliases": list(getattr(entry, "aliases", ())),
             "exports": getattr(entry, "exports", None),
+            "detect": list(getattr(entry, "detect", ())),
             "target": entry.target,
             "conflicts": sorted(conflicts),
         }
