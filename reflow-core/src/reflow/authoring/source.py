@@ -6,14 +6,18 @@ import ast
 import hashlib
 import inspect
 import linecache
+import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from .flow import Flow
 
 # Fields that say nothing of what the code does, or that differ between versions of Python.
 _SILENT = frozenset({"ctx", "kind", "type_comment", "type_params", "type_ignores"})
+# In a notebook an earlier cell may have asked for this.
+_FUTURE = annotations.compiler_flag
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -34,17 +38,18 @@ def code_digest(function: Callable[..., Any]) -> str:
     Returns
     -------
     str
-        SHA-256, hexadecimal; ``""`` where the source cannot be had. The same
-        on every version of Python that can read the source.
+        SHA-256, hexadecimal; ``""`` where the source cannot be had, or has been
+        edited since the function was made of it. The same on every version of
+        Python that can read the source.
     """
     inner = inspect.unwrap(function)
     code = getattr(inner, "__code__", None)
     if code is None:
         return ""
     linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, inner.__globals__)
-    node = _find("".join(lines), inner.__name__, code.co_firstlineno)
-    if node is None:
+    source = "".join(linecache.getlines(code.co_filename, inner.__globals__))
+    node = _find(source, inner.__name__, code.co_firstlineno)
+    if node is None or code not in _compiled(source, code.co_flags & _FUTURE):
         return ""
     return hashlib.sha256(_normal(node, inner.__globals__).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -66,6 +71,20 @@ def _definitions(source: str) -> dict[tuple[str, int], ast.FunctionDef]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str, flags: int) -> frozenset[CodeType]:
+    """Every code object that a file compiles to: a function that is not among them was made of other source."""
+    found: set[CodeType] = set()
+    with warnings.catch_warnings():  # they were given when it was imported
+        warnings.simplefilter("ignore")
+        todo = [compile(source, "", "exec", flags, dont_inherit=True)]
+    while todo:
+        code = todo.pop()
+        found.add(code)
+        todo.extend(item for item in code.co_consts if isinstance(item, CodeType))
+    return frozenset(found)
 
 
 def _normal(node: ast.FunctionDef, scope: dict[str, Any]) -> str:

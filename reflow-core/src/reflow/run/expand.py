@@ -192,7 +192,7 @@ class Expander:
         if definition.force or task.name in definition.force_tasks:
             return "forced"
         if not task.code:
-            return "the task's source code could not be read"
+            return "the task's source code could not be read, or was edited after it was imported"
         for upstream in task.after:
             if self._state.tasks[upstream].ran:
                 return f"ordered after {upstream}, which ran"
