@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -122,6 +121,8 @@ class Registry:
 
     def detect(self, environ: Mapping[str, str]) -> tuple[ExecutorEntry, ...]:
         """The executors whose programs are all found on ``PATH`` of `environ`."""
+        import shutil
+
         path = environ.get("PATH", "")
         return tuple(
             entry
