@@ -46,12 +46,11 @@ class Subject:
     python: str
     script: str
     caches: bool = True
-    bare: bool = False  # also measured without its cache, which is then its cold time
 
-    def argv(self, elements: int, place: Path, cache: bool) -> list[str]:
+    def argv(self, elements: int, place: Path) -> list[str]:
         """Return the command line of one measurement."""
         argv = [self.python, str(HERE / "subjects" / self.script), str(elements), str(WORKERS)]
-        return [*argv, str(place / "work")] if cache else argv
+        return [*argv, str(place / "work")] if self.caches else argv
 
 
 def environment(place: Path) -> dict[str, str]:
@@ -61,9 +60,9 @@ def environment(place: Path) -> dict[str, str]:
     return kept | homes | {"HOME": str(place)}
 
 
-def measure(subject: Subject, elements: int, place: Path, *, cache: bool) -> Measured | None:
+def measure(subject: Subject, elements: int, place: Path) -> Measured | None:
     """Run one subject in a process of its own; None if patience was lost."""
-    argv = subject.argv(elements, place, cache)
+    argv = subject.argv(elements, place)
     try:
         done = subprocess.run(
             argv, capture_output=True, text=True, env=environment(place), cwd=place, timeout=PATIENCE, check=False
@@ -107,14 +106,8 @@ def compare(subjects: Sequence[Subject], sizes: Sequence[int], rounds: int) -> T
 def once(subject: Subject, elements: int) -> Iterator[tuple[str, Measured | None]]:
     """Measure one subject once, cold and then cached."""
     with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
-        place = Path(directory)
-        if subject.bare or not subject.caches:
-            yield "cold", measure(subject, elements, place, cache=False)
-        if subject.caches:
-            first = measure(subject, elements, place, cache=True)
-            if not subject.bare:
-                yield "cold", first
-            yield "cached", first and measure(subject, elements, place, cache=True)
+        for state in states(subject):
+            yield state, measure(subject, elements, Path(directory))
 
 
 def start_times(commands: Mapping[str, Sequence[str]], place: Path, rounds: int = 20) -> dict[str, float]:
@@ -152,7 +145,8 @@ def rows(cells: Sequence[Sequence[str]]) -> str:
 
 def comparison(subjects: Sequence[Subject], table: Table, sizes: Sequence[int]) -> str:
     """Return the table of all subjects side by side."""
-    cells = [["elements", *(f"{s.name} {state}" for s in subjects for state in states(s))]]
+    heads = [f"{s.name}, {state}" if s.caches else s.name for s in subjects for state in states(s)]
+    cells = [["elements", *heads]]
     for elements in sizes:
         pool = table["pool", "cold", elements]
         line = [f"{elements:,}"]
@@ -191,7 +185,8 @@ def main() -> None:
     for peer in options.peer:
         name, _, python = peer.partition("=")
         if name == "executorlib":
-            subjects.append(Subject(name, python, "executorlib_.py", bare=True))
+            subjects.append(Subject("executorlib", python, "executorlib_.py", caches=False))
+            subjects.append(Subject("executorlib with cache", python, "executorlib_.py"))
         else:
             subjects.append(Subject(name, python, "flow.py"))
 
