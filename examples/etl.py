@@ -25,7 +25,7 @@ def extract(
     days: Annotated[int, Param(help="how many days of sales to fetch", short="-d")] = 7,
 ) -> list[Path]:
     """Fetch the sales, one CSV file a day (here they are made up, the same on every machine)."""
-    files = []
+    files: list[Path] = []
     for day in range(1, days + 1):
         path = run_dir / f"sales-{day:02}.csv"
         dice = random.Random(day)
