@@ -248,7 +248,7 @@ def test_reflow_itself_comes_first(described: Mapping[str, Any]) -> None:
     assert (name, row["distribution"], row["version"]) == ("reflow", "reflow-core", reflow.__version__)
     assert row["builtin"] is True
     assert row["problems"] == []
-    assert [entry["name"] for entry in row["executors"]] == ["local", "inline", "dry-run"]
+    assert [entry["name"] for entry in row["executors"]] == ["local", "inline"]
     assert [entry["name"] for entry in row["cache_backends"]] == ["segments", "sqlite"]
     assert [entry["name"] for entry in row["notifiers"]] == ["mail", "webhook"]
 
@@ -499,6 +499,20 @@ def test_reflow_hpc_is_refused(clean: Path, tmp_path: Path) -> None:
 
 
 # -- in this process --
+
+
+def test_all_that_reflow_brings_can_be_loaded() -> None:
+    (own,) = [plugin for plugin in discover({}) if plugin.builtin]
+    registry = Registry([own])
+    for entry in registry.executors():
+        assert callable(registry.executor(entry.name).create)
+    for backend in registry.cache_backends():
+        assert callable(registry.cache_backend(backend.name).create)
+    for notifier in registry.notifiers():
+        assert callable(registry.notifier(notifier.name).create)
+    for command in registry.commands():
+        for scope in command.scopes:
+            assert registry.command(command.name, scope)
 
 
 def _plugin(name: str, *entries: ExecutorEntry, **more: Any) -> Plugin:

@@ -15,7 +15,7 @@ def _command(name: str, summary: str, scopes: tuple[str, ...] = ("reflow", "work
 
 @hookimpl
 def reflow_executors() -> Sequence[ExecutorEntry]:
-    """The machine at hand."""
+    """The machine at hand, and the process at hand."""
     return (
         ExecutorEntry(
             name="local",
@@ -27,11 +27,6 @@ def reflow_executors() -> Sequence[ExecutorEntry]:
             name="inline",
             target="reflow.local.inline:InlineExecutor",
             summary="this process, one element after another: for pdb, tests and notebooks",
-        ),
-        ExecutorEntry(
-            name="dry-run",
-            target="reflow.local.dry_run:DryRunExecutor",
-            summary="prints the scripts and commands that would run; nothing is submitted",
         ),
     )
 
