@@ -26,6 +26,9 @@ from ..worker.mailbox import Mailbox
 
 _mail = msgspec.json.Decoder(Mail)
 
+#: seconds for which elements are run before their results are handed over
+WITHIN = 0.05
+
 
 class _Work:
     def __init__(self, job: Job, number: int) -> None:
@@ -64,6 +67,7 @@ class InlineExecutor:
         self._mailbox: Mailbox | None = None
         self._offset = 0
         self._runners: dict[str, ElementRunner] = {}
+        self._smooth = True
 
     @classmethod
     def create(cls, settings: Mapping[str, Any], context: object = None) -> InlineExecutor:
@@ -127,10 +131,19 @@ class InlineExecutor:
         self._mailbox = Mailbox(root, tag, 0)
         self._offset = 0
 
+    @property
+    def inside(self) -> bool:
+        """Whether a task's function is being run."""
+        return any(runner.inside for runner in self._runners.values())
+
     def wait(self, timeout: float) -> Heard:
-        """Run one element."""
+        """Run an element, and more of them if they are short and succeed."""
+        until = time.monotonic() + WITHIN
         if not self._next() and not self._ended:
             time.sleep(timeout)
+        while self._smooth and time.monotonic() < until and self._next():
+            pass
+        self._smooth = True
         ended, self._ended = self._ended, []
         letter = self._letter()
         return Heard([letter] if letter else [], ended)
@@ -190,6 +203,7 @@ class InlineExecutor:
         else:
             succeeded = runner.run(index, begin)
         if not succeeded:
+            self._smooth = False
             self._keep_traceback(work, index)
         work.status[slot] = JobStatus(
             state=JobState.SUCCESS if succeeded else JobState.FAILED,

@@ -96,6 +96,8 @@ class Flight(msgspec.Struct):
     array: bool
     #: elements that have not ended
     left: int
+    #: of the code that it runs
+    generation: int = 1
     id: str = ""
     cluster: str = ""
     slots: dict[int, str] = {}
@@ -240,13 +242,18 @@ class Progress:
             position = self.status.find(code, position + 1)
         return found
 
-    def grow(self, size: int) -> None:
-        """Make room for `size` elements, all PENDING and not yet attempted."""
-        more = size - len(self.status)
+    def resize(self, size: int) -> None:
+        """Make it `size` elements; new ones are PENDING and not yet attempted.
+
+        It becomes smaller only where it had failed as a whole, in one element that stood for all.
+        """
         self.size = size
-        self.status.extend(bytes(more))
-        self.kept.extend(bytes(more))
+        for code in self.status[size:]:
+            self.counts[code] -= 1
+        more = max(0, size - len(self.status))
         self.counts[PENDING] += more
+        self.status[size:] = bytes(more)
+        self.kept[size:] = bytes(more)
         for column, empty in (
             (self.attempt, 0),
             (self.part, 0),
@@ -255,7 +262,7 @@ class Progress:
             (self.offset, 0),
             (self.length, 0),
         ):
-            column.extend(array(column.typecode, [empty]) * more)
+            column[size:] = array(column.typecode, [empty]) * more
 
     def set(self, index: int, code: int) -> None:
         """Move one element."""
@@ -403,7 +410,7 @@ class State:
         progress = self.tasks[event.t]
         index = event.i
         if index >= len(progress.status):
-            progress.grow(index + 1)
+            progress.resize(index + 1)
         progress.set(index, CACHED)
         progress.file[index] = file
         progress.offset[index] = offset
@@ -436,7 +443,7 @@ class State:
         progress = self.tasks[event.task]
         progress.skipped = progress.cancelled = False
         progress.reason = ""
-        progress.grow(event.size)
+        progress.resize(event.size)
         progress.open = True
         progress.stopped = False
         progress.at = event.at
@@ -446,6 +453,8 @@ class State:
             progress.part[index] = event.part
         for index in _indices(event.skipped, event.size):
             progress.set(index, SKIPPED)
+        if event.skipped:
+            progress.reason = "upstream elements did not succeed"
         if event.misses:
             self.misses[event.task] = dict(event.misses)
         self.notes.extend(event.notes)
@@ -464,6 +473,7 @@ class State:
                 at=event.at,
                 array=event.array,
                 left=len(elements),
+                generation=event.generation,
             )
         )
         self.open_flights[event.tag] = position

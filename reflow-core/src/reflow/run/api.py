@@ -19,7 +19,7 @@ from ..model.definition import Definition
 from ..model.names import RunState, did_you_mean
 from ..model.ranges import to_ranges
 from ..model.record import Command
-from ..model.state import CACHED, SUCCESS
+from ..model.state import CACHED, FAILED, SUCCESS
 from ..model.task import Task
 from ..planning.graph import dag, describe_tasks, difference
 from ..store.paths import store_path as find_store
@@ -127,7 +127,8 @@ class Run:
         elements : bool
             Whether every element is listed.
         refresh : bool
-            Whether the scheduler is asked, too; a local run's records are always complete.
+            Whether the run is advanced, and its scheduler asked, first; a local
+            run's records are complete without.
 
         Returns
         -------
@@ -135,6 +136,10 @@ class Run:
             ``run`` (with ``status``), ``summary`` (task -> state -> count,
             ``total``, ``cached``), ``tasks``, ``failures``, and ``elements`` where asked for.
         """
+        if refresh and not self.state.ended:
+            executor = executor_of(self.definition, self.root)
+            if not is_pool(executor):
+                advance(self.root, executor)
         return status(self.root, self.definition, elements=elements)
 
     def wait(self, timeout: float | None = None, interval: float = 0.5) -> RunState:
@@ -236,6 +241,7 @@ class Run:
         self._memory = load_flow(entry, layout.code(self.root, generation))
         return self._memory
 
+    #: the workflow as this process has it, where it cannot be imported
     _memory: Flow | None = None
 
     def _task(self, name: str) -> Task:
@@ -281,6 +287,8 @@ class Run:
                 why = "its result was taken from the cache"
             elif state.size is not None and position >= state.size:
                 why = f"{task} has {state.size} elements"
+            elif position < len(state.status) and state.status[position] in (SUCCESS, FAILED):
+                return ""  # the inline executor keeps no output
             else:
                 why = "it has not run"
             raise NotReady(f"there is no log of {element}: {why}") from None
@@ -400,11 +408,12 @@ class Run:
         state = look(self.root, self.definition)
         tasks: dict[str, str | None] = {}
         if task is not None:
-            self._task(task)
             chosen = None if elements is None else sorted(set(elements))
-            size = state.tasks[task].size
-            if chosen and (chosen[0] < 0 or (size is not None and chosen[-1] >= size)):
-                raise UsageError(f"{task} has {size} elements, so there is no element {chosen[-1]}")
+            size = state.tasks[task].size if self._task(task).array else 1
+            for index in (chosen[0], chosen[-1]) if chosen else ():
+                if index < 0 or (size is not None and index >= size):
+                    has = "" if size is None else f"{task} has {size} element{'s' if size != 1 else ''}, so "
+                    raise UsageError(f"{has}there is no element {index}")
             tasks[task] = None if chosen is None else to_ranges(chosen)
         if verb == "cancel" and state.run.ended:
             return {"run_id": self.run_id, "said": f"nothing to cancel: the run is {state.run.value}"}
@@ -423,6 +432,8 @@ class Run:
             for note in notes:
                 on_progress(Progress(message=note))
         executor = executor_of(self.definition, self.root)
+        if not self.definition.entry.variable:
+            executor.flow = self._flow(state.generation)  # type: ignore[attr-defined]
         if is_pool(executor):
             drive(self.root, executor, on_progress)
         else:
@@ -449,23 +460,26 @@ class Run:
         definition = load_definition(self.root, current)
         entry = definition.entry
         if not entry.variable:
-            return current
-        if not os.path.isfile(entry.file):
+            flow = self._flow(current)
+        elif not os.path.isfile(entry.file):
             notes.append(f"{entry.file} is gone: the run goes on with the code as it was submitted")
             return current
-        with open(entry.file, "rb") as stream:
-            today = stream.read()
-        frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
-        with open(frozen, "rb") as stream:
-            if stream.read() == today:
-                return current
-        compiled = load_flow(entry).compile()
+        else:
+            with open(entry.file, "rb") as stream:
+                today = stream.read()
+            frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
+            with open(frozen, "rb") as stream:
+                if stream.read() == today:
+                    return current
+            flow = load_flow(entry)
+        compiled = flow.compile()
         config = config_of(definition, self.root)
-        tasks = freeze_tasks(compiled, config, ())
+        tasks = tuple(msgspec.structs.replace(task, env={}) for task in freeze_tasks(compiled, config, ()))
+        if not entry.variable and tasks == definition.tasks:
+            return current
         told = difference(definition.tasks, tasks)
         kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
         told += [f"parameter {key} is gone" for key in definition.parameters if key not in kept]
-        given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
         told += [
             f"parameter {key} is new, and has no default"
             for key, one in compiled.parameters.items()
@@ -476,13 +490,14 @@ class Run:
                 f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(told)}",
                 hint="submit a new run: what has not changed is taken from the cache",
             )
+        given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
         following = msgspec.structs.replace(
             definition,
             generation=current + 1,
-            tasks=tuple(msgspec.structs.replace(task, env={}) for task in tasks),
+            tasks=tasks,
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
-        write_generation(self.root, following, entry.file)
+        write_generation(self.root, following, entry.file if entry.variable else "")
         return current + 1
 
     # --- showing -------------------------------------------------------------

@@ -129,7 +129,7 @@ def drive(
     watcher = Watcher(engine, on_progress)
     watcher.teller = Teller(definition, config, watcher.say)
     try:
-        with _cancelled_by_signals(root, watcher, at_once=pool.name == "inline"):
+        with _cancelled_by_signals(root, engine, watcher):
             engine.drive(pool, watcher)
     finally:
         engine.close()
@@ -194,8 +194,11 @@ class Watcher:
 
 
 @contextmanager
-def _cancelled_by_signals(root: str, watcher: Watcher, at_once: bool) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGHUP mails a cancellation; a second one, or the first if `at_once`, interrupts."""
+def _cancelled_by_signals(root: str, engine: Engine, watcher: Watcher) -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or SIGHUP mails a cancellation; a second one interrupts.
+
+    So does the first where it finds this process inside a task, which only the inline executor does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -219,7 +222,8 @@ def _cancelled_by_signals(root: str, watcher: Watcher, at_once: bool) -> Iterato
             )
         except (OSError, ReflowError):
             raise KeyboardInterrupt from None
-        if at_once:
+        engine.hurry = True
+        if getattr(engine.executor, "inside", False):
             raise KeyboardInterrupt
         watcher.say("cancelling; once more to stop at once")
 

@@ -130,6 +130,8 @@ class Engine:
         self.pooled = is_pool(executor)
         #: why the run cannot wake itself, where it cannot
         self.stranded = ""
+        #: a command of this process's own is in the mail
+        self.hurry = False
         self._policy = str(config.get("cache.policy"))
         self._grace = float(config.get("run.grace"))
         self._config = config
@@ -259,9 +261,6 @@ class Engine:
             return
         for event in events:
             self._log.add(event)
-        progress = self.state.tasks[name]
-        if progress.counts[SKIPPED]:
-            progress.reason = "upstream elements did not succeed"
 
     def _doom(self, name: str, error: ReflowError) -> None:
         """A task whose inputs cannot be made up fails as a whole, in its first element."""
@@ -363,11 +362,16 @@ class Engine:
         entries: list[CacheEntry] = []
         kept: list[int] = []
         spoiled: list[int] = []
+        recoded: list[int] = []
         settler = Settler()
         for index in indices:
             inputs = self._part(name, progress.part[index])
             element = inputs.element(index)
             if not element.k:
+                continue
+            flight = self.state.flight_of(name, index)
+            if flight is not None and not self._same_code(name, inputs.header.generation, flight.generation):
+                recoded.append(index)
                 continue
             guards: Mapping[str, str] = {}
             if inputs.header.files or element.f:
@@ -399,10 +403,19 @@ class Engine:
             return
         if kept:
             self._log.add(Kept(task=name, elements=to_ranges(kept)))
-        if spoiled:
-            self._log.add(
-                Uncached(task=name, elements=to_ranges(spoiled), reason="an input file changed while the run used it")
-            )
+        for indices, reason in (
+            (spoiled, "an input file changed while the run used it"),
+            (recoded, "the task's code changed while the run used it"),
+        ):
+            if indices:
+                self._log.add(Uncached(task=name, elements=to_ranges(indices), reason=reason))
+
+    def _same_code(self, name: str, keyed: int, ran: int) -> bool:
+        """Whether the code generation that an element's key speaks of and the one that ran it are one to this task."""
+        if keyed == ran:
+            return True
+        one, other = (load_definition(self.root, generation).task(name) for generation in (keyed, ran))
+        return (one.code, one.version, one.inputs) == (other.code, other.version, other.inputs)
 
     def _part(self, name: str, part: int) -> Inputs:
         path = layout.inputs(self.root, name, part)
@@ -494,14 +507,18 @@ class Engine:
 
     def _retry(self, command: Command) -> str:
         """Let what failed, was cancelled or was skipped start over."""
-        if command.generation > self.state.generation:
+        changed = command.generation > self.state.generation
+        if changed:
             self._log.add(CodeChanged(generation=command.generation, at=time.time()))
             self.definition = load_definition(self.root, command.generation)
         again: dict[str, list[int]] = {}
+        stale: dict[str, list[int]] = {}
         for task in self.definition.tasks:
             progress = self.state.tasks[task.name]
-            if not progress.ended and not progress.stopped:
+            if not (progress.open or progress.ended):
                 continue
+            if changed and progress.open and progress.counts[PENDING]:
+                stale[task.name] = progress.indices(PENDING)  # who they are depends on the code
             chosen = command.tasks.get(task.name, "") if command.tasks else None
             if chosen == "":
                 if any(step in again for step in task.upstream) and (progress.skipped or progress.counts[SKIPPED]):
@@ -517,7 +534,8 @@ class Engine:
             ]
             if indices or progress.skipped or progress.cancelled:
                 again[task.name] = indices
-        for name, indices in again.items():
+        for name in dict.fromkeys([*again, *stale]):
+            indices = [*again.get(name, ()), *stale.get(name, ())]
             self._log.add(Reset(task=name, elements=to_ranges(indices), at=time.time(), reason="retry"))
         if not again:
             return "nothing to retry"
@@ -685,7 +703,7 @@ class Engine:
         self._log.add(PoolOpened(tag=tag, host=os.uname().nodename, at=time.time()))
         self._log.commit()
         listened = time.monotonic()
-        interrupted = False
+        self.hurry = interrupted = False
         try:
             while not self.advance():
                 progress(self, "")
@@ -696,7 +714,8 @@ class Engine:
                 self.ended(heard.ended)
                 for warning in heard.warnings:
                     progress(self, warning)
-                if time.monotonic() - listened > _LISTEN:
+                if self.hurry or time.monotonic() - listened > _LISTEN:
+                    self.hurry = False
                     listened = time.monotonic()
                     for said in self.obey():
                         progress(self, said)

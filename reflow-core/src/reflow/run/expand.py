@@ -287,6 +287,7 @@ class Expander:
             parts={name: short for value in common.values() for name, short in value.parts},
             files={path: mark for value in common.values() for path, mark in value.files.items()},
             guards={path: guard for value in common.values() for path, guard in value.guards.items()},
+            generation=self._definition.generation,
         )
         cached = task.cache is not False and bool(task.code)
         chunks = [frame(msgspec.json.encode(header))]

@@ -156,6 +156,8 @@ def submit(
     secrets = Secrets(env={task.name: task.env for task in tasks if task.env}, config=dict(config.secrets()))
     definition, root = create(definition, secrets, entry.file if os.path.isfile(entry.file) else "", Registry(store))
     run = Run(root, definition)
+    if not entry.variable:
+        run._memory = flow
     if on_progress is not None:
         on_progress(Progress(message=f"run {definition.run_id} in {directory}"))
     if is_pool(chosen):

@@ -22,6 +22,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     ``common`` holds encoded values by parameter; ``names`` the parameters of
     which each element has its own; ``parts`` short digests for `explain`, and
     ``files``, ``guards`` the fingerprints of files in the common values.
+    ``generation`` is that of the code which the elements' keys speak of.
     """
 
     task: str
@@ -31,6 +32,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     parts: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
     guards: Mapping[str, str] = {}
+    generation: int = 1
 
 
 class Values(msgspec.Struct, frozen=True):
