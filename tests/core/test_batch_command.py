@@ -108,8 +108,8 @@ class Toy(Dialect):
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
         return {tag: id for id, tag in re.findall(r"(\d+) (\w+)", done.stdout) if tag in tags}
 
-    def cancel(self, ids: Sequence[str]) -> Call:
-        return Call(argv=(self.program("tdel"), *ids))
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
+        return [Call(argv=(self.program("tdel"), *ids))]
 
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         return [f"{id}.{index}" for index in indices]

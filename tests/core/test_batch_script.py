@@ -182,6 +182,10 @@ def test_a_title_stays_a_comment() -> None:
     assert script.splitlines()[2] == "# #SBATCH --no"
 
 
+def test_umask() -> None:
+    assert bash(render(Body(command=("bash", "-c", "umask"), umask=0o027))).stdout == "0027\n"
+
+
 def test_modes(tmp_path: Path) -> None:
     path = tmp_path / "x.sh"
     path.write_text(render(Body(command=("true",))))

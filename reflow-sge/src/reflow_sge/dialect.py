@@ -282,9 +282,9 @@ class GridEngine(Dialect):
             named = re.findall(r"(?m)^jobname +(\S+) *\njobnumber +(\d+)", done.stdout)
         return {name.partition(".")[0]: id for name, id in named if name.partition(".")[0] in tags}
 
-    def cancel(self, ids: Sequence[str]) -> Call:
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """Jobs and elements alike."""
-        return Call(argv=(self.program("qdel"), *ids))
+        return [Call(argv=(self.program("qdel"), *ids))]
 
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """``12.3``."""

@@ -280,9 +280,9 @@ class Slurm(Dialect):
         lines = re.findall(r"(?m)^(\d+)[^|\n]*\|([a-z2-7]+)\b", done.stdout)
         return {tag: id for id, tag in lines if tag in tags}
 
-    def cancel(self, ids: Sequence[str]) -> Call:
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """Any number of jobs and elements."""
-        return Call(argv=(self.program("scancel"), *ids))
+        return [Call(argv=(self.program("scancel"), *ids))]
 
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """``12_[0-3,7]``."""

@@ -99,7 +99,7 @@ class CommandExecutor:
         facts: Mapping[str, JSON] | None = None,
         **settings: JSON,
     ) -> None:
-        kind = self.choose(settings)
+        kind = self.choose({**settings, **(facts or {})})
         wrong = [name for name in settings if name not in (*kind.programs, *self.own_settings)]
         if wrong:
             raise TypeError(f"{type(self).__name__}() has no argument {wrong[0]!r}")
@@ -114,7 +114,7 @@ class CommandExecutor:
 
     @classmethod
     def choose(cls, settings: Mapping[str, JSON]) -> type[Dialect]:
-        """The dialect that these settings ask for."""
+        """The dialect that these settings, and facts, ask for."""
         return cls.dialect
 
     @classmethod
@@ -143,7 +143,7 @@ class CommandExecutor:
     @property
     def name(self) -> str:
         """The name it is chosen by."""
-        return self.speaks.name
+        return self.dialect.name
 
     @property
     def settings(self) -> Mapping[str, JSON]:
@@ -294,7 +294,8 @@ class CommandExecutor:
         for id, chosen in slots.items():
             names += [id] if chosen is None else speaks.element(id, sorted(set(chosen)))
         for batch in _batches(names):
-            self._ask(speaks.cancel(batch), "could not cancel")
+            for call in speaks.cancel(batch):
+                self._ask(call, "could not cancel")
 
     # -- before anything is sent ----------------------------------------------
 

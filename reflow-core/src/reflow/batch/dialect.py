@@ -232,8 +232,8 @@ class Dialect(ABC):
         """Tag -> id out of the answer to the command of that number."""
 
     @abstractmethod
-    def cancel(self, ids: Sequence[str]) -> Call:
-        """The command that ends jobs; ids as `element` writes them."""
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
+        """The command that ends jobs, or the few that it takes; ids as `element` writes them."""
 
     @abstractmethod
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:

@@ -67,6 +67,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
         Absolute path of a file to be sourced; see `environment`.
     setup : str
         Shell commands of the user's.
+    umask : int, optional
+        File mode bits that new files do not get, as at submission: some schedulers set their own.
     """
 
     command: tuple[str, ...]
@@ -77,6 +79,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     env_file: str = ""
     setup: str = ""
+    umask: int | None = None
 
 
 def inherited(environ: Mapping[str, str], further: Sequence[str] = ()) -> dict[str, str]:
@@ -106,6 +109,8 @@ def render(body: Body) -> str:
     script with code 78.
     """
     lines = ["#!/bin/bash", *(f"# {_line(text)}" for text in body.title), ""]
+    if body.umask is not None:
+        lines.append(f"umask {body.umask:04o}")
     if body.log != "/dev/null":
         log = quote(body.log)
         folder = quote(body.log.rpartition("/")[0] or "/")

@@ -1,0 +1,397 @@
+"""OpenPBS, PBS Pro and Torque, as their commands speak."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from reflow.plugin import (
+    JSON,
+    SCRIPT,
+    WORKER,
+    Call,
+    Cell,
+    CommandExecutor,
+    Completed,
+    Dialect,
+    FailureClass,
+    Job,
+    JobRef,
+    JobStatus,
+    Limits,
+    Row,
+    Site,
+    Submission,
+    Words,
+    built,
+    cancelled,
+    ceiling,
+    clock,
+    exited,
+    failed,
+    flag,
+    given,
+    held,
+    layout,
+    local_time,
+    names,
+    pending,
+    per_node,
+    refused,
+    running,
+    signalled,
+    to_ranges,
+    unknown,
+)
+
+_MEMORY = (FailureClass.OOM, "more memory than it asked for")
+_WALLTIME = (FailureClass.TIMEOUT, "walltime exceeded")
+_CPUTIME = (FailureClass.TIMEOUT, "CPU time exceeded")
+
+
+class PBS(Dialect):
+    """OpenPBS 19 and later, PBS Professional."""
+
+    name = "pbs"
+    title = "PBS"
+    prefix = "#PBS"
+    programs = ("qsub", "qstat", "qdel", "qmgr")
+    limits = Limits(array_base=0, max_array=10000, max_after=100, visibility_lag=5.0)
+    index = "PBS_ARRAY_INDEX"
+    job_id = '"${PBS_ARRAY_ID:-${PBS_JOBID-}}"'
+    # An id that the server does not know, beside one that it does, has crashed it.
+    known = True
+    cells: ClassVar[Mapping[str, Cell]] = {
+        "name": flag("-N {}"),
+        "queue": flag("-q {}"),
+        "account": flag("-A {}"),
+        "project": flag("-P {}"),
+        "qos": refused("PBS has none; queues take its place"),
+        "time": built("-l walltime=H:MM:SS"),
+        "mem": built("-l select=...:mem={}kb"),
+        "cpus": built("-l select=...:ncpus={}"),
+        "nodes": built("-l select={}:..., -l place=scatter"),
+        "tasks": built("-l select=...:mpiprocs={}"),
+        "gpus": built("-l select=...:ngpus={}"),
+        "exclusive": built("-l place=excl"),
+        "constraint": built("-l select=...:{}"),
+        "reservation": flag("-q {}"),
+        "priority": flag("-p {}"),
+        "nice": refused("PBS has priorities only: priority=-100"),
+        "begin": built("-a CCYYMMDDhhmm.SS"),
+        "array": built("-J 0-{}"),
+        "array_parallelism": built("-J 0-9%{}"),
+        "after": built("-W depend=afterany:{}"),
+        "env": SCRIPT,
+        "cwd": SCRIPT,
+        "output": flag("-o {} -j oe"),
+        "mail_user": flag("-M {}"),
+        "mail_type": flag("-m {}"),
+        "signal": WORKER,
+        "requeue": built("-r y, else -r n; an array can always be run again"),
+    }
+    letters: ClassVar[Mapping[str, str]] = {"BEGIN": "b", "END": "e", "FAIL": "a", "ALL": "abe", "NONE": "n"}
+    native = names("c h k l m R S u v V W z")
+    own = names("a C e f I j J N o t x X")
+    passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
+    uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
+    gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
+    hints: ClassVar[Mapping[str, str]] = {
+        r"[Uu]nknown queue": "`qstat -Q` lists the queues",
+        r"[Uu]nknown resource": "`qmgr -c 'list resource'` shows what can be asked for",
+        r"resource limits|exceeds (?:server|queue)": "`qstat -Qf` shows the queues' limits",
+    }
+    #: what negative exit statuses mean
+    killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {
+        -26: _MEMORY,
+        -27: _MEMORY,
+        -28: _CPUTIME,
+        -29: _WALLTIME,
+    }
+    done = "FX"
+
+    def key(self, id: str) -> str:
+        """Ids are told apart by their number; the server's name may be cut short."""
+        return re.sub(r"\[\d+\]", "[]", id.partition(".")[0])
+
+    def learn(self) -> Mapping[str, Call]:
+        """Which of the family it is, the longest array, and whether it keeps jobs that have ended."""
+        return {
+            "variant": Call(argv=(self.program("qstat"), "--version")),
+            "server": Call(argv=(self.program("qmgr"), "-c", "print server")),
+        }
+
+    def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
+        """Attributes of the server that are not printed are not set."""
+        text = done.stdout + done.stderr
+        if fact == "variant":
+            return {"variant": "torque"} if re.search(r"(?m)^(?:Version|Commit):", text) else {}
+        found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
+        facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
+        most = str(found.get("max_array_size", found.get("max_job_array_size", "")))
+        return facts | ({"max_array": int(most)} if most.isdigit() else {})
+
+    def named(self, job: Job, name: str) -> Iterable[Words]:
+        """Its name."""
+        return [("-N", name)]
+
+    def fixed(self, job: Job) -> Iterable[Words]:
+        """An array must be able to run again."""
+        if given(job, "requeue"):
+            return [("-r", "y")]
+        return [("-r", "n")] if job.slots is None else []
+
+    def resources(self, job: Job) -> Iterable[Words]:
+        """Chunks: what one node gives."""
+        nodes, tasks, cpus = layout(job)
+        asked = job.resources
+        wish, alone = given(job, "constraint"), given(job, "exclusive")
+        if asked.cpus or asked.mem or asked.gpus or asked.nodes or asked.tasks or wish:
+            more = f":ompthreads={cpus}" if asked.cpus else ""
+            more += f":mem={ceiling(asked.mem, 1024)}kb" if asked.mem else ""
+            more += f":ngpus={asked.gpus}" if asked.gpus else ""
+            for one in str(wish or "").replace("&", ":").split(":"):
+                more += f":{one}{'' if '=' in one else '=True'}" if one else ""
+            spread = per_node(nodes, max(tasks, nodes))
+            chunks = (
+                f"{count}:ncpus={share * cpus}{f':mpiprocs={share}' if asked.tasks else ''}{more}"
+                for count, share in spread
+            )
+            yield "-l", f"select={'+'.join(chunks)}"
+        place = [*(["scatter"] if nodes > 1 else []), *(["excl"] if alone else [])]
+        if place:
+            yield "-l", f"place={':'.join(place)}"
+        if asked.time:
+            yield "-l", f"walltime={clock(asked.time)}"
+
+    def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
+        """There is no range of one: a step makes it so."""
+        if slots == 1:
+            return [("-J", "0-1:2")]
+        return [("-J", f"0-{slots - 1}{f'%{throttle}' if throttle else ''}")]
+
+    def after(self, ids: Sequence[str]) -> Iterable[Words]:
+        """All of them, in whatever way they end."""
+        return [("-W", f"depend=afterany:{':'.join(ids)}")]
+
+    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
+        """A local time."""
+        return [("-a", local_time(site.now + seconds, "%Y%m%d%H%M.%S"))]
+
+    def output(self, path: str, asked: bool) -> Iterable[Words]:
+        """What is delivered at the end, or lost, is not waited for: the script writes its own log."""
+        return [("-o", path if asked else "/dev/null"), ("-j", "oe")]
+
+    def extra(self, name: str, value: str | None) -> Words:
+        """One letter."""
+        return (f"-{name}",) if value is None else (f"-{name}", value)
+
+    def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
+        """It prints ``12.server``, or ``13[].server`` for an array."""
+        return Call(argv=(self.program("qsub"), *words, job.script), cwd=job.cwd)
+
+    def submitted(self, job: Job, done: Completed) -> Submission | None:
+        """The last line that is an id."""
+        found = re.findall(r"(?m)^(\d+(?:\[\])?(?:\.[\w.-]+)?)\s*$", done.stdout)
+        return Submission(ref=JobRef(found[-1])) if found else None
+
+    def live(self, ids: Sequence[str], site: Site) -> Call:
+        """Jobs that have ended too, where the server keeps them; elements of arrays one by one."""
+        history = ("-x",) if self.facts.get("history", True) else ()
+        return Call(argv=(self.program("qstat"), *history, "-t", "-f", *ids))
+
+    def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
+        """A server that keeps no history answers nothing at all when it is asked for it."""
+        if not missing or "history" in self.facts:
+            return None
+        return Call(argv=(self.program("qstat"), "-t", "-f", *missing))
+
+    def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
+        """As `live`."""
+        return self.read_live(done)
+
+    def read_live(self, done: Completed) -> Iterable[Row]:
+        """Blocks of ``name = value``; long lines go on after a tab. A last line without its end is not read."""
+        text = re.sub(r"\r?\n\t", "", done.stdout[: done.stdout.rfind("\n") + 1])
+        blocks = re.split(r"(?m)^Job Id: *", text)[1:]
+        for place, block in enumerate(blocks, 1):
+            whole = place < len(blocks) or block.endswith("\n\n")
+            head, _, rest = block.partition("\n")
+            match = re.fullmatch(r"(\d+)(\[(\d*)\])?(\.\S*)?", head.strip())
+            fields = dict(re.findall(r"(?m)^    ([\w.]+) = (.*)$", rest))
+            if match is None or "job_state" not in fields or not rest.endswith("\n"):
+                continue
+            number, array, index, server = match.groups()
+            status = self._status(fields, array == "[]", bool(index), whole)
+            id = f"{number}{'[]' if array else ''}{server or ''}"
+            yield Row(id=id, index=int(index) if index else None, name=fields.get("Job_Name", ""), status=status)
+
+    def search(self, site: Site) -> Sequence[Call]:
+        """The short list: a tag is never too long for it."""
+        history = self.facts.get("history")
+        calls = [("-x",)] if history else [()] if history is False else [("-x",), ()]
+        return [Call(argv=(self.program("qstat"), *options)) for options in calls]
+
+    def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
+        """An id as wide as its column may have been cut: its number will do."""
+        found: dict[str, str] = {}
+        for id, name in re.findall(r"(?m)^(\d+(?:\[\])?\.\S*) +(\S+) ", done.stdout):
+            if (tag := name.partition(".")[0]) in tags:
+                found[tag] = id if len(id) < 17 else id.partition(".")[0]
+        return found
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
+        """Jobs, and ranges of elements."""
+        return [Call(argv=(self.program("qdel"), *ids))]
+
+    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
+        """``13[2-4].server``, one for each range."""
+        return [id.replace("[]", f"[{part}]") for part in to_ranges(indices).split(",")]
+
+    def _status(self, fields: Mapping[str, str], parent: bool, element: bool, whole: bool) -> JobStatus:
+        state, comment = fields["job_state"], fields.get("comment", "")
+        code = fields.get("Exit_status", fields.get("exit_status", ""))
+        if state in self.done and state:
+            if parent:
+                return unknown(state, "the array has ended")
+            if element and "run_count" not in fields and self.name == "pbs":
+                # Without a count of runs, the exit status is the array's, not the element's.
+                return unknown(state, "ended; the server no longer tells how")
+            return self._ended(state, code, comment) if code or whole else unknown(state)
+        if state in ("R", "B", "E", "S", "U"):
+            return running(state, "suspended" if state in ("S", "U") else "")
+        if state == "H" and "too many failed attempts" in comment:
+            return held("it could not be started, its log directory may be missing", state)
+        if state == "H":
+            return pending(state, "waiting for other jobs" if fields.get("depend") else "held")
+        if state == "W":
+            return pending(state, "waiting for its begin time")
+        if state in ("Q", "T"):
+            never = re.match(r"Can Never Run: *(.*)", comment)
+            return pending(state, f"can never run: {never[1]}" if never else "waiting for resources")
+        return unknown(state)
+
+    def _ended(self, state: str, code: str, comment: str) -> JobStatus:
+        if "terminated by" in comment or "deleted" in comment:
+            return cancelled(f"{state} {code}".strip(), comment if "depend" in comment else "")
+        if not re.fullmatch(r"-?\d+", code):
+            return cancelled(state, "deleted before it ran")
+        number, native = int(code), f"{state} {code}"
+        if number in self.killed:
+            cls, why = self.killed[number]
+            return failed(cls, native, why)
+        if number < 0:
+            return failed(FailureClass.LAUNCH, native, f"could not be started (exit status {number})")
+        return signalled(number - 256, native) if number > 256 else exited(number, native, shell=True)
+
+
+class Torque(PBS):
+    """Torque 4 and later."""
+
+    name = "torque"
+    title = "Torque"
+    limits = Limits(array_base=0, max_after=100, visibility_lag=10.0)
+    index = "PBS_ARRAYID"
+    job_id = '"$(echo "${PBS_JOBID-}" | sed \'s/\\[[0-9]*\\]/[]/\')"'
+    known = False
+    longest_name = 15
+    cells: ClassVar[Mapping[str, Cell]] = {
+        **PBS.cells,
+        "project": flag("-A {}"),
+        "qos": refused("Torque leaves it to Moab or Maui: native=['-l', 'qos=NAME']"),
+        "mem": built("-l mem={}kb, of all nodes"),
+        "cpus": built("-l nodes=...:ppn={}"),
+        "nodes": built("-l nodes={}"),
+        "tasks": built("-l nodes=...:ppn={}"),
+        "gpus": built("-l nodes=...:gpus={}"),
+        "exclusive": refused("Torque leaves it to Moab or Maui: native=['-l', 'naccesspolicy=singlejob']"),
+        "constraint": built("-l nodes=...:{}"),
+        "reservation": refused("Torque leaves it to Moab or Maui: native=['-l', 'advres=NAME']"),
+        "nice": refused("Torque has priorities only: priority=-100"),
+        "array": built("-t 0-{}"),
+        "array_parallelism": built("-t 0-9%{}"),
+        "after": built("-W depend=afterany:{},afteranyarray:{}"),
+    }
+    native = names("b c d h k K l m S T u v V W z")
+    own = names("a C D e f F I j J N o P t w x X")
+    killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {-10: _MEMORY, -11: _WALLTIME, -12: _CPUTIME}
+    done = "C"
+
+    def resources(self, job: Job) -> Iterable[Words]:
+        """Nodes with processors; memory is that of the whole job."""
+        nodes, tasks, cpus = layout(job)
+        asked = job.resources
+        wish = given(job, "constraint")
+        if asked.cpus or asked.gpus or asked.nodes or asked.tasks or wish:
+            more = f":gpus={asked.gpus}" if asked.gpus else ""
+            more += f":{str(wish).replace('&', ':')}" if wish else ""
+            spread = per_node(nodes, max(tasks, nodes))
+            yield "-l", f"nodes={'+'.join(f'{count}:ppn={share * cpus}{more}' for count, share in spread)}"
+        if asked.mem:
+            yield "-l", f"mem={ceiling(asked.mem * nodes, 1024)}kb"
+        if asked.time:
+            yield "-l", f"walltime={clock(asked.time)}"
+
+    def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
+        """Indices may count from 0."""
+        return [("-t", f"{'0' if slots == 1 else f'0-{slots - 1}'}{f'%{throttle}' if throttle else ''}")]
+
+    def after(self, ids: Sequence[str]) -> Iterable[Words]:
+        """Arrays and single jobs have words of their own; an array under the wrong one is waited for for ever."""
+        parts = {"afteranyarray": [id for id in ids if "[]" in id], "afterany": [id for id in ids if "[]" not in id]}
+        return [("-W", "depend=" + ",".join(f"{word}:{':'.join(those)}" for word, those in parts.items() if those))]
+
+    def live(self, ids: Sequence[str], site: Site) -> Call:
+        """Jobs that have ended are kept for a while."""
+        return Call(argv=(self.program("qstat"), "-t", "-f", *ids))
+
+    def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
+        """There is nothing else to ask."""
+        return None
+
+    def search(self, site: Site) -> Sequence[Call]:
+        """The short list."""
+        return [Call(argv=(self.program("qstat"),))]
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
+        """Elements are named by an option, so each array that is not cancelled as a whole takes a call."""
+        whole = [id for id in ids if " " not in id]
+        parts = [id.split(" ") for id in ids if " " in id]
+        calls = [Call(argv=(self.program("qdel"), *whole))] if whole else []
+        return calls + [Call(argv=(self.program("qdel"), "-t", part, id)) for part, id in parts]
+
+    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
+        """The range, then the array."""
+        return [f"{to_ranges(indices)} {id}"]
+
+
+class PBSExecutor(CommandExecutor):
+    """Submits to OpenPBS, PBS Professional or Torque.
+
+    Parameters
+    ----------
+    qsub, qstat, qdel, qmgr : str, optional
+        Paths of the programs; found on PATH where not given.
+    array_flag : {"-J", "-t"}, optional
+        The option for arrays: ``"-t"`` is Torque's. Where not given, the
+        programs are asked which of the family they belong to.
+    """
+
+    dialect: ClassVar[type[Dialect]] = PBS
+    own_settings = ("array_flag",)
+
+    @classmethod
+    def choose(cls, settings: Mapping[str, JSON]) -> type[Dialect]:
+        """Torque where it is asked for, or found."""
+        asked = settings.get("array_flag")
+        if asked not in (None, "-J", "-t"):
+            raise TypeError(f"array_flag is '-J' or '-t', not {asked!r}")
+        torque = asked == "-t" or (asked is None and settings.get("variant") == "torque")
+        return Torque if torque else cls.dialect
+
+
+class TorqueExecutor(PBSExecutor):
+    """Submits to Torque; its parameters are those of `PBSExecutor`."""
+
+    dialect = Torque

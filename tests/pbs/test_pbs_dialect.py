@@ -1,0 +1,430 @@
+"""OpenPBS and Torque: what was recorded of 23.06.06 and 6.1.3, read back; their traps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from reflow.errors import ExecutorError, UsageError
+from reflow.model.job import JobRef, JobState, JobStatus
+from reflow.model.names import FailureClass
+from reflow.model.resources import Resources
+from reflow.testing.dialects import DialectConformance, a_job, a_script
+from reflow.testing.replay import Replay
+from reflow_pbs.dialect import PBSExecutor, TorqueExecutor
+
+RECORDED = Path(__file__).parent / "transcripts"
+JOBS, ARRAYS, ENDS, SHORT, SERVER, TORQUE, TORQUE_SHORT = (
+    (RECORDED / f"{name}.txt").read_text()
+    for name in ("qstat-f", "qstat-array", "qstat-ends", "qstat", "qmgr-server", "torque-qstat-f", "torque-qstat")
+)
+OPEN = {"qstat --version": "pbs_version = 23.06.06\n", "qmgr": SERVER}
+OTHER = {
+    "qstat --version": {"stderr": "Version: 6.1.3\nCommit: 4decc71\n"},
+    "qmgr": "set server max_job_array_size = 1000\n",
+}
+
+
+def clock(words: Sequence[str]) -> int:
+    hours, minutes, seconds = map(int, next(word[9:] for word in words if word.startswith("walltime=")).split(":"))
+    return (hours * 60 + minutes) * 60 + seconds
+
+
+class TestPBS(DialectConformance):
+    executor = PBSExecutor
+    live = (JOBS, ARRAYS, ENDS)
+    follow_up = (JOBS,)
+
+    def seconds(self, words: Sequence[str]) -> int:
+        return clock(words)
+
+    def memory(self, words: Sequence[str], resources: Resources) -> int:
+        return int(re.search(r"mem=(\d+)kb", " ".join(words))[1]) * 1024  # type: ignore[index]
+
+
+class TestTorque(DialectConformance):
+    executor = PBSExecutor
+    settings: ClassVar[dict[str, Any]] = {"array_flag": "-t"}
+    live = (TORQUE,)
+    follow_up = (TORQUE,)
+
+    def seconds(self, words: Sequence[str]) -> int:
+        return clock(words)
+
+    def memory(self, words: Sequence[str], resources: Resources) -> int:
+        return int(re.search(r"mem=(\d+)kb", " ".join(words))[1]) * 1024  # type: ignore[index]
+
+
+def executor(
+    answers: dict[str, object], site: dict[str, object] = OPEN, **settings: object
+) -> tuple[PBSExecutor, Replay]:  # type: ignore[assignment]
+    replay = Replay({**site, **answers})  # type: ignore[dict-item]
+    made = PBSExecutor(runner=replay, **settings)  # type: ignore[arg-type]
+    assert made.limits
+    replay.calls.clear()
+    return made, replay
+
+
+def asked(text: object, *refs: JobRef, site: dict[str, object] = OPEN) -> dict[JobRef, JobStatus]:  # type: ignore[assignment]
+    made, replay = executor({"qstat": text}, site)
+    answer = dict(made.query(refs))
+    assert len(replay.calls) == 1
+    return answer
+
+
+def one(text: object, id: str, slot: int | None = None, site: dict[str, object] = OPEN) -> JobStatus:  # type: ignore[assignment]
+    return asked(text, JobRef(id, slot), site=site)[JobRef(id, slot)]
+
+
+def test_waiting() -> None:
+    assert one(JOBS, "26.pbs1").reason == "can never run: Insufficient amount of resource: ncpus (R: 17 A: 1"
+    assert one(JOBS, "32.pbs1").state is JobState.RUNNING
+    assert one(JOBS, "27.pbs1").state is JobState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("id", "state", "code", "signal", "cls"),
+    [
+        ("170", JobState.SUCCESS, 0, None, None),
+        ("171", JobState.FAILED, 3, None, FailureClass.EXIT),
+        ("172", JobState.FAILED, 255, None, FailureClass.EXIT),
+        ("173", JobState.FAILED, None, 9, FailureClass.EXIT),
+        ("174", JobState.FAILED, None, 15, FailureClass.EXIT),
+        ("175", JobState.FAILED, None, 11, FailureClass.EXIT),
+        ("176", JobState.FAILED, 137, 9, FailureClass.EXIT),
+        ("177", JobState.FAILED, 3, None, FailureClass.EXIT),
+        ("178", JobState.FAILED, 254, None, FailureClass.EXIT),
+        ("180", JobState.FAILED, 127, None, FailureClass.EXIT),
+        ("181", JobState.RUNNING, None, None, None),
+        ("184", JobState.CANCELLED, None, None, FailureClass.CANCELLED),
+        ("185", JobState.CANCELLED, None, None, FailureClass.CANCELLED),
+        ("186", JobState.CANCELLED, None, None, FailureClass.CANCELLED),
+        ("1181", JobState.FAILED, None, None, FailureClass.TIMEOUT),
+    ],
+)
+def test_ends(id: str, state: JobState, code: int | None, signal: int | None, cls: FailureClass | None) -> None:
+    status = one(ENDS, f"{id}.pbs1")
+    assert (status.state, status.exit_code, status.signal, status.failure_class) == (state, code, signal, cls)
+
+
+def test_dependents_that_were_deleted_never_ran() -> None:
+    for id in ("101", "105", "108", "109", "113"):
+        status = one(JOBS, f"{id}.pbs1")
+        assert status.state is JobState.CANCELLED, id
+        assert status.reason == "deleted before it ran"
+
+
+def test_elements_of_a_cancelled_array() -> None:
+    found = asked(ARRAYS, JobRef("337[].pbs1"))
+    assert len(found) == 20
+    states = {ref.slot: status.state for ref, status in found.items()}
+    # What ended before, or never ran, shows the exit status of the array: nobody knows.
+    assert [slot for slot, state in states.items() if state is JobState.UNKNOWN] == [0, 1, 2, 19]
+    assert {state for slot, state in states.items() if 3 <= (slot or 0) < 19} == {JobState.CANCELLED}
+
+
+def test_elements_of_an_array_in_its_midst() -> None:
+    found = asked(ARRAYS, JobRef("338[].pbs1"))
+    states = [found[JobRef("338[].pbs1", slot)].state for slot in range(8)]
+    wait, run = JobState.PENDING, JobState.RUNNING
+    assert states == [JobState.CANCELLED, run, run, wait, wait, JobState.UNKNOWN, wait, wait]
+    found = asked(ARRAYS, JobRef("2104[].pbs1"), JobRef("2104[].pbs1", 2))
+    assert [found[JobRef("2104[].pbs1", slot)].exit_code for slot in range(3)] == [0, 1, 2]
+    assert found[JobRef("2104[].pbs1", 5)].state is JobState.RUNNING
+
+
+def test_an_array_as_a_whole_says_nothing_of_its_end() -> None:
+    # Its exit status is that of the last element to end.
+    assert one(JOBS, "110[].pbs1").state is JobState.UNKNOWN
+
+
+def test_lines_that_go_on() -> None:
+    text = (
+        "Job Id: 26.pbs1\n    job_state = Q\n"
+        "    comment = Can Never Run: Insufficient amount of resource: ncpus (R: 17 A: 1\n"
+        "\t6 T: 16)\n    Submit_arguments = -N d -- /bin/tru\n\te\n\n"
+    )
+    assert one(text, "26.pbs1").reason.endswith("(R: 17 A: 16 T: 16)")
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "reason"),
+    [
+        ("job_state = H\n    depend = afterany:1.pbs1@pbs1", JobState.PENDING, "waiting for other jobs"),
+        ("job_state = H\n    Hold_Types = u", JobState.PENDING, "held"),
+        ("job_state = W", JobState.PENDING, "waiting for its begin time"),
+        ("job_state = S", JobState.RUNNING, "suspended"),
+        ("job_state = M", JobState.UNKNOWN, ""),
+        ("job_state = zz", JobState.UNKNOWN, ""),
+        ("job_state = F\n    Exit_status = -27", JobState.FAILED, "more memory than it asked for"),
+        ("job_state = F\n    Exit_status = -1", JobState.FAILED, "could not be started (exit status -1)"),
+    ],
+)
+def test_states(fields: str, state: JobState, reason: str) -> None:
+    status = one(f"Job Id: 9.pbs1\n    {fields}\n\n", "9.pbs1")
+    assert (status.state, status.reason) == (state, reason)
+
+
+def test_held_for_good() -> None:
+    text = (
+        "Job Id: 52.pbs1\n    job_state = H\n    Hold_Types = s\n    substate = 20\n"
+        "    comment = job held, too many failed attempts to run\n    run_count = 21\n    Exit_status = -3\n\n"
+    )
+    status = one(text, "52.pbs1")
+    assert (status.state, status.failure_class) == (JobState.PENDING, FailureClass.LAUNCH)
+
+
+def test_unknown_beside_known() -> None:
+    partly = {"returncode": 153, "stdout": ENDS, "stderr": "qstat: Unknown Job Id 9999.pbs1\n"}
+    found = asked(partly, JobRef("171.pbs1"), JobRef("9999.pbs1"))
+    assert found[JobRef("171.pbs1")].exit_code == 3
+    assert found[JobRef("9999.pbs1")].state is JobState.UNKNOWN
+
+
+def test_the_server_is_one_by_any_name() -> None:
+    # An id out of a column that is too narrow, and the full one.
+    assert one(ENDS.replace("pbs1", "pbs1.site.example.org"), "171").exit_code == 3
+
+
+def test_history() -> None:
+    made, replay = executor({"qstat": ENDS})
+    made.query([JobRef("171.pbs1"), JobRef("170.pbs1")])
+    assert replay.calls == [("qstat", "-x", "-t", "-f", "171.pbs1", "170.pbs1")]
+    assert made.settings["facts"]["history"] is True
+    off = {**OPEN, "qmgr": SERVER.replace("set server job_history_enable = True\n", "")}
+    made, replay = executor({"qstat": ENDS}, off)  # type: ignore[arg-type]
+    made.query([JobRef("171.pbs1")])
+    assert replay.calls == [("qstat", "-t", "-f", "171.pbs1")]
+    silent = {**OPEN, "qmgr": {"returncode": 1, "stderr": "qmgr: Unauthorized Request\n"}}
+    none = {"stderr": "qstat: PBS is not configured to maintain job history 171.pbs1\n"}
+    made, replay = executor({"qstat -x": none, "qstat -t": ENDS}, silent)  # type: ignore[arg-type]
+    assert made.query([JobRef("171.pbs1")])[JobRef("171.pbs1")].exit_code == 3
+    assert len(replay.calls) == 2
+    assert made.limits.max_array == 10000
+
+
+def test_server_down() -> None:
+    down = {"returncode": 255, "stderr": "Connection refused\nqstat: cannot connect to server pbs1 (errno=15010)\n"}
+    made, replay = executor({"qstat": down})
+    with pytest.raises(ExecutorError, match="PBS did not answer: Connection refused; qstat: cannot connect") as caught:
+        made.query([JobRef("1.pbs1")])
+    assert caught.value.transient
+    assert len(replay.slept) == 3
+
+
+# -- submit --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("printed", "id"), [("12.pbs1\n", "12.pbs1"), ("13[].pbs1\n", "13[].pbs1"), ("hello\n7.a-b.c\n", "7.a-b.c")]
+)
+def test_submitted(tmp_path: Path, printed: str, id: str) -> None:
+    made, replay = executor({"qsub": printed})
+    script = a_script(tmp_path)
+    log = str(tmp_path / "x.log")
+    assert made.submit(a_job(script=script, slots=10, throttle=3, log=log, after=(JobRef("4[].pbs1"),))).ref == JobRef(
+        id
+    )
+    assert replay.calls[-1] == ("qsub", "-W", "depend=afterany:4[].pbs1", script)
+    text = Path(script).read_text()
+    for line in ("-N k3f9x2abqd.compute", "-J 0-9%3", "-o /dev/null", "-j oe"):
+        assert f"#PBS {line}\n" in text
+    assert "-r n" not in text
+    assert "\r" not in text
+
+
+USAGE = "usage: qsub [-a date_time] [-A account_string] [-c interval]\n\t[-C directive_prefix] [-e path] [-f ] [-h ]\n"
+REFUSALS = [
+    (f"qsub: illegal -J value\n{USAGE}", 2, "qsub: illegal -J value"),
+    ("qsub: Unknown queue\n", 170, "qstat -Q"),
+    ("qsub: Unknown resource: ngpus\n", 1, "qmgr"),
+    ("qsub: Array job exceeds server or queue size limit\n", 1, "qstat -Qf"),
+    ("qsub: Job name is too long \n", 1, ""),
+    ('qsub: "-lresource=" cannot be used with "select" or "place", resource is: ncpus\n', 5, ""),
+]
+
+
+@pytest.mark.parametrize(("said", "code", "hint"), REFUSALS)
+def test_refused(tmp_path: Path, said: str, code: int, hint: str) -> None:
+    made, _ = executor({"qsub": {"returncode": code, "stderr": said}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert said.splitlines()[0].strip() in caught.value.message
+    assert "usage" not in caught.value.message
+    assert hint in f"{caught.value.hint} {caught.value.message}"
+    assert not caught.value.maybe_done
+
+
+def words(kind: type[PBSExecutor] = PBSExecutor, **fields: object) -> str:
+    made = kind()
+    groups = made.speaks.flags(a_job(**fields), made._site())
+    return " ".join(word for group in groups for word in group)
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "select"),
+    [
+        (Resources(cpus=4, mem=2**30, gpus=1), {}, "1:ncpus=4:ompthreads=4:mem=1048576kb:ngpus=1"),
+        (Resources(nodes=2, tasks=8, cpus=2), {}, "2:ncpus=8:mpiprocs=4:ompthreads=2"),
+        (Resources(nodes=2, tasks=7), {}, "1:ncpus=4:mpiprocs=4+1:ncpus=3:mpiprocs=3"),
+        (Resources(tasks=8), {}, "1:ncpus=8:mpiprocs=8"),
+        (Resources(nodes=3), {}, "3:ncpus=1"),
+        (Resources(), {"constraint": "big&cpu=milan"}, "1:ncpus=1:big=True:cpu=milan"),
+    ],
+)
+def test_chunks(asked: Resources, options: dict[str, object], select: str) -> None:
+    assert f"-l select={select} " in words(resources=asked, options=options) + " "
+
+
+def test_whole_nodes() -> None:
+    assert "-l place=scatter:excl" in words(resources=Resources(nodes=2), options={"exclusive": True})
+    assert "-l place=excl" in words(options={"exclusive": True})
+    assert "select" not in words(options={"exclusive": True})
+    assert "-l" not in words()
+
+
+def test_flags() -> None:
+    got = words(
+        slots=1,
+        begin=10.0,
+        options={
+            "queue": "q",
+            "account": "a",
+            "project": "p",
+            "priority": 5,
+            "W": "umask=022",
+            "h": True,
+            "requeue": True,
+        },
+    )
+    for text in ("-q q", "-A a", "-P p", "-p 5", "-W umask=022", "-h", "-r y", "-J 0-1:2"):
+        assert text in got
+    assert re.search(r"-a \d{12}\.\d\d", got)
+    assert "-m abe" in words(options={"mail_type": "ALL"})
+    with pytest.raises(UsageError, match="one and the same"):
+        words(options={"queue": "q", "reservation": "R12"})
+    assert "-o /x/^array_index^ -j oe" in words(slots=2, options={"output": "/x/^array_index^"})
+
+
+# -- find and cancel --------------------------------------------------------------------
+
+
+def test_find() -> None:
+    listed = SHORT.replace("okQdel           ", "aaaaaaaaaa.compu ").replace(
+        "190.pbs1          wait ", "19000000[].pbs-se bbbbbbbbbb "
+    )
+    made, replay = executor({"qstat -x": listed})
+    assert made.find(["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"]) == {
+        "aaaaaaaaaa": JobRef("167.pbs1"),
+        "bbbbbbbbbb": JobRef("19000000[]"),
+    }
+    assert replay.calls == [("qstat", "-x")]
+    silent = {**OPEN, "qmgr": {"returncode": 1, "stderr": "qmgr: Unauthorized Request\n"}}
+    made, replay = executor({"qstat -x": {"stderr": "not configured"}, "qstat$": listed}, silent)  # type: ignore[arg-type]
+    assert made.find(["aaaaaaaaaa"]) == {"aaaaaaaaaa": JobRef("167.pbs1")}
+    assert len(replay.calls) == 2
+
+
+def test_only_what_the_server_knows_is_deleted() -> None:
+    partly = {"returncode": 153, "stdout": ENDS + ARRAYS, "stderr": "qstat: Unknown Job Id 9999999.pbs1\n"}
+    made, replay = executor({"qstat": partly, "qdel": ""})
+    made.cancel([JobRef("181.pbs1"), JobRef("9999999.pbs1"), JobRef("170.pbs1"), JobRef("338[].pbs1")])
+    assert replay.calls[-1] == ("qdel", "181.pbs1", "338[].pbs1")
+    made.cancel([JobRef("338[].pbs1", slot) for slot in (3, 4, 6)])
+    assert replay.calls[-1] == ("qdel", "338[3-4].pbs1", "338[6].pbs1")
+    late = {"returncode": 35, "stderr": "qdel: Job has finished 181.pbs1\n"}
+    executor({"qstat": partly, "qdel": late})[0].cancel([JobRef("181.pbs1")])
+
+
+# -- Torque ------------------------------------------------------------------------------
+
+
+def test_which_of_the_family() -> None:
+    assert executor({})[0].speaks.title == "PBS"
+    made, _ = executor({}, OTHER)
+    assert made.speaks.title == "Torque"
+    assert (made.name, made.limits.max_array) == ("pbs", 1000)
+    assert PBSExecutor(**made.settings).speaks.title == "Torque"  # type: ignore[arg-type]
+    assert executor({}, OTHER, array_flag="-J")[0].speaks.title == "PBS"
+    assert executor({}, OPEN, array_flag="-t")[0].speaks.title == "Torque"  # type: ignore[arg-type]
+    assert TorqueExecutor().speaks.title == "Torque"
+    assert TorqueExecutor().name == "torque"
+    with pytest.raises(TypeError, match="array_flag"):
+        PBSExecutor(array_flag="-T")
+
+
+@pytest.mark.parametrize(
+    ("id", "state", "detail"),
+    [
+        ("23.vm", JobState.FAILED, 3),
+        ("24.vm", JobState.SUCCESS, 0),
+        ("35.vm", JobState.FAILED, FailureClass.TIMEOUT),
+        ("40.vm", JobState.CANCELLED, "deleted before it ran"),
+        ("27.vm", JobState.CANCELLED, "Job deleted as result of dependency on job 23.vm"),
+        ("29.vm", JobState.CANCELLED, None),
+        ("31.vm", JobState.PENDING, "waiting for other jobs"),
+        ("36.vm", JobState.SUCCESS, 0),
+    ],
+)
+def test_torque_states(id: str, state: JobState, detail: object) -> None:
+    status = one(TORQUE, id, site=OTHER)
+    assert status.state is state
+    assert detail in (None, status.exit_code, status.failure_class, status.reason)
+
+
+def test_torque_elements() -> None:
+    status = one(TORQUE, "39[].vm", 1, site=OTHER)
+    assert (status.state, status.signal) == (JobState.FAILED, 15)
+
+
+def test_torque_flags(tmp_path: Path) -> None:
+    got = words(TorqueExecutor, slots=6, throttle=2, resources=Resources(nodes=2, tasks=7, mem=2**20, gpus=1, time=20))
+    for text in ("-t 0-5%2", "-l nodes=1:ppn=4:gpus=1+1:ppn=3:gpus=1", "-l mem=2048kb", "-l walltime=0:00:20"):
+        assert text in got
+    assert "-t 0 " in words(TorqueExecutor, slots=1) + " "
+    assert "-l nodes=1:ppn=1:big:ib" in words(TorqueExecutor, options={"constraint": "big&ib"})
+    assert "depend=afteranyarray:21[].vm:22[].vm,afterany:23.vm" in words(
+        TorqueExecutor, after=(JobRef("21[].vm"), JobRef("23.vm"), JobRef("22[].vm"))
+    )
+    assert "depend=afterany:23.vm" in words(TorqueExecutor, after=(JobRef("23.vm"),))
+    for name in ("qos", "exclusive", "reservation", "nice"):
+        with pytest.raises(UsageError, match=r"native=|priority"):
+            words(TorqueExecutor, options={name: "x"})
+    made, _ = executor({"qsub": {"returncode": 208, "stderr": "qsub: submit error (Invalid Job Dependency)\n"}}, OTHER)
+    with pytest.raises(ExecutorError, match="Invalid Job Dependency"):
+        made.submit(a_job(script=a_script(tmp_path), after=(JobRef("99999.vm"),)))
+
+
+def test_torque_names_are_short_enough_to_be_listed_whole() -> None:
+    dialect = TorqueExecutor().speaks
+    assert dialect.label(a_job()) == "k3f9x2abqd.comp"
+    listed = TORQUE_SHORT.replace("1abc            ", "k3f9x2abqd.comp ").replace(
+        "arr             ", "zzzzzzzzzz.comp "
+    )
+    made, _ = executor({"qstat$": listed}, OTHER)
+    assert made.find(["k3f9x2abqd", "zzzzzzzzzz"]) == {"k3f9x2abqd": JobRef("8.vm"), "zzzzzzzzzz": JobRef("1[].vm")}
+
+
+def test_torque_cancel() -> None:
+    answers = {
+        "returncode": 170,
+        "stderr": "qdel: Request invalid for state of job MSG=invalid state for job - COMPLETE 24.vm\n",
+    }
+    made, replay = executor({"qdel": [answers, ""]}, OTHER)
+    made.cancel([JobRef("24.vm"), JobRef("39[].vm", 2), JobRef("39[].vm", 1), JobRef("40.vm")])
+    assert replay.calls == [("qdel", "24.vm", "40.vm"), ("qdel", "-t", "1-2", "39[].vm")]
+    gone = {"returncode": 153, "stderr": "qdel: nonexistent job id: 999\n"}
+    executor({"qdel": gone}, OTHER)[0].cancel([JobRef("999")])
+
+
+def test_torque_job_id_in_the_script(tmp_path: Path) -> None:
+    path = tmp_path / "x.sh"
+    path.write_text('#!/bin/bash\necho "$REFLOW_SLOT $REFLOW_JOB_ID"\n')
+    text = TorqueExecutor().preview(a_job(script=str(path), slots=6)).script
+    env = {"PATH": "/usr/bin:/bin", "PBS_JOBID": "1[2].vm", "PBS_ARRAYID": "2"}
+    assert subprocess.run(["bash", "-c", text], env=env, capture_output=True, check=True).stdout == b"2 1[].vm\n"
