@@ -71,8 +71,8 @@ def test_everything_arrives_whole(
 def test_quoted_text_is_one_word_on_one_line(value: str) -> None:
     quoted = quote(value)
     assert not any(ord(character) < 32 for character in quoted)
-    done = bash(f"printf '<%s>' {quoted}")
-    assert done.stdout == f"<{value}>".replace("\r\n", "\n").replace("\r", "\n") or value in done.stdout
+    done = subprocess.run(["bash", "-c", f"printf '<%s>' {quoted}"], capture_output=True, check=True)
+    assert done.stdout == f"<{value}>".encode()
 
 
 def test_plain_words_stay_readable() -> None:
@@ -163,7 +163,6 @@ def test_the_command_reads_nothing() -> None:
 
 def test_the_scheduler_says_whether_the_shell_becomes_the_command() -> None:
     script = render(Body(command=("sh", "-c", "echo $PPID")))
-    assert bash(f"echo $$; {script}").stdout.split()[0] == bash(f"echo $$; {script}").stdout.split()[0] or True
     shell, parent = bash(f"echo $$\n{script}").stdout.split()
     assert shell == parent
     shell, parent = bash(f"REFLOW_EXEC=exec; echo $$\n{script}").stdout.split()

@@ -97,6 +97,7 @@ class PBS(Dialect):
     passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
     gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
+    vanished = r"Invalid Job Dependency"
     hints: ClassVar[Mapping[str, str]] = {
         r"[Uu]nknown queue": "`qstat -Q` lists the queues",
         r"[Uu]nknown resource": "`qmgr -c 'list resource'` shows what can be asked for",

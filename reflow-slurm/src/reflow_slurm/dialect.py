@@ -139,6 +139,7 @@ class Slurm(Dialect):
     uncertain = r"Socket timed out|Zero Bytes were|Connection (?:timed out|reset)|Unexpected message"
     gone = r"Invalid job id specified|already completing or completed|Job/step already"
     off = r"accounting storage is disabled"
+    vanished = r"Job dependency problem"
     hints: ClassVar[Mapping[str, str]] = {
         r"Invalid partition": "`sinfo -s` lists the partitions",
         r"node configuration is not available|CPU count|Memory specification": "no node has as much: see `sinfo -e -o"

@@ -297,6 +297,10 @@ class CommandExecutor:
             for call in speaks.cancel(batch):
                 self._ask(call, "could not cancel")
 
+    def vanished(self, error: ExecutorError) -> bool:
+        """Whether a submit was refused because jobs that it waits for are no longer known: they have ended."""
+        return re.search(self.speaks.vanished, error.stderr) is not None
+
     # -- before anything is sent ----------------------------------------------
 
     def check(self, job: Job) -> None:

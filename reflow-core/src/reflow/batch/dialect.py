@@ -120,11 +120,12 @@ class Dialect(ABC):
         Whether `live` leaves out elements of an array that have ended.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, gone, off, nothing : str
+    passing, uncertain, gone, off, nothing, vanished : str
         Regular expressions for messages: of an outage that passes; of a submit
         that may have worked all the same; of ids that are not known, or have
         ended; of an accounting that is switched off; of an answer of `live`
-        that is whole, though there is no job in it.
+        that is whole, though there is no job in it; of a submit whose upstream
+        jobs are forgotten, so that they have ended.
     hints : mapping
         Regular expression for a refusal -> what to do.
     letters : mapping
@@ -150,6 +151,7 @@ class Dialect(ABC):
     gone: ClassVar[str] = r"(?!)"
     off: ClassVar[str] = r"(?!)"
     nothing: ClassVar[str] = r"(?!)"
+    vanished: ClassVar[str] = r"(?!)"
     hints: ClassVar[Mapping[str, str]] = {}
     letters: ClassVar[Mapping[str, str]] = {}
 

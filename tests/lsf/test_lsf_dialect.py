@@ -1,0 +1,334 @@
+"""LSF and OpenLava: what was recorded of OpenLava 2.2, read back; the traps of both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from reflow.errors import ExecutorError, UsageError
+from reflow.model.job import JobRef, JobState, JobStatus
+from reflow.model.names import FailureClass
+from reflow.model.resources import Resources
+from reflow.plugin import Context
+from reflow.testing.dialects import DialectConformance, a_job, a_script
+from reflow.testing.replay import Replay
+from reflow_lsf.dialect import LSFExecutor
+
+RECORDED = Path(__file__).parent / "transcripts"
+LISTED, WAITING, CANCELLED, LONG, VERSION = (
+    (RECORDED / f"{name}.txt").read_text()
+    for name in ("bjobs-w", "bjobs-w-pending", "bjobs-w-cancelled", "bjobs-l", "bsub-V")
+)
+MISREAD = {"returncode": 255, "stderr": "bparams: invalid option -- 'a'\n"}
+LAVA = {"bsub -V": {"stderr": VERSION}, "bparams": MISREAD}
+IBM = {
+    "bsub -V": {"stderr": "IBM Spectrum LSF Standard 10.1.0.0\n"},
+    "bparams": "Maximum size of a job array: MAX_JOB_ARRAY_SIZE = 5000\n",
+}
+
+
+def record(id: str, end: str, status: str = "EXIT", more: str = "") -> str:
+    """The long form of a job, after that of job 130."""
+    text = (
+        LONG[: LONG.index("\nJob <139>")]
+        .replace("Job <130>", f"Job <{id}>")
+        .replace("Status <DONE>", f"Status <{status}>")
+    )
+    return text.replace("Done successfully. The CPU time used is 0.0 seconds.", f"{end}{more}")
+
+
+class Both(DialectConformance):
+    executor = LSFExecutor
+    live = (LISTED, WAITING, CANCELLED)
+    follow_up = (LONG, record("165", "Exited with exit code 130. The CPU time used is 0.0 seconds."))
+
+    def seconds(self, words: Sequence[str]) -> int:
+        return int(words[words.index("-W") + 1]) * 60
+
+    def memory(self, words: Sequence[str], resources: Resources) -> int:
+        reserved = int(re.search(r"rusage\[mem=(\d+)\]", " ".join(words))[1])  # type: ignore[index]
+        assert reserved * 2**20 >= (resources.mem or 0)
+        return int(words[words.index("-M") + 1]) * 1024
+
+
+class TestLSF(Both):
+    """IBM's."""
+
+
+class TestOpenLava(Both):
+    settings: ClassVar[dict[str, Any]] = {"facts": {"variant": "openlava", "asked": True, "since": 0.0}}
+
+    def test_settings_make_the_same_executor(self) -> None:
+        made = LSFExecutor(**self.settings)
+        assert LSFExecutor(**made.settings).speaks.title == "OpenLava"  # type: ignore[arg-type]
+
+
+def executor(answers: dict[str, object], site: dict[str, Any] = LAVA, **settings: Any) -> tuple[LSFExecutor, Replay]:
+    replay = Replay({**site, **answers})  # type: ignore[dict-item]
+    made = LSFExecutor(runner=replay, **settings)
+    assert made.limits
+    replay.calls.clear()
+    return made, replay
+
+
+def asked(text: object, *refs: JobRef, long: object = "") -> dict[JobRef, JobStatus]:
+    made, replay = executor({"bjobs -a": text, "bjobs -l": long})
+    answer = dict(made.query(refs))
+    assert len(replay.calls) <= 2
+    return answer
+
+
+def test_states() -> None:
+    found = asked(LISTED, *(JobRef(str(number)) for number in (117, 119, 121, 122, 125)))
+    assert found[JobRef("117", 6)].state is JobState.SUCCESS
+    assert {ref.slot: status.state for ref, status in found.items() if ref.id == "119"} == dict.fromkeys(
+        range(3), JobState.CANCELLED
+    )
+    assert found[JobRef("121")].state is JobState.FAILED
+    assert found[JobRef("122")].state is JobState.SUCCESS
+
+
+def test_waiting_says_why() -> None:
+    found = asked(WAITING, JobRef("139"), JobRef("137"), JobRef("133"), JobRef("149", 1), long=LONG)
+    assert found[JobRef("139")].reason == "waiting: Dependency condition invalid or never satisfied: 1 host"
+    assert found[JobRef("137", 2)].state is JobState.RUNNING
+    assert found[JobRef("133")].reason == "held"
+    assert found[JobRef("149", 1)].state is JobState.PENDING
+
+
+def test_names_that_look_like_columns() -> None:
+    # Job 124 is called `echo $HOME $$; echo 1 > "q4 file"; exit 7`, job 121 `printf %s| "a b" "c  d"`.
+    assert asked(LISTED, JobRef("124"))[JobRef("124")].state is JobState.FAILED
+    odd = LISTED.replace("nodir      Nov", "x EXIT [7] Nov 23 y[3] Nov")
+    assert asked(odd, JobRef("130"))[JobRef("130", 2)].state is JobState.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "signal", "cls", "state"),
+    [
+        ("Exited with exit code 7. The CPU time", 7, None, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 139. The CPU time", 139, 11, FailureClass.EXIT, JobState.FAILED),
+        ("Exited by signal 9. The CPU time", None, 9, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 140. The CPU time", 140, 12, FailureClass.TIMEOUT, JobState.FAILED),
+        ("Exited. The CPU time used is unknown", None, None, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 137.\n TERM_MEMLIMIT: job killed", 137, None, FailureClass.OOM, JobState.FAILED),
+        ("Exited with exit code 140.\n TERM_RUNLIMIT: job killed", 140, None, FailureClass.TIMEOUT, JobState.FAILED),
+        ("Exited.\n TERM_PREEMPT: x", None, None, FailureClass.PREEMPTED, JobState.FAILED),
+        ("Exited with exit code 130.\n TERM_OWNER: killed", None, None, FailureClass.CANCELLED, JobState.CANCELLED),
+    ],
+)
+def test_ends(end: str, code: int | None, signal: int | None, cls: FailureClass, state: JobState) -> None:
+    status = asked(CANCELLED, JobRef("165"), long=record("165", end))[JobRef("165")]
+    assert (status.state, status.exit_code, status.signal, status.failure_class) == (state, code, signal, cls)
+
+
+def test_elements_are_asked_for_by_name() -> None:
+    made, replay = executor(
+        {
+            "bjobs -a": CANCELLED.replace("EXIT  normal     vm             - ", "EXIT  normal     vm          vm "),
+            "bjobs -l": "",
+        }
+    )
+    made.query([JobRef("164"), JobRef("165")])
+    assert replay.calls == [("bjobs", "-a", "-w", "164", "165"), ("bjobs", "-l", "164[4-5]", "165")]
+
+
+def test_long_form_of_elements() -> None:
+    text = record("102[3]", "Exited with exit code 3. The CPU time") + record("102[5]", "Done successfully.", "DONE")
+    rows = TestLSF().rows(text, follow_up=True)
+    assert [(row.id, row.index, row.status.state) for row in rows] == [
+        ("102", 3, JobState.FAILED),
+        ("102", 5, JobState.SUCCESS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("UNKWN", JobState.RUNNING),
+        ("ZOMBI", JobState.RUNNING),
+        ("USUSP", JobState.RUNNING),
+        ("PSUSP", JobState.PENDING),
+        ("NEWST", JobState.UNKNOWN),
+    ],
+)
+def test_states_that_are_no_end(word: str, state: JobState) -> None:
+    text = f"104     alice     {word} normal     vm          vm          rl2        Nov 23 03:08\n"
+    assert asked(text, JobRef("104"))[JobRef("104")].state is state
+
+
+def test_the_index_beside_the_id() -> None:
+    text = "164[2]  alice     RUN   normal     vm          vm          k[2]       Nov 23 03:10\n"
+    assert list(asked(text, JobRef("164"))) == [JobRef("164", 1)]
+
+
+def test_unknown_job() -> None:
+    gone = {"returncode": 255, "stderr": "Job <99999> is not found\n"}
+    status = asked(gone, JobRef("99999"))[JobRef("99999")]
+    assert (status.state, status.native) == (JobState.UNKNOWN, "")
+    partly = {"returncode": 255, "stdout": LISTED, "stderr": "Job <99999> is not found\n"}
+    assert asked(partly, JobRef("130"), JobRef("99999"))[JobRef("130")].state is JobState.SUCCESS
+
+
+def test_daemons_down_is_a_time_out() -> None:
+    down = {"returncode": None, "stderr": "LSF daemon (LIM) not responding ... still trying\n" * 3}
+    made, replay = executor({"bjobs": down})
+    with pytest.raises(ExecutorError, match="did not answer: bjobs did not end in time; LSF daemon") as caught:
+        made.query([JobRef("1")])
+    assert caught.value.transient
+    assert replay.slept == []
+
+
+# -- submit ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("queue", ["default queue <normal>", "queue <short>"])
+def test_submitted(tmp_path: Path, queue: str) -> None:
+    made, replay = executor({"bsub": f"Job <102> is submitted to {queue}.\n"})
+    script = a_script(tmp_path)
+    job = a_job(script=script, slots=10, throttle=3, after=(JobRef("1"), JobRef("2")), resources=Resources(time=61))
+    assert made.submit(job).ref == JobRef("102")
+    assert replay.calls[-1] == ("bsub", "-J", "k3f9x2abqd.compute[1-10]%3", "-w", "ended(1) && ended(2)")
+    assert replay.inputs[-1] == Path(script).read_text()
+    text = Path(script).read_text()
+    assert "#BSUB -W 2\n" in text
+    assert "#BSUB -o /dev/null\n" in text
+    assert f" < {script}\n" in text
+    assert "REFLOW_EXEC=\n" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("nosuch: No such queue. Job not submitted.", "bqueues"),
+        ("RUNLIMIT: Cannot exceed queue's hard limit(s). Job not submitted.", "limits"),
+        ("Job array index too large. Job not submitted.", "max_array"),
+        ("Bad job name. Job not submitted.", ""),
+    ],
+)
+def test_refused(tmp_path: Path, said: str, hint: str) -> None:
+    made, _ = executor({"bsub$|bsub -": {"returncode": 255, "stderr": said + "\n"}})
+    with pytest.raises(ExecutorError, match=re.escape(said)) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert hint in (caught.value.hint or "")
+    assert not made.vanished(caught.value)
+
+
+def test_an_upstream_that_is_forgotten(tmp_path: Path) -> None:
+    said = "688[1]: No matching job found. Job not submitted.\n"
+    made, _ = executor({"bsub -": {"returncode": 255, "stderr": said}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path), after=(JobRef("688"),)))
+    assert made.vanished(caught.value)
+
+
+def words(variant: str = "", settings: dict[str, Any] | None = None, **fields: Any) -> str:
+    made = LSFExecutor(facts={"variant": variant}, **(settings or {}))
+    groups = made.speaks.flags(a_job(**fields), made._site())
+    return " ".join(word for group in groups for word in group)
+
+
+def test_resources() -> None:
+    got = words(resources=Resources(cpus=4, mem=2**30, gpus=2, time=5400), options={"constraint": "ib"})
+    assert "-M 1048576 -n 4 -R select[ib] rusage[mem=1024] span[hosts=1] -gpu num=2 -W 90" in got
+    assert "-n 8 -R span[ptile=4]" in words(resources=Resources(nodes=2, tasks=8))
+    assert "-n 8 -R span[ptile=4]" in words(resources=Resources(nodes=2, cpus=4))
+    assert "-n 7 -R span[ptile=4]" in words(resources=Resources(nodes=2, tasks=7))
+    assert "-n 1" in words(resources=Resources(cpus=1))
+    assert "-R" not in words()
+
+
+@pytest.mark.parametrize(("unit", "limit", "reserved"), [("MB", 1537, 1537), ("GB", 2, 2), (None, 1572865, 1537)])
+def test_units_of_the_site(unit: str | None, limit: int, reserved: int) -> None:
+    got = words(settings={"unit": unit}, resources=Resources(mem=1536 * 2**20 + 1))
+    assert f"-M {limit} -R rusage[mem={reserved}]" in got
+    lava = words("openlava", {"unit": unit}, resources=Resources(mem=1536 * 2**20 + 1))
+    assert "-M 1572865 -R rusage[mem=1537]" in lava
+
+
+def test_unit_out_of_the_configuration_file(tmp_path: Path) -> None:
+    (tmp_path / "lsf.conf").write_text("# x\nLSF_UNIT_FOR_LIMITS=mb\nLSF_OTHER=GB\n")
+    context = Context(environ={"LSF_ENVDIR": str(tmp_path)})
+    assert LSFExecutor.create({}, context).settings["unit"] == "MB"
+    assert LSFExecutor.create({"unit": "GB"}, context).settings["unit"] == "GB"
+    (tmp_path / "lsf.conf").write_text("")
+    assert "unit" not in LSFExecutor.create({}, context).settings
+    assert "unit" not in LSFExecutor.create({}, Context(environ={"LSF_ENVDIR": "/no/such"})).settings
+    assert "unit" not in LSFExecutor.create({}, Context()).settings
+
+
+def test_flags() -> None:
+    got = words(
+        begin=10.0,
+        options={
+            "queue": "q",
+            "account": "p",
+            "exclusive": True,
+            "reservation": "r1",
+            "priority": 5,
+            "app": "x",
+            "H": True,
+            "requeue": True,
+            "mail_user": "a@b",
+            "mail_type": ["BEGIN", "END"],
+        },
+    )
+    for text in ("-q q", "-P p", "-x", "-U r1", "-sp 5", "-app x", "-H", "-r", "-u a@b", "-B", "-N"):
+        assert f" {text}" in got
+    assert re.search(r"-b \d\d:\d\d:\d\d:\d\d", got)
+    assert "-N" in words(options={"mail_type": "FAIL"})
+    assert "-o /x/%J" in words(options={"output": "/x/%J"})
+
+
+def test_what_openlava_would_misread_is_refused() -> None:
+    for name in ("app", "gpu_", "sla", "Ep", "g"):
+        with pytest.raises(UsageError, match="OpenLava has no option"):
+            words("openlava", options={name: "x"})
+    with pytest.raises(UsageError, match="OpenLava knows no GPUs"):
+        words("openlava", resources=Resources(gpus=1))
+    with pytest.raises(UsageError, match="has no 'reservation'"):
+        words("openlava", options={"reservation": "x"})
+
+
+def test_limits() -> None:
+    assert executor({})[0].limits.max_array == 1000
+    assert executor({})[0].speaks.title == "OpenLava"
+    made, _ = executor({}, IBM)
+    assert (made.limits.max_array, made.speaks.title) == (5000, "LSF")
+    assert made.limits.array_base == 1
+
+
+# -- find and cancel ----------------------------------------------------------------------
+
+
+def test_find() -> None:
+    listed = LISTED.replace("s[7]       ", "aaaaaaaaaa.compute[7] ").replace("nodir      ", "bbbbbbbbbb.x ")
+    made, replay = executor({"bjobs -a -w": listed})
+    assert made.find(["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"]) == {
+        "aaaaaaaaaa": JobRef("117"),
+        "bbbbbbbbbb": JobRef("130"),
+    }
+    assert replay.calls == [("bjobs", "-a", "-w")]
+    none = {"returncode": 255, "stderr": "No job found\n"}
+    assert executor({"bjobs": none})[0].find(["aaaaaaaaaa"]) == {}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Job <164>: Operation is in progress\n",
+        "Job <310>: Job has already finished\nJob <99999>: No matching job found\n",
+        "Job <149>: Operation is in progress\nJob <139> is being terminated\n",
+    ],
+)
+def test_cancel(said: str) -> None:
+    made, replay = executor({"bkill": {"returncode": 255, "stderr": said}})
+    made.cancel([JobRef("164"), JobRef("102", 2), JobRef("102", 0), JobRef("102", 1)])
+    assert replay.calls == [("bkill", "164", "102[1-3]")]
+    denied = {"returncode": 255, "stderr": "Job <5>: User permission denied\n"}
+    with pytest.raises(ExecutorError, match="permission denied"):
+        executor({"bkill": denied})[0].cancel([JobRef("5")])
