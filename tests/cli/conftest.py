@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,6 @@ import pytest
 from reflow.authoring import Flow
 from reflow.cli.main import main, workflow_app
 from reflow.errors import RunNotFound
-
-with warnings.catch_warnings():
-    # Typer before 0.26 imports a name that click 8.5 has deprecated.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import typer  # noqa: F401
 
 
 class Said:

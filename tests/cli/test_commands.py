@@ -45,12 +45,12 @@ def status(**run: Any) -> dict[str, Any]:
                 "task": "compute",
                 "index": 3,
                 "class": "error",
-                "reason": "",
+                "reason": "ValueError: bad",
                 "exit_code": None,
                 "signal": None,
                 "attempt": 1,
                 "log": "/runs/demo/logs/compute/3.log",
-                "traceback": "ValueError: bad",
+                "traceback": "",
             }
         ],
         "elements": [
@@ -153,7 +153,7 @@ def test_status(reflow: Call, shelf: Any) -> None:
     assert "took       1 min 05 s" in lines
     table = [line.split() for line in lines[lines.index("") + 1 :]]
     assert table[0] == ["TASK", "STATE", "TOTAL", "SUCCESS", "FAILED", "cached", "TIME"]
-    assert table[1] == ["make", "SUCCESS", "1", "1", "1", "0.5", "s"]
+    assert table[1] == ["make", "SUCCESS", "1", "1", "1", "0.50", "s"]
     assert table[2] == ["compute", "FAILED", "10", "9", "1"]
     assert "FAILED compute[3] (error)" in lines
     assert "  ValueError: bad" in lines
@@ -176,8 +176,8 @@ def test_status_with_elements(reflow: Call, shelf: Any, monkeypatch: pytest.Monk
     run = shelf.add(status=status())
     out = reflow("status", "--elements", "--refresh").out
     lines = [line.split() for line in out.splitlines()]
-    assert ["make", "SUCCESS", "1", "n1", "2.0", "s", "cached"] in lines
-    assert ["compute[3]", "FAILED", "1", "n1", "2.0", "s", "error"] in lines
+    assert ["make", "SUCCESS", "1", "n1", "2.00", "s", "cached"] in lines
+    assert ["compute[3]", "FAILED", "1", "n1", "2.00", "s", "error"] in lines
     assert max(map(len, out.splitlines())) <= 80
     assert run.asked[0][2] == {"elements": True, "refresh": True}
 
@@ -330,6 +330,7 @@ def test_explain_joins_what_is_alike(reflow: Call, shelf: Any) -> None:
     ]
     assert json.loads(reflow("explain", ID, "--task", "compute", "--json").out) == rows
     assert run.asked[-1] == ("explain", ("compute",), {})
+    assert json.loads(reflow("explain", ID, "--task", "compute[3]", "--json").out) == [rows[4]]
 
 
 # dag, describe
@@ -364,7 +365,7 @@ def test_describe_a_run(reflow: Call, shelf: Any) -> None:
 def test_plugins(reflow: Call) -> None:
     out = reflow("plugins").out
     assert "reflow" in out.splitlines()[0]
-    assert "  executors: local, inline, dry-run" in out
+    assert "  executors: local, inline" in out
     assert any(row["name"] == "reflow" for row in json.loads(reflow("plugins", "--json").out))
 
 

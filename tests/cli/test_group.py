@@ -78,6 +78,27 @@ def test_its_own_debug_option_stays() -> None:
     assert [param for param in command.params if param.name == "debug"] == [own]
 
 
+def test_a_command_is_loaded_once() -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> object:
+        loaded.append(name)
+        return hello
+
+    group = Commands("prog", {"hello": entry()}, load, help="Help.")
+    context = click.Context(group)
+    assert group.list_commands(context) == ["hello"]
+    assert loaded == []
+    assert group.get_command(context, "hello") is group.get_command(context, "hello")
+    assert loaded == ["hello"]
+
+
+def test_notes_stand_below_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    group = Commands("prog", {"hello": entry()}, lambda name: hello, help="Help.", notes=["Plugin x is broken."])
+    assert invoke(group, Session("prog"), ["--help"]) == 0
+    assert capsys.readouterr().out.endswith("  hello  say hello\n\nPlugin x is broken.\n")
+
+
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     def leave() -> None:
         raise typer.Exit(7)
@@ -118,7 +139,8 @@ _NO_COMMAND = """
 import sys
 from reflow.cli.main import main
 assert main(["--help"]) == 0
-loaded = [name for name in sys.modules if name.startswith(("reflow.cli.commands.", "rich", "reflow.run", "sqlite3"))]
+heavy = ("reflow.cli.commands.", "rich", "reflow.run", "reflow.store")
+loaded = [name for name in sys.modules if name.startswith(heavy)]
 assert not loaded, loaded
 """
 

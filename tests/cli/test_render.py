@@ -107,7 +107,7 @@ def test_facts_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     ("seconds", "text"),
     [
         (None, None),
-        (0.04, "0.0 s"),
+        (0.04, "0.04 s"),
         (59.94, "59.9 s"),
         (185, "3 min 05 s"),
         (7_800, "2 h 10 min"),
@@ -128,21 +128,30 @@ def test_moments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failure(**more: object) -> dict[str, object]:
-    return {"task": "compute", "index": 3, "class": "error", "attempt": 1, "log": "/l", **more}
+    found: dict[str, object] = {"task": "compute", "index": 3, "class": "error", "reason": "", "traceback": ""}
+    return found | {"attempt": 1, "signal": None, "exit_code": None, "log": "/l"} | more
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/p/pipeline.py", line 13, in work
+    help()
+  File "/p/help er.py", line 4, in help
+    raise ValueError
+ValueError: bad
+thing
+"""
 
 
 def test_a_failure_says_class_element_exception_log_and_what_next() -> None:
-    lines = render.failure_block(
-        [failure(traceback="ValueError: bad\nthing", reason="")],
-        {"log": "reflow logs x", "try again": "reflow retry x"},
-    )
-    assert lines == [
+    found = failure(reason="ValueError: bad\nthing", traceback=TRACEBACK)
+    assert render.failure_block([found], 1, ["reflow logs x", "reflow retry x"]) == [
         "FAILED compute[3] (error)",
         "  ValueError: bad",
         "  thing",
+        "  at /p/help er.py:4, in help",
         "  log: /l",
-        "log:       reflow logs x",
-        "try again: reflow retry x",
+        "next: reflow logs x",
+        "      reflow retry x",
     ]
 
 
@@ -151,18 +160,14 @@ def test_a_failure_says_class_element_exception_log_and_what_next() -> None:
     [
         ({"class": "exit", "signal": 9, "exit_code": 137}, "FAILED compute[3] (exit, signal 9)"),
         ({"class": "exit", "exit_code": 3, "attempt": 2}, "FAILED compute[3] (exit, exit code 3, attempt 2)"),
-        ({"index": None, "class": None, "task": "a\nb", "attempt": None}, "FAILED a\\nb (failed)"),
+        ({"index": None, "class": "lost", "task": "a\nb"}, "FAILED a\\nb (lost)"),
     ],
 )
 def test_how_it_failed(more: dict[str, object], first: str) -> None:
-    assert render.failure_block([failure(**more, log="")], {}) == [first]
-
-
-def test_the_same_words_are_said_once() -> None:
-    assert render.failure_block([failure(reason="E: x", traceback="E: x", log=None)], {})[1:] == ["  E: x"]
+    assert render.failure_block([failure(**more)], 1, []) == [first, "  log: /l"]
 
 
 def test_many_failures_are_counted() -> None:
-    assert render.failure_block([failure(log="")] * 6, {})[-1] == "and 1 more failure"
-    assert render.failure_block([failure(log="")] * 12, {})[-1] == "and 7 more failures"
-    assert render.failure_block([], {}) == []
+    assert render.failure_block([failure()] * 6, 6, [])[-1] == "and 1 more failure"
+    assert render.failure_block([failure()] * 100, 1200, [])[-1] == "and 1195 more failures"
+    assert render.failure_block([], 0, []) == []

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 import typer
-from typer.core import TyperArgument, TyperCommand
-from typer.utils import get_params_from_function
+from typer.core import TyperCommand
 
 from ..errors import PluginError
 from ..hookspecs import CommandEntry
@@ -28,28 +27,11 @@ def debug_option() -> click.Option:
     )
 
 
-class PlainCommand(TyperCommand):
-    """A command whose help is plain text, the same with every version of click, without rich."""
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write usage, description, arguments and options."""
-        self.format_usage(ctx, formatter)
-        self.format_help_text(ctx, formatter)
-        self.format_options(ctx, formatter)
-        self.format_epilog(ctx, formatter)
-
-
-def typed(function: Callable[..., Any], name: str, *, cls: type[PlainCommand] = PlainCommand) -> click.Command:
+def typed(function: Callable[..., Any], name: str, *, cls: type[TyperCommand] | None = None) -> click.Command:
     """The click command of a function whose parameters are written as typer reads them."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, cls=cls, short_help=(function.__doc__ or "").partition("\n")[0] or None)(function)
-    command = typer.main.get_command(app)
-    # Click 8.5 has learned about help of arguments, and so forgets what typer told it.
-    said = {name: meta.default for name, meta in get_params_from_function(function).items()}
-    for param in command.params:
-        if isinstance(param, TyperArgument) and param.help is None:
-            param.help = getattr(said.get(param.name or ""), "help", None)
-    return command
+    return typer.main.get_command(app)
 
 
 class Commands(click.Group):

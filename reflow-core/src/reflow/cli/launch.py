@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
+from typer.core import TyperCommand
 
 from ..errors import UsageError
 from . import params, render
-from .group import PlainCommand, typed
+from .group import typed
 from .options import JsonOption, StoreOption
 from .progress import watching
 from .scripts import load
 from .session import Session
-from .summary import show_end
+from .summary import interruptible, show_end
 
 if TYPE_CHECKING:
     from ..authoring import Flow, Parameter
@@ -51,7 +52,7 @@ class _Wanted:
         return values
 
 
-class LaunchCommand(PlainCommand):
+class LaunchCommand(TyperCommand):
     """A command with an option for each parameter of the workflow: of the script it names, where it is ``reflow``'s."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -137,22 +138,20 @@ Param = Annotated[
 class _Announced:
     """Prints ``Created run ID in DIR`` on stdout, once, as soon as there is a run; the rest is progress."""
 
-    def __init__(self, progress: Callable[[Progress], None], *, quiet: bool) -> None:
-        self._progress = progress
-        self._done = quiet
+    def __init__(self, *, quiet: bool) -> None:
+        self.progress: Callable[[Progress], None] | None = None
+        self.run_id = ""
+        self._quiet = quiet
 
     def __call__(self, event: Progress) -> None:
-        if not self._done and event.message.startswith("run "):
-            self.created(event.message)
-        else:
-            self._progress(event)
-
-    def created(self, run: str) -> None:
-        """Print the line; `run` is ``run ID in DIR``."""
-        if not self._done:
-            self._done = True
-            render.put(f"Created {render.clean(run)}")
-            sys.stdout.flush()
+        # The first word of a submission is "run ID in DIR": the run is there from now on.
+        if not self.run_id and event.message.startswith("run "):
+            self.run_id = event.message.split()[1]
+            if not self._quiet:
+                render.put(f"Created {render.clean(event.message)}")
+                sys.stdout.flush()
+        elif self.progress is not None:
+            self.progress(event)
 
 
 def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
@@ -179,8 +178,8 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         values = wanted.all_values(param or ())
         from ..run.submit import submit
 
-        with watching() as progress:
-            announced = _Announced(progress, quiet=as_json)
+        announced = _Announced(quiet=as_json)
+        with watching() as announced.progress, interruptible(session, lambda: announced.run_id):
             run = submit(
                 wanted.flow,
                 run_dir,
@@ -199,7 +198,6 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
             )
         if as_json:
             render.put_json(run.status()["run"])
-        announced.created(f"run {run.run_id} in {run.run_dir}")
         if not show_end(session, run):
             raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ the output.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
@@ -125,11 +126,11 @@ def facts(pairs: Mapping[str, object]) -> None:
 
 
 def duration(seconds: float | None) -> str | None:
-    """Seconds as a person says them: ``0.4 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Seconds as a person says them: ``0.42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds is None:
         return None
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
@@ -161,34 +162,41 @@ def plural(count: int, word: str) -> str:
 #: failures listed one by one; the rest is counted
 SHOWN_FAILURES = 5
 
+_PLACE = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
 
-def failure_block(failures: Sequence[Mapping[str, Any]], next_commands: Mapping[str, str]) -> list[str]:
+
+def failure_block(failures: Sequence[Mapping[str, Any]], total: int, next_commands: Sequence[str]) -> list[str]:
     """What went wrong, and what to type next.
 
     Parameters
     ----------
     failures : sequence of mappings
-        ``Run.status()["failures"]``.
-    next_commands : mapping of str to str
-        What it is for, and the command.
+        ``Run.status()["failures"]``, which may leave some out.
+    total : int
+        Number of elements that failed.
+    next_commands : sequence of str
+        What can be typed now.
     """
     lines: list[str] = []
     for failure in failures[:SHOWN_FAILURES]:
-        name = element(failure["task"], failure.get("index"))
-        how = [failure.get("class") or "failed"]
-        if failure.get("signal"):
-            how.append(f"signal {failure['signal']}")
-        elif failure.get("exit_code"):
-            how.append(f"exit code {failure['exit_code']}")
-        if (failure.get("attempt") or 1) > 1:
-            how.append(f"attempt {failure['attempt']}")
-        lines.append(f"FAILED {clean(name)} ({', '.join(map(str, how))})")
-        said = [str(failure.get(key) or "").strip() for key in ("reason", "traceback")]
-        for text in dict.fromkeys(filter(None, said)):
-            lines += [f"  {clean(line)}" for line in text.splitlines()]
-        if failure.get("log"):
-            lines.append(f"  log: {clean(failure['log'])}")
-    if len(failures) > SHOWN_FAILURES:
-        lines.append(f"and {plural(len(failures) - SHOWN_FAILURES, 'more failure')}")
-    width = max(map(len, next_commands), default=0)
-    return lines + [f"{purpose + ':':<{width + 1}} {command}" for purpose, command in next_commands.items()]
+        lines.append(f"FAILED {clean(element(failure['task'], failure['index']))} ({_how(failure)})")
+        lines += [f"  {clean(line)}" for line in failure["reason"].splitlines()]
+        places = list(_PLACE.finditer(failure["traceback"]))
+        if places:
+            lines.append(clean(f"  at {places[-1]['file']}:{places[-1]['line']}, in {places[-1]['function']}"))
+        lines.append(f"  log: {clean(failure['log'])}")
+    if total > len(failures[:SHOWN_FAILURES]):
+        lines.append(f"and {plural(total - len(failures[:SHOWN_FAILURES]), 'more failure')}")
+    return lines + [f"{'next:' if at == 0 else '     '} {command}" for at, command in enumerate(next_commands)]
+
+
+def _how(failure: Mapping[str, Any]) -> str:
+    """The class of a failure, with what belongs to it."""
+    how = [str(failure["class"])]
+    if failure["signal"]:
+        how.append(f"signal {failure['signal']}")
+    elif failure["exit_code"]:
+        how.append(f"exit code {failure['exit_code']}")
+    if failure["attempt"] > 1:
+        how.append(f"attempt {failure['attempt']}")
+    return ", ".join(how)

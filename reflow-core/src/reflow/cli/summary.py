@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import render
@@ -12,16 +13,17 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-def next_commands(session: Session, status: Mapping[str, Any]) -> dict[str, str]:
-    """What can be typed next, by purpose; empty where nothing is to be done."""
+def failures(session: Session, status: Mapping[str, Any]) -> list[str]:
+    """What went wrong and what can be typed next, as lines; none where nothing is to be done."""
     run_id = status["run"]["run_id"]
-    commands: dict[str, str] = {}
+    commands = []
     if status["failures"]:
         first = status["failures"][0]
-        commands["log"] = session.command("logs", run_id, render.element(first["task"], first.get("index")))
+        commands.append(session.command("logs", run_id, render.element(first["task"], first["index"])))
     if status["run"]["status"] in ("FAILED", "CANCELLED"):
-        commands["run what failed again"] = session.command("retry", run_id)
-    return commands
+        commands.append(session.command("retry", run_id))
+    total = sum(counts.get("FAILED", 0) for counts in status["summary"].values())
+    return render.failure_block(status["failures"], total, commands)
 
 
 def show_end(session: Session, run: Run) -> bool:
@@ -36,7 +38,7 @@ def show_end(session: Session, run: Run) -> bool:
     state = status["run"]["status"]
     if state in ("FAILED", "CANCELLED"):
         render.say()
-        for line in render.failure_block(status["failures"], next_commands(session, status)):
+        for line in failures(session, status):
             render.say(line)
         reason = status["run"].get("reason")
         render.say(f"run {run.run_id} {state}{f': {reason}' if reason else ''}")
@@ -45,3 +47,17 @@ def show_end(session: Session, run: Run) -> bool:
     took = f" after {render.duration(ended - status['run']['created'])}" if ended else ""
     render.say(f"run {run.run_id} {state}{took}")
     return True
+
+
+@contextmanager
+def interruptible(session: Session, run_id: Callable[[], str]) -> Iterator[None]:
+    """Say on Ctrl-C what becomes of the run, if there is one already."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run_id():
+            render.say(
+                f"run {run_id()} goes on without this terminal; `{session.command('status', run_id())}` shows it,"
+            )
+            render.say(f"`{session.command('drive', run_id())}` advances it where compute nodes cannot")
+        raise

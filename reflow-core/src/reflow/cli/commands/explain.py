@@ -8,7 +8,7 @@ import typer
 
 from ...model.ranges import to_ranges
 from .. import render
-from ..options import JsonOption, RunArgument, RunOption, StoreOption
+from ..options import JsonOption, RunArgument, RunOption, StoreOption, one_element
 from ..session import Session
 
 
@@ -16,12 +16,17 @@ def command(
     ctx: typer.Context,
     run: RunArgument = None,
     run_id: RunOption = None,
-    task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="This task only.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK[INDEX]", help="This task only, or this element of it.")
+    ] = None,
     store_path: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say of each element why it was computed, or taken from the cache."""
-    rows = Session.of(ctx).find(run, run_id, store_path).explain(task)
+    name, index = one_element(task) if task is not None else (None, None)
+    rows = Session.of(ctx).find(run, run_id, store_path).explain(name)
+    if index is not None:
+        rows = [row for row in rows if row["index"] == index]
     if as_json:
         render.put_json(rows)
         return

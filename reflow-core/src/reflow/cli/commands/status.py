@@ -9,7 +9,7 @@ import typer
 from .. import render
 from ..options import JsonOption, RunArgument, RunOption, StoreOption
 from ..session import Session
-from ..summary import next_commands
+from ..summary import failures
 
 _COUNTS = ("PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED", "SKIPPED")
 
@@ -80,7 +80,7 @@ def command(
             ],
             right=["ATTEMPT", "TIME"],
         )
-    block = render.failure_block(status["failures"], next_commands(session, status))
+    block = failures(session, status)
     if block:
         render.put()
         for line in block:
