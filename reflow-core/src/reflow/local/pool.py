@@ -264,6 +264,7 @@ class LocalExecutor:
                     else:
                         work.waiting.remove(slot)
                     self._end(work, slot, why, entered=False)
+                    self._ended.append(Ended(work.job.tag, slot, why))
                 elif work.state[slot] in (_QUEUED, _RUNNING):
                     self._stop(work, slot, why)
 

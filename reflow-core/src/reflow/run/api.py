@@ -529,7 +529,7 @@ def runs(store_path: str | os.PathLike[str] | None = None) -> list[dict[str, Any
         else:
             try:
                 state = Run._at(layout.root(record.run_dir, record.run_id)).state.value
-            except (ReflowError, OSError):
+            except (ReflowError, OSError, ValueError):
                 state = "unreadable"
         found.append(
             {

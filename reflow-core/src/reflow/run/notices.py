@@ -75,7 +75,7 @@ class Teller:
         for name, notifier in self._notifiers:
             try:
                 notifier.notify(notice)
-            except (ReflowError, OSError) as error:
+            except Exception as error:  # a notifier is anybody's; no run fails for it
                 self._complain(f"notifier {name} could not tell that the run {occasion.value}: {error}")
 
     def _notice(self, occasion: Occasion, state: State) -> Notice:

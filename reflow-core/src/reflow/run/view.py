@@ -30,6 +30,12 @@ def look(root: str, definition: Definition) -> State:
 def status(root: str, definition: Definition, *, elements: bool = False) -> dict[str, Any]:
     """What `Run.status` returns."""
     state = look(root, definition)
+    # What the scheduler said when it was last asked, by task.
+    waiting = {
+        state.flights[position].task: state.asked.waiting[tag]
+        for tag, position in state.open_flights.items()
+        if tag in state.asked.waiting
+    }
     tasks = []
     summary: dict[str, dict[str, int]] = {}
     for task in definition.tasks:
@@ -45,7 +51,7 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
                 "state": progress.state.value,
                 "size": progress.size,
                 "depends": list(task.upstream),
-                "reason": progress.reason,
+                "reason": progress.reason or waiting.get(task.name, ""),
                 "started": progress.started_at or None,
                 "ended": progress.ended_at or None,
                 "duration": _duration(progress),
@@ -75,15 +81,20 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
 
 def _standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nobody drives it and nothing will wake it."""
+    plain = {"status": state.run.value, "reason": state.reason or state.asked.problem}
     epoch = latest(root)
-    if not state.run.ended and epoch:
-        holder = owner(root, epoch)
-        if holder.released or holder.dead():
-            return {
-                "status": "STALLED",
-                "reason": f"the process that drove it is gone; `reflow retry {definition.run_id}` goes on",
-            }
-    return {"status": state.run.value, "reason": state.reason}
+    if state.run.ended or not epoch:
+        return plain
+    holder = owner(root, epoch)
+    if not (holder.released or holder.dead()):
+        return plain
+    if state.pools:
+        told = f"the process that drove it is gone; `reflow drive {definition.run_id}` goes on"
+    elif not any(wake.id for wake in state.wakes.values()):
+        told = f"nothing will wake it; `reflow drive {definition.run_id}` goes on"
+    else:
+        return plain
+    return {"status": "STALLED", "reason": told}
 
 
 def _duration(progress: Progress) -> float | None:
