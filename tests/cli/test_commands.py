@@ -76,7 +76,7 @@ def element(task: str, index: int | None, state: str = "SUCCESS", **more: Any) -
     }
 
 
-GOOD = {**status(status="SUCCESS"), "failures": []}
+GOOD = {**status(status="SUCCESS"), "failures": [], "summary": {"make": {"SUCCESS": 1, "total": 1}}, "tasks": []}
 
 
 # Which run
@@ -245,6 +245,20 @@ def test_elements_that_are_none(text: str, reflow: Call, shelf: Any) -> None:
     assert said.code == 2
     assert f"{text!r} does not name elements of a task" in said.err
     assert run.asked == []
+
+
+def test_a_retry_that_is_cancelled(reflow: Call, shelf: Any) -> None:
+    shelf.add(retry={"run_id": ID, "said": "3 again"}, status={**GOOD, "run": {**GOOD["run"], "status": "CANCELLED"}})
+    said = reflow("retry", ID)
+    assert said.code == 130
+    assert said.err.endswith(f"retry {ID}\nrun {ID} CANCELLED after 1 min 05 s\n")
+
+
+def test_a_retry_that_goes_on(reflow: Call, shelf: Any) -> None:
+    run = {**GOOD["run"], "status": "RUNNING", "ended": None, "reason": "held"}
+    shelf.add(retry={"run_id": ID, "said": "3 again"}, status={**GOOD, "run": run})
+    said = reflow("retry", ID)
+    assert (said.code, said.err) == (0, f"run {ID} RUNNING: held\n")
 
 
 # logs

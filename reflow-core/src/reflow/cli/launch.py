@@ -198,8 +198,7 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
             )
         if as_json:
             render.put_json(run.status()["run"])
-        if not show_end(session, run):
-            raise typer.Exit(1)
+        show_end(session, run)
 
     launch.__doc__ = doc
     return typed(launch, name, cls=LaunchCommand)

@@ -27,8 +27,8 @@ commands to both: `reflow --help` lists them.
   `'download[3]'` or `'download[3,7-9]'` (quoted: brackets mean something to the shell).
 - **Data** goes to stdout, everything else (progress, hints, errors) to stderr. `--json` prints data for programs.
   Tables fold to the width of the terminal (`COLUMNS`, 80 where there is none), never cut; `NO_COLOR` is respected.
-- **Exit codes**: 0; 1 for a failure, of a run too; 2 for wrong usage, before anything is written; 130 after Ctrl-C;
-  141 where the reader of stdout has gone.
+- **Exit codes**: 0; 1 for a failure, of a run too; 2 for wrong usage, before anything is written; 130 after Ctrl-C, or
+  where the run was cancelled; 141 where the reader of stdout has gone.
 - **Errors** are one message and a hint. `--debug`, which every command takes, shows the traceback.
 
 ## Parameters

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from . import render
+from .boundary import INTERRUPTED
 
 if TYPE_CHECKING:
     from ..run.api import Run
@@ -26,27 +29,25 @@ def failures(session: Session, status: Mapping[str, Any]) -> list[str]:
     return render.failure_block(status["failures"], total, commands)
 
 
-def show_end(session: Session, run: Run) -> bool:
-    """Say on stderr how a run ended.
+def show_end(session: Session, run: Run) -> None:
+    """Say on stderr how a run ended, or that it goes on.
 
-    Returns
-    -------
-    bool
-        Whether it succeeded, or goes on.
+    Raises
+    ------
+    typer.Exit
+        With 1 if it failed, 130 if it was cancelled, which is how Ctrl-C ends a run here.
     """
     status = run.status()
-    state = status["run"]["status"]
-    if state in ("FAILED", "CANCELLED"):
-        render.say()
-        for line in failures(session, status):
-            render.say(line)
-        reason = status["run"].get("reason")
-        render.say(f"run {run.run_id} {state}{f': {reason}' if reason else ''}")
-        return False
-    ended = status["run"].get("ended")
-    took = f" after {render.duration(ended - status['run']['created'])}" if ended else ""
-    render.say(f"run {run.run_id} {state}{took}")
-    return True
+    about = status["run"]
+    lines = failures(session, status)
+    if lines:
+        render.say("\n".join(["", *lines]))
+    took = render.duration(about["ended"] - about["created"]) if about["ended"] else None
+    why = f": {about['reason']}" if about["reason"] else ""
+    render.say(f"run {about['run_id']} {about['status']}{f' after {took}' if took else ''}{why}")
+    code = {"FAILED": 1, "CANCELLED": INTERRUPTED}.get(about["status"])
+    if code is not None:
+        raise typer.Exit(code)
 
 
 @contextmanager

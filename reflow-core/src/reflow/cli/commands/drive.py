@@ -41,5 +41,4 @@ def command(
             render.say(f"run {found.run_id} is driven by another process")
     if as_json:
         render.put_json(found.status()["run"])
-    if not show_end(session, found):
-        raise typer.Exit(1)
+    show_end(session, found)

@@ -30,5 +30,4 @@ def command(
     else:
         for what in done:
             render.put(render.clean(what["said"]))
-    if not show_end(session, found):
-        raise typer.Exit(1)
+    show_end(session, found)

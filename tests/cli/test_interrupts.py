@@ -1,0 +1,211 @@
+"""Ctrl-C, cancellation from elsewhere, and what continues a run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reflow.cli import summary
+from reflow.cli.session import Session
+
+PIPELINE = """
+from __future__ import annotations
+import time
+from pathlib import Path
+from typing import Annotated
+from reflow import Result, RunDir, Workflow
+
+wf = Workflow("slow")
+
+@wf.job()
+def make() -> list[int]:
+    return [0, 1, 2, 3]
+
+@wf.array_job()
+def work(item: Annotated[int, Result(step="make")], run_dir: RunDir) -> int:
+    print("begun", flush=True)
+    Path(run_dir, f"begun{item}").touch()
+    while not Path(run_dir, "go").exists():
+        time.sleep(0.05)
+    return item
+
+if __name__ == "__main__":
+    wf.cli()
+"""
+
+
+class Slow:
+    """A pipeline that waits for a file, and its command line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.run_dir = path, path / "run"
+        (path / "pipeline.py").write_text(PIPELINE)
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "pipeline.py", *words],
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self) -> tuple[subprocess.Popen[str], str]:
+        """A run whose array task has begun: its process and its id."""
+        process = subprocess.Popen(
+            [sys.executable, "pipeline.py", "run", "--executor", "local", "--run-dir", "run", "--max-workers", "1"],
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        created, run_id, *_ = process.stdout.readline().split()[1:]
+        assert created == "run"
+        for _ in range(600):
+            if list(self.run_dir.glob("begun*")):
+                return process, run_id
+            time.sleep(0.05)
+        process.kill()
+        raise AssertionError(process.communicate())
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("status", "--json").stdout)
+        return found
+
+    def go(self) -> None:
+        (self.run_dir / "go").touch()
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Slow]:
+    found = Slow(tmp_path)
+    yield found
+    if found.run_dir.exists():
+        found.go()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        _, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, err
+
+
+def test_ctrl_c_cancels_and_retry_continues(slow: Slow) -> None:
+    process, run_id = slow.start()
+    process.send_signal(signal.SIGINT)
+    code, err = ended(process)
+    assert code == 130, err
+    assert "Traceback" not in err
+    assert f"run {run_id} CANCELLED" in err
+    assert f"retry {run_id}" in err
+    assert slow.status()["run"]["status"] == "CANCELLED"
+    slow.go()
+    found = slow("retry", "latest")
+    assert found.returncode == 0, found.stderr
+    assert slow.status()["summary"]["work"]["SUCCESS"] == 4
+
+
+def test_cancel_from_elsewhere(slow: Slow) -> None:
+    process, run_id = slow.start()
+    found = slow("cancel", run_id)
+    assert found.returncode == 0, found.stderr
+    assert "cancelled" in found.stdout
+    code, err = ended(process)
+    assert code == 130, err
+    assert slow.status()["run"]["status"] == "CANCELLED"
+    assert "nothing to cancel" in slow("cancel", run_id).stdout
+
+
+def test_a_run_whose_process_was_killed(slow: Slow) -> None:
+    process, run_id = slow.start()
+    process.kill()
+    process.communicate(timeout=30)
+    slow.go()
+    found = slow("drive", run_id, "--once")
+    assert found.returncode == 2
+    assert "cannot be driven by steps" in found.stderr
+    found = slow("drive", run_id, "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["status"] == "SUCCESS"
+
+
+def test_a_log_is_followed_to_its_end(slow: Slow) -> None:
+    process, _ = slow.start()
+    index = int(next(slow.run_dir.glob("begun*")).name.removeprefix("begun"))
+    follower = subprocess.Popen(
+        [sys.executable, "pipeline.py", "logs", f"work[{index}]", "--follow"],
+        cwd=slow.path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "begun\n"
+    assert follower.poll() is None
+    slow.go()
+    assert ended(process)[0] == 0
+    assert follower.communicate(timeout=30)[0] == ""
+    assert follower.returncode == 0
+
+
+# Where wake-up jobs drive the run
+
+RUNNING = {"run": {"run_id": "demo-1", "status": "RUNNING", "ended": None, "reason": ""}, "failures": [], "summary": {}}
+
+
+def test_ctrl_c_leaves_a_chained_run(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session("reflow")
+    with pytest.raises(KeyboardInterrupt), summary.interruptible(session, lambda: "demo-1"):
+        raise KeyboardInterrupt
+    err = capsys.readouterr().err
+    assert "run demo-1 goes on without this terminal; `reflow status demo-1`" in err
+    assert "`reflow drive demo-1`" in err
+    with pytest.raises(KeyboardInterrupt), summary.interruptible(session, lambda: ""):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "", "there was no run yet"
+
+
+@pytest.mark.parametrize(("words", "step"), [([], "foreground"), (["--once"], "advance")])
+def test_drive_without_wake_ups(
+    words: list[str], step: str, reflow: Callable[..., Any], shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reflow.cli.commands import drive
+
+    run = shelf.add(status=RUNNING)
+    run.root, run.definition = "/root", SimpleNamespace()
+    called: list[tuple[str, bool]] = []
+    monkeypatch.setattr(drive, "executor_of", lambda definition, root: object())
+    for name in ("foreground", "advance"):
+        monkeypatch.setattr(
+            drive, name, lambda root, executor, *, chain, on_progress, name=name: called.append((name, chain))
+        )
+    assert reflow("drive", "latest", *words).code == 0
+    assert called == [(step, False)]
+
+
+def test_a_run_that_another_process_drives(
+    reflow: Callable[..., Any], shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reflow.cli.commands import drive
+
+    run = shelf.add(status=RUNNING)
+    run.root, run.definition = "/root", SimpleNamespace()
+    monkeypatch.setattr(drive, "executor_of", lambda definition, root: object())
+    monkeypatch.setattr(drive, "is_pool", lambda executor: True)
+    monkeypatch.setattr(drive, "drive", lambda root, executor, progress: None)
+    said = reflow("drive", "latest")
+    assert said.code == 0
+    assert f"run {run.run_id} is driven by another process" in said.err
