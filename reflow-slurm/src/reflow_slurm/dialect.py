@@ -278,7 +278,7 @@ class Slurm(Dialect):
 
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
         """An id, then a name that begins with the tag."""
-        lines = re.findall(r"(?m)^(\d+)[^|\n]*\|([a-z2-7]+)\b", done.stdout)
+        lines = re.findall(r"(?m)^(\d+)[^|\n]*\|([A-Za-z0-9]+)\b", done.stdout)
         return {tag: id for id, tag in lines if tag in tags}
 
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:

@@ -191,7 +191,7 @@ class CommandExecutor:
         done = self._run(preview.call, self._submit_timeout, safe=lambda done: not self._uncertain(done))
         submission = self.speaks.submitted(job, done)
         if done.returncode == 0 and submission is not None:
-            return submission
+            return self._ordered(submission)
         if submission is not None:
             # Part of what was asked is there, or the command was killed after it had said the id.
             if done.returncode is None and submission.ref is not None:
@@ -313,6 +313,10 @@ class CommandExecutor:
         """
         self._learn()
         self.speaks.flags(job, self._site())
+
+    def notes(self, job: Job) -> list[str]:
+        """What a job asks for that this scheduler leaves out: to be said once, and no error."""
+        return list(self.speaks.notes(job))
 
     def preview(self, job: Job, body: str | None = None) -> Preview:
         """The script and the command of a job; nothing is written or run.
@@ -473,6 +477,21 @@ class CommandExecutor:
             maybe_done=maybe_done,
             hint=hint,
         )
+
+    def _ordered(self, submission: Submission) -> Submission:
+        """Ids by slot. Where they cannot be told, they are there all the same: `find` can tell later."""
+        call = self.speaks.order(submission)
+        if call is None:
+            return submission
+        try:
+            done = self._ask(call, "did not tell its jobs apart")
+            found = self.speaks.ordered(submission, done)
+        except ExecutorError as error:
+            error.maybe_done = True
+            raise
+        if found is None:
+            raise self._error(done, "did not tell its jobs apart", maybe_done=True)
+        return found
 
     def _drop(self, submission: Submission) -> None:
         """Take back what came of a submit that failed half-way."""

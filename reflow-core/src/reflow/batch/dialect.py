@@ -201,6 +201,14 @@ class Dialect(ABC):
     def submitted(self, job: Job, done: Completed) -> Submission | None:
         """The ids out of what the command printed; None: there are none."""
 
+    def order(self, submission: Submission) -> Call | None:
+        """A command that tells which slot of an array each of the ids is, where their order does not."""
+        return None
+
+    def ordered(self, submission: Submission, done: Completed) -> Submission | None:
+        """The same ids by slot; None where some are not told of."""
+        return submission
+
     @abstractmethod
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """The command that asks for jobs that wait or run, and maybe others."""
@@ -273,6 +281,10 @@ class Dialect(ABC):
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """Flags that every job has."""
+        return ()
+
+    def notes(self, job: Job) -> Iterable[str]:
+        """What is asked for, and the scheduler leaves out: to be said once."""
         return ()
 
     def flags(self, job: Job, site: Site) -> list[Words]:

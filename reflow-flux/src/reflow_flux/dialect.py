@@ -1,0 +1,287 @@
+"""Flux, as its commands speak."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from reflow.plugin import (
+    JSON,
+    SCRIPT,
+    WORKER,
+    Call,
+    Cell,
+    CommandExecutor,
+    Completed,
+    Dialect,
+    FailureClass,
+    Job,
+    JobRef,
+    JobStatus,
+    Limits,
+    Row,
+    Site,
+    Submission,
+    UsageError,
+    Words,
+    built,
+    cancelled,
+    ceiling,
+    emulated,
+    exited,
+    failed,
+    flag,
+    given,
+    layout,
+    names,
+    pending,
+    refused,
+    running,
+    succeeded,
+    unknown,
+)
+
+_WAITING = {
+    "NEW": "waiting",
+    "DEPEND": "waiting for other jobs",
+    "PRIORITY": "waiting for its priority",
+    "SCHED": "waiting for resources",
+}
+
+
+class Flux(Dialect):
+    """Flux 0.50 and later."""
+
+    name = "flux"
+    title = "Flux"
+    programs = ("flux",)
+    limits = Limits(array_base=0, max_array=1000, max_after=300, throttle=False, visibility_lag=2.0)
+    index = "FLUX_JOB_CC"
+    # Ids are kept in ASCII: the letter ƒ at their head is written f.
+    job_id = '"$(printf %s "${FLUX_JOB_ID:-${FLUX_ENCLOSING_ID-}}" | LC_ALL=C sed "s/^$(printf \'\\306\\222\')/f/")"'
+    cells: ClassVar[Mapping[str, Cell]] = {
+        "name": flag("--job-name={}"),
+        "queue": flag("--queue={}"),
+        "account": flag("--bank={}"),
+        "project": flag("--bank={}"),
+        "qos": refused("Flux has none; queues and banks take its place"),
+        "time": built("-t {}s"),
+        "mem": emulated("Flux takes no request for memory; said once, and left out"),
+        "cpus": built("-c {}"),
+        "nodes": built("flux batch -N {}"),
+        "tasks": built("flux batch -n {}; in an array, all cores of one node"),
+        "gpus": built("-g {}"),
+        "exclusive": built("-N 1 --exclusive"),
+        "constraint": flag("--requires={}"),
+        "reservation": refused("Flux has none"),
+        "priority": flag("--urgency={}"),
+        "nice": refused("Flux has urgencies only: priority=8, of 0 to 31"),
+        "begin": built("--begin-time=+{}s"),
+        "array": built("--cc=0-{}"),
+        "array_parallelism": emulated("by submitting in waves"),
+        "after": built("--dependency=afterany:{}, one for each"),
+        "env": SCRIPT,
+        "cwd": SCRIPT,
+        "output": flag("--output={}"),
+        "mail_user": refused("Flux sends no mail; [notifications] does"),
+        "mail_type": refused("Flux sends no mail; [notifications] does"),
+        "signal": WORKER,
+        "requeue": emulated("never by Flux: what is lost is submitted again"),
+    }
+    native = names(
+        "add_file conf debug env env_file env_remove error flags gpus_per_node input label_io log log_stderr rlimit"
+        " setattr setopt taskmap tasks_per_core tasks_per_node unbuffered verbose"
+    )
+    own = names(
+        "bcc cc cores_per_task cwd dependency dry_run jps job_name nnodes nslots ntasks quiet time_limit wait watch"
+    )
+    passing = r"Unable to connect to Flux|flux_open"
+    gone = r"unknown job id|JobID \S+ unknown|job is inactive|No such job|Matched 0 jobs"
+    vanished = r"dependency: \w+: id \S+: job not found"
+    hints: ClassVar[Mapping[str, str]] = {
+        r"Invalid queue": "`flux queue list` shows the queues",
+        r"policy limit": "`flux queue list` shows their limits; a job without a time asks for an unlimited one",
+    }
+
+    def named(self, job: Job, name: str) -> Iterable[Words]:
+        """Each job of an array has its slot behind its name: they are told apart by it."""
+        return [(f"--job-name={name}{'' if job.slots is None else '+{cc}'}",)]
+
+    def resources(self, job: Job) -> Iterable[Words]:
+        """A script runs once for each task of `flux submit`: so there is one, with the cores of all."""
+        nodes, tasks, cpus = layout(job)
+        asked = job.resources
+        if _spread(job):
+            yield "-N", str(nodes)
+            yield "-n", str(max(tasks, nodes))
+            cores = cpus
+        else:
+            if nodes > 1:
+                raise UsageError(
+                    "an array whose elements take several nodes each can't be had on Flux",
+                    hint="submit single jobs: include the task several times, or let one task use one node",
+                )
+            if given(job, "exclusive"):
+                yield "-N", "1"
+            yield "-n", "1"
+            cores = cpus * tasks
+        if asked.cpus or cores > 1:
+            yield "-c", str(cores)
+        if given(job, "exclusive"):
+            yield ("--exclusive",)
+        if asked.gpus:
+            yield "-g", str(ceiling(asked.gpus * nodes, max(tasks, nodes)) if _spread(job) else asked.gpus)
+        if asked.time:
+            yield "-t", f"{asked.time}s"
+
+    def notes(self, job: Job) -> Iterable[str]:
+        """Memory."""
+        return ["Flux takes no request for memory: mem is left out"] if job.resources.mem else []
+
+    def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
+        """As many jobs of their own."""
+        return [(f"--cc={'0' if slots == 1 else f'0-{slots - 1}'}",)]
+
+    def after(self, ids: Sequence[str]) -> Iterable[Words]:
+        """One option for each job."""
+        return [(f"--dependency=afterany:{id}",) for id in ids]
+
+    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
+        """Seconds from now."""
+        return [(f"--begin-time=+{ceiling(int(seconds * 1000), 1000)}s",)]
+
+    def output(self, path: str, asked: bool) -> Iterable[Words]:
+        """It would overwrite what is there, and make no directories: the script writes its own log."""
+        return [(f"--output={path if asked else '/dev/null'}",)]
+
+    def extra(self, name: str, value: str | None) -> Words:
+        """Long options."""
+        return (f"--{name.replace('_', '-')}{'' if value is None else f'={value}'}",)
+
+    def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
+        """A command is submitted, and braces in it would be replaced: such a path is passed in a variable."""
+        flux = self.program("flux")
+        if _spread(job):
+            return Call(argv=(flux, "batch", *words, job.script), cwd=job.cwd)
+        if not set("{}") & set(job.script):
+            return Call(argv=(flux, "submit", *words, job.script), cwd=job.cwd)
+        command = ("/bin/sh", "-c", 'exec "$REFLOW_SCRIPT"')
+        return Call(argv=(flux, "submit", *words, *command), env={"REFLOW_SCRIPT": job.script}, cwd=job.cwd)
+
+    def submitted(self, job: Job, done: Completed) -> Submission | None:
+        """One id a line, in any order."""
+        ids = [self.key(id) for id in re.findall(r"(?m)^([fƒ][1-9A-HJ-NP-Za-km-z]+)\s*$", done.stdout)]
+        if not ids:
+            return None
+        if job.slots is None:
+            return Submission(ref=JobRef(ids[-1]))
+        return Submission(slots={slot: JobRef(id) for slot, id in enumerate(ids)})
+
+    def order(self, submission: Submission) -> Call | None:
+        """Names tell the slots; one job alone needs none."""
+        ids = [ref.id for ref in submission.slots.values()]
+        return Call(argv=(self.program("flux"), "jobs", "-n", "-o", _LISTED, *ids)) if len(ids) > 1 else None
+
+    def ordered(self, submission: Submission, done: Completed) -> Submission | None:
+        """Every job has to be named."""
+        slots = {int(slot): JobRef(self.key(id)) for id, slot in re.findall(r"(?m)^(\S+) \S*\+(\d+)\s*$", done.stdout)}
+        return Submission(slots=dict(sorted(slots.items()))) if len(slots) == len(submission.slots) else None
+
+    def key(self, id: str) -> str:
+        """In ASCII."""
+        return id.replace("ƒ", "f")
+
+    def live(self, ids: Sequence[str], site: Site) -> Call:
+        """Jobs that have ended too, until they are purged."""
+        return Call(argv=(self.program("flux"), "jobs", "--json", *ids))
+
+    def read_live(self, done: Completed) -> Iterable[Row]:
+        """One job alone comes without the list around it."""
+        try:
+            told = json.loads(done.stdout)
+        except ValueError:
+            return
+        jobs = told.get("jobs", [told]) if isinstance(told, dict) else []
+        for job in jobs if isinstance(jobs, list) else []:
+            if isinstance(job, dict) and isinstance(job.get("jobid"), str) and isinstance(job.get("status"), str):
+                yield Row(id=self.key(job["jobid"]), name=str(job.get("name", "")), status=_status(job))
+
+    def search(self, site: Site) -> Sequence[Call]:
+        """All jobs of the user."""
+        return [Call(argv=(self.program("flux"), "jobs", "-a", "-c0", "-n", "-o", _LISTED))]
+
+    def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
+        """The jobs of an array are one reference, in the order of its slots; a slot that is missing is empty."""
+        single: dict[str, str] = {}
+        arrays: dict[str, dict[int, str]] = {}
+        for id, tag, slot in re.findall(r"(?m)^(\S+) ([A-Za-z0-9]+)\b[^\s+]*(?:\+(\d+))?\s*$", done.stdout):
+            if tag not in tags:
+                continue
+            if slot:
+                arrays.setdefault(tag, {})[int(slot)] = self.key(id)
+            else:
+                single[tag] = self.key(id)
+        joined = {tag: [slots.get(slot, "") for slot in range(max(slots) + 1)] for tag, slots in arrays.items()}
+        # A comma tells an array from a single job, if it has but one slot as well.
+        return single | {tag: ",".join(ids) + ("," if len(ids) == 1 else "") for tag, ids in joined.items()}
+
+    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
+        """Any number."""
+        return [Call(argv=(self.program("flux"), "cancel", *ids))]
+
+    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
+        """Each has an id of its own."""
+        return [id]
+
+
+class FluxExecutor(CommandExecutor):
+    """Submits to the Flux instance at hand (``FLUX_URI``, else the system's).
+
+    Parameters
+    ----------
+    flux : str, optional
+        Path of the program; found on PATH where not given.
+    """
+
+    dialect = Flux
+
+
+_LISTED = "{id.f58plain} {name}"
+
+
+def _spread(job: Job) -> bool:
+    """Whether it is an MPI job, with an instance of its own: `flux batch` knows no arrays."""
+    nodes, tasks, _ = layout(job)
+    return job.slots is None and (nodes > 1 or tasks > 1)
+
+
+def _status(job: Mapping[str, JSON]) -> JobStatus:
+    status = job["status"]
+    exception = job.get("exception")
+    error: Mapping[str, JSON] = exception if isinstance(exception, dict) else {}
+    kind, note = str(error.get("type", "")), str(error.get("note", ""))
+    native = " ".join(word for word in (status, kind) if word)
+    if status in _WAITING:
+        return pending(native, "held" if job.get("urgency") == 0 else _WAITING[status])
+    if status in ("RUN", "CLEANUP"):
+        return running(native)
+    if status == "COMPLETED":
+        return succeeded(native)
+    if status == "CANCELED":
+        return cancelled(native, note)
+    if status == "TIMEOUT":
+        return failed(FailureClass.TIMEOUT, native, note or "walltime exceeded")
+    if status != "FAILED":
+        return unknown(native)
+    if kind == "alloc":
+        return failed(FailureClass.LAUNCH, native, f"can never run: {note}")
+    if kind == "exec" and "node failure" in note:
+        return failed(FailureClass.NODE_FAIL, native, note)
+    if kind in ("exec", "dependency"):
+        return failed(FailureClass.LAUNCH, native, note or kind)
+    code = job.get("returncode")
+    if isinstance(code, int) and code > 0:
+        return exited(code, native, shell=True)
+    return failed(FailureClass.EXIT, native, note or "failed")
