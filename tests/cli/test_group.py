@@ -149,6 +149,13 @@ def test_help_imports_no_command() -> None:
     subprocess.run([sys.executable, "-c", _NO_COMMAND], check=True, capture_output=True)
 
 
+def test_the_version_of_a_workflow_is_reflows(reflow: Call) -> None:
+    import reflow as package
+
+    assert reflow("--version", flow=Flow("demo")).out == f"reflow {package.__version__}\n"
+    assert "'--version'" in reflow("--versoin").err
+
+
 _VERSION = """
 import sys
 from reflow.cli.main import main

@@ -72,6 +72,20 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_data_for_a_pipe_is_not_mixed_with_bars(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.watching() as watch:
+        watch(event("a", 4, SUCCESS=3))
+        print("data")
+    assert capsys.readouterr().out == "data\n"
+    assert "data" not in terminal.getvalue()
+
+
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)

@@ -20,6 +20,22 @@ def _show_tracebacks(ctx: click.Context, _: click.Parameter, value: bool) -> Non
         session.debug = True
 
 
+def _version_option(version: str) -> click.Option:
+    def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            print(f"reflow {version}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Show the version of reflow and exit.",
+    )
+
+
 def debug_option() -> click.Option:
     """``--debug``, which every command takes, wherever it stands."""
     return click.Option(
@@ -45,6 +61,8 @@ class Commands(click.Group):
         Imports the target of the entry of that name.
     notes : sequence of str
         Lines below the list of commands.
+    version : str
+        What ``--version`` says.
     """
 
     def __init__(
@@ -55,12 +73,12 @@ class Commands(click.Group):
         *,
         help: str,  # noqa: A002 - click's own word
         notes: Sequence[str] = (),
-        params: Sequence[click.Parameter] = (),
+        version: str = "",
     ) -> None:
         super().__init__(
             name,
             help=help,
-            params=[*params, debug_option()],
+            params=[_version_option(version), debug_option()],
             no_args_is_help=True,
             subcommand_metavar="COMMAND [ARGS]...",
         )

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if words in (["--version"], ["-V"]):
+    if words == ["--version"]:  # answered at once: nothing is imported for it
         print(f"reflow {__version__}")
         return 0
     from .session import Session, own_name
@@ -94,4 +94,5 @@ def group(session: Session) -> click.Group:
         lambda name: plugins.command(name, scope),
         help=_HELP if session.flow is None else f"Run workflow {session.flow.name!r}, and look after its runs.",
         notes=notes,
+        version=__version__,
     )

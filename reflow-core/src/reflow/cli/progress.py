@@ -77,6 +77,8 @@ class Live:
             TextColumn("{task.fields[words]}", markup=False),
             console=Console(file=sys.stderr, highlight=False, emoji=False, markup=False),
             refresh_per_second=4,
+            # What is printed meanwhile moves the bars on, but data for a pipe or a file must not end on stderr.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     def __enter__(self) -> Live:
