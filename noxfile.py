@@ -118,7 +118,7 @@ def _check_wheel(session: nox.Session, wheel: Path) -> None:
 @nox.session(reuse_venv=False)
 def build(session: nox.Session) -> None:
     """Build every wheel, install the wheels alone into a clean environment, and use them."""
-    wheels = Path(session.create_tmp()) / "wheels"
+    wheels = ROOT / session.create_tmp() / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
     session.install("build>=1", "pytest>=8.2", "hypothesis")
     for name in DISTRIBUTIONS:
@@ -145,7 +145,7 @@ def bench(session: nox.Session) -> None:
     session.install(f"./{CORE}")
     peers = []
     for peer, needs in {"executorlib": ["h5py"], "reflow-hpc": []}.items():
-        home = Path(session.create_tmp()) / peer
+        home = ROOT / session.create_tmp() / peer
         python = home / "bin" / "python"
         if not python.exists():
             session.run("python", "-m", "venv", str(home))
