@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from reflow.batch.command import MARK, CommandExecutor
+from reflow.batch.command import MARK, CommandExecutor, _umask
 from reflow.batch.dialect import (
     Call,
     Dialect,
@@ -167,6 +167,7 @@ def test_script_is_completed_in_place(tmp_path: Path) -> None:
     assert text.startswith(
         "#!/bin/bash\n#TOY -n k3f9x2abqd.compute\n#TOY -a 1-3\n#TOY -o /dev/null\n#TOY --color red\n"
         f"# submitted by: tsub -q 'a b' --raw '$x' {script}\n"
+        f"umask {_umask():04o}\ncd -- / || {{ echo 'reflow: cannot enter the working directory /' >&2; exit 78; }}\n"
     )
     assert text.count(MARK) == 1
     assert replay.calls[-1] == ("tsub", "-q", "a b", "--raw", "$x", script)
@@ -373,6 +374,61 @@ def test_cancel_names_only_what_lives_where_it_must() -> None:
     assert replay.calls == [("tstat", "1", "2", "3", "4"), ("tdel", "1", "2.2")]
     CarefulExecutor(runner=replay).cancel([JobRef("3")])
     assert replay.calls[-1] == ("tstat", "3")
+
+
+def test_what_was_cancelled_here_and_is_forgotten_was_cancelled() -> None:
+    made, _ = toy({"tstat": "2.2 R\n", "tacct": "", "tdel": ""})
+    refs = [JobRef("1"), JobRef("2", 0), JobRef("2", 1), JobRef("3"), JobRef("5,6")]
+    assert {status.state for status in made.query(refs).values()} == {JobState.UNKNOWN, JobState.RUNNING}
+    made.cancel([JobRef("1"), JobRef("2", 0), JobRef("2", 1), JobRef("5,6", 1)])
+    found = made.query([*refs, JobRef("2")])
+    assert {(ref.id, ref.slot): status.state for ref, status in found.items()} == {
+        ("1", None): JobState.CANCELLED,
+        ("2", 0): JobState.CANCELLED,
+        ("2", 1): JobState.RUNNING,
+        ("3", None): JobState.UNKNOWN,
+        ("5,6", 0): JobState.UNKNOWN,
+        ("5,6", 1): JobState.CANCELLED,
+    }
+
+
+def test_where_and_how_a_job_runs(tmp_path: Path) -> None:
+    import subprocess
+
+    path = tmp_path / "x.sh"
+    path.write_text("#!/bin/sh\npwd; umask; echo said\n")
+    cwd = tmp_path / "a dir, with 'odd' name"
+    cwd.mkdir()
+    log = tmp_path / "logs" / "l o g"
+    before = os.umask(0o027)
+    try:
+        text = toy({})[0].preview(a_job(script=str(path), cwd=str(cwd), log=str(log))).script
+    finally:
+        os.umask(before)
+    for shell in ("sh", "bash"):
+        assert subprocess.run([shell, "-c", text], cwd="/", check=True, capture_output=True).stdout == b""
+    assert log.read_text() == f"{cwd}\n0027\nsaid\n" * 2
+    cwd.rmdir()
+    assert subprocess.run(["sh", "-c", text], cwd="/", check=False).returncode == 78
+    assert "cannot enter the working directory" in log.read_text()
+
+
+def test_log_is_redirected_once(tmp_path: Path) -> None:
+    from reflow.batch.script import Body, render
+
+    body = render(Body(command=("true",), log="/r/x.log"))
+    assert toy({})[0].preview(a_job(log="/r/x.log"), body=body).script.count(">>/r/x.log 2>&1") == 1
+
+
+def test_umask_where_the_kernel_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    import builtins
+
+    def refuses(*args: object, **named: object) -> None:
+        raise FileNotFoundError
+
+    expected = _umask()
+    monkeypatch.setattr(builtins, "open", refuses)
+    assert _umask() == expected
 
 
 # -- construction -------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reflow.batch.quoting import exports, quote, words
-from reflow.batch.script import Body, environment, inherited, render
+from reflow.batch.script import Body, environment, inherited, outliving, render
 from reflow.errors import UsageError
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -181,8 +181,19 @@ def test_a_title_stays_a_comment() -> None:
     assert script.splitlines()[2] == "# #SBATCH --no"
 
 
-def test_umask() -> None:
-    assert bash(render(Body(command=("bash", "-c", "umask"), umask=0o027))).stdout == "0027\n"
+def test_a_shell_that_outlives_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "x.sh"
+
+    def runs(body: str, remap: str = "") -> int:
+        path.write_text(f"#!/bin/bash\n{outliving(remap)}\n{body}\n")
+        return subprocess.run(["bash", str(path)], check=False, stderr=subprocess.DEVNULL).returncode
+
+    assert [runs(body) for body in ("true", "exit 3", "kill -9 $$", "exec sh -c 'kill -9 $$'")] == [0, 3, 137, 137]
+    assert runs("exit 99", "case $code in 99) code=98 ;; esac") == 98
+    # Signals that reach the whole job are survived, and told from an end of its own.
+    assert runs("trap : INT; kill -INT $PPID; exit 0") == 130
+    assert runs("kill -TERM $PPID; exit 4") == 4
+    assert runs("kill -USR2 $PPID; exit 0") == 0
 
 
 def test_modes(tmp_path: Path) -> None:

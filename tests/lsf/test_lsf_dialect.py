@@ -112,7 +112,9 @@ def test_names_that_look_like_columns() -> None:
     [
         ("Exited with exit code 7. The CPU time", 7, None, FailureClass.EXIT, JobState.FAILED),
         ("Exited with exit code 139. The CPU time", 139, 11, FailureClass.EXIT, JobState.FAILED),
-        ("Exited by signal 9. The CPU time", None, 9, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 137. The CPU time", 137, 9, FailureClass.EXIT, JobState.FAILED),
+        ("Exited by signal 9. The CPU time", None, None, FailureClass.CANCELLED, JobState.CANCELLED),
+        ("Exited with exit code 130. The CPU time", None, None, FailureClass.CANCELLED, JobState.CANCELLED),
         ("Exited with exit code 140. The CPU time", 140, 12, FailureClass.TIMEOUT, JobState.FAILED),
         ("Exited. The CPU time used is unknown", None, None, FailureClass.EXIT, JobState.FAILED),
         ("Exited with exit code 137.\n TERM_MEMLIMIT: job killed", 137, None, FailureClass.OOM, JobState.FAILED),
@@ -198,7 +200,7 @@ def test_submitted(tmp_path: Path, queue: str) -> None:
     assert "#BSUB -W 2\n" in text
     assert "#BSUB -o /dev/null\n" in text
     assert f" < {script}\n" in text
-    assert "REFLOW_EXEC=\n" in text
+    assert "REFLOW_INNER=1" in text
 
 
 @pytest.mark.parametrize(

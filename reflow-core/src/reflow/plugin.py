@@ -39,6 +39,7 @@ from .batch.dialect import (
 from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, names, refused
 from .batch.quoting import quote
 from .batch.runner import Completed, Runner
+from .batch.script import outliving
 from .errors import CodecError, ConfigError, DataError, ExecutorError, PluginError, ReflowError, UsageError
 from .hookspecs import CacheBackendEntry, CommandEntry, ExecutorEntry, NotifierEntry, Setting, hookimpl
 from .model.cache import CacheBackend, CacheEntry
@@ -135,6 +136,7 @@ __all__ = [
     "local_time",
     "names",
     "occasions",
+    "outliving",
     "pending",
     "per_node",
     "places",

@@ -37,10 +37,10 @@ from reflow.plugin import (
     layout,
     local_time,
     names,
+    outliving,
     pending,
     refused,
     running,
-    signalled,
     succeeded,
     to_ranges,
     unknown,
@@ -82,8 +82,8 @@ class LSF(Dialect):
     limits = Limits(array_base=1, max_array=1000, max_after=400, visibility_lag=5.0)
     index = "LSB_JOBINDEX"
     job_id = '"${LSB_JOBID-}"'
-    # A job whose topmost shell is killed counts as done: the shell outlives the command.
-    outlive = "trap : TERM INT USR1 USR2 XCPU\nREFLOW_EXEC="
+    # A job whose topmost shell is killed counts as done on OpenLava, and so does one that survives being killed.
+    outlive = outliving()
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-J {}"),
         "queue": flag("-q {}"),
@@ -349,8 +349,9 @@ def _in_full(record: str) -> JobStatus:
         return cancelled(native)
     if code and code[1] == "140":
         return failed(FailureClass.TIMEOUT, native, "walltime exceeded (SIGUSR2)", 140, 12)
-    if signal:
-        return signalled(int(signal[1]), native)
+    if signal or (code and code[1] == "130"):
+        # The outer shell, which nothing but a signal to the whole job ends.
+        return cancelled(native, "killed from outside, as by bkill")
     return (
         exited(int(code[1]), native, shell=True) if code else failed(FailureClass.EXIT, native, "ended, not known how")
     )

@@ -27,6 +27,7 @@ from reflow.plugin import (
     UsageError,
     Words,
     built,
+    cancelled,
     ceiling,
     exited,
     failed,
@@ -36,6 +37,7 @@ from reflow.plugin import (
     layout,
     local_time,
     names,
+    outliving,
     pending,
     places,
     refused,
@@ -53,13 +55,6 @@ _HELD = {
 #: parallel environments that by common use keep all slots on one host
 _ONE_HOST = ("smp", "threads", "thread", "openmp", "shm", "mt", "multicore", "serial")
 
-#: The exit codes 99 and 100 would run the job again for ever, or block it: the shell outlives the command.
-_OUTLIVE = """\
-reflow_end() { code=$?; trap - EXIT; case $code in 99) code=98 ;; 100) code=101 ;; esac; exit $code; }
-trap reflow_end EXIT
-trap : TERM INT USR1 USR2 XCPU
-REFLOW_EXEC="""
-
 
 class GridEngine(Dialect):
     """Grid Engine 8.1 and later."""
@@ -71,7 +66,8 @@ class GridEngine(Dialect):
     limits = Limits(array_base=1, max_array=75000, max_after=200, visibility_lag=20.0)
     index = "SGE_TASK_ID"
     job_id = '"${JOB_ID-}"'
-    outlive = _OUTLIVE
+    # The exit codes 99 and 100 would run the job again for ever, or block it.
+    outlive = outliving("case $code in 99) code=98 ;; 100) code=101 ;; esac")
     forgets = True
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-N {}"),
@@ -325,6 +321,9 @@ def _ended(number: str, fields: Mapping[str, str]) -> JobStatus:
         return failed(FailureClass.LAUNCH, native, _LAUNCH[number])
     if number == "37":
         return failed(FailureClass.TIMEOUT, native, "walltime (or another limit) exceeded", code, code - 128)
+    if number == "100" and code == 137:
+        # The outer shell, killed with all it ran: by qdel, or by whoever may.
+        return cancelled(native, "killed from outside, as by qdel")
     if number in ("0", "30", "100"):
         return exited(code, native, shell=True) if code >= 0 else JobStatus(state=JobState.UNKNOWN, native=native)
     return failed(FailureClass.LAUNCH, native, fields["failed"].partition(":")[2].strip() or "did not start")

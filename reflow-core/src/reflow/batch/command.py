@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..errors import ExecutorError, UsageError
-from ..model.job import Job, JobRef, JobStatus, Limits, Submission
+from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from ..model.task import JSON
-from .dialect import Call, Dialect, Row, Site, unknown
-from .quoting import words
+from .dialect import Call, Dialect, Row, Site, cancelled, unknown
+from .quoting import quote, words
 from .runner import Completed, Runner
+from .script import redirect
 
 #: the line that ends the scheduler's part of a script
 MARK = "# ---- what the job does ----"
@@ -109,6 +110,8 @@ class CommandExecutor:
         self._max_array = max_array
         self._timeout, self._submit_timeout = timeout, submit_timeout
         self._attempts = attempts
+        #: what was cancelled by this very executor: schedulers forget jobs that are cancelled while they wait
+        self._ended_here: set[tuple[str, int | None]] = set()
         self._facts: dict[str, JSON] = {"since": time.time(), **(facts or {})}
         self._speak(kind)
 
@@ -292,6 +295,7 @@ class CommandExecutor:
             slots = {id: chosen for id, chosen in slots.items() if speaks.key(id) in alive}
         names: list[str] = []
         for id, chosen in slots.items():
+            self._ended_here.update((speaks.key(id), index) for index in chosen or (None,))
             names += [id] if chosen is None else speaks.element(id, sorted(set(chosen)))
         for batch in _batches(names):
             for call in speaks.cancel(batch):
@@ -339,6 +343,13 @@ class CommandExecutor:
         shebang, body = _parted(job.script, body)
         draft = speaks.submit(job, "", rest)
         head = [*lines, f"# submitted by: {words(draft.argv)}{' < ' + job.script if draft.stdin is not None else ''}"]
+        if speaks.outlive:
+            head.append(speaks.outlive)
+        if job.log != "/dev/null" and not any(job.log in line for line in lines) and f">>{quote(job.log)}" not in body:
+            head.append(redirect(job.log))
+        head.append(f"umask {_umask():04o}")
+        stop = quote(f"reflow: cannot enter the working directory {job.cwd}")
+        head.append(f"cd -- {quote(job.cwd)} || {{ echo {stop} >&2; exit 78; }}")
         base = speaks.limits.array_base
         if job.slots is None:
             head.append("export REFLOW_SLOT=0")
@@ -346,7 +357,7 @@ class CommandExecutor:
             head.append(f': "${{{speaks.index}:=$((${{REFLOW_SLOT:-0}} + {base}))}}"')
             head.append(f"export REFLOW_SLOT=$(({speaks.index} - {base}))")
         head.append(f"export REFLOW_JOB_ID={speaks.job_id}")
-        head.append(speaks.outlive or "REFLOW_EXEC=exec")
+        head.append("REFLOW_EXEC=exec")
         script = "\n".join([shebang, *head, MARK, body])
         return Preview(script=script, call=speaks.submit(job, script, rest))
 
@@ -407,26 +418,32 @@ class CommandExecutor:
             if index is not None:
                 elements.setdefault(id, []).append(index)
         nothing = unknown(said, f"not known to {speaks.title}")
+
+        def final(status: JobStatus, id: str, slot: int | None) -> JobStatus:
+            index = None if slot is None else slot + base
+            if status.state is JobState.UNKNOWN and {(id, None), (id, index)} & self._ended_here:
+                return cancelled(status.native, "cancelled")
+            return status
+
         for ref in jobs:
             parts = ref.id.split(",")
             if len(parts) > 1:  # separate jobs of one array, in the order of its slots
                 for slot, part in enumerate(parts):
                     if part and ref.slot in (None, slot) and part not in unheard:
-                        yield (
-                            JobRef(ref.id, slot, ref.cluster),
-                            found.get((speaks.key(part), None), nothing),
-                        )
+                        id = speaks.key(part)
+                        yield JobRef(ref.id, slot, ref.cluster), final(found.get((id, None), nothing), id, None)
                 continue
             id = speaks.key(ref.id)
             status = found.get((id, None if ref.slot is None else ref.slot + base))
             if ref.slot is None and id in elements:
                 # Whatever is said of the array as a whole, or was said before its elements were written down.
                 for index in sorted(elements[id]):
-                    yield JobRef(ref.id, index - base, ref.cluster), found[id, index]
+                    slot = index - base
+                    yield JobRef(ref.id, slot, ref.cluster), final(found[id, index], id, slot)
             elif status is not None:
-                yield ref, status
+                yield ref, final(status, id, ref.slot)
             elif ref.id not in unheard:
-                yield ref, nothing
+                yield ref, final(nothing, id, ref.slot)
 
     def _ask(self, call: Call, what: str = "did not answer") -> Completed:
         """Run a command that may be run again; ids that are gone are no error."""
@@ -508,6 +525,17 @@ def _program(speaks: Dialect, call: Call) -> str:
 
 def _said(done: Completed) -> str:
     return f"{done.stderr}\n{done.stdout}" if done.stderr else done.stdout
+
+
+def _umask() -> int:
+    """The process's file mode creation mask, read without changing it where that can be."""
+    try:
+        with open("/proc/self/status") as stream:
+            return int(re.search(r"(?m)^Umask:\s*(\d+)", stream.read())[1], 8)  # type: ignore[index]
+    except (OSError, TypeError):
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
 
 
 def _batches(ids: Sequence[str]) -> list[list[str]]:

@@ -112,8 +112,8 @@ class Dialect(ABC):
     index, job_id : str
         Shell: the variable with the array index, and an expression for the job's id.
     outlive : str
-        Shell statement run before the job's commands where the shell may not
-        become the command, but has to outlive it; "": it may.
+        Shell lines, of `reflow.batch.script.outliving`, where the job's first
+        shell may not become the command, but has to outlive it; "": it may.
     longest_name : int
         Characters a job's name can have.
     forgets : bool

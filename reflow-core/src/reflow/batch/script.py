@@ -67,8 +67,6 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
         Absolute path of a file to be sourced; see `environment`.
     setup : str
         Shell commands of the user's.
-    umask : int, optional
-        File mode bits that new files do not get, as at submission: some schedulers set their own.
     """
 
     command: tuple[str, ...]
@@ -79,7 +77,6 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     env_file: str = ""
     setup: str = ""
-    umask: int | None = None
 
 
 def inherited(environ: Mapping[str, str], further: Sequence[str] = ()) -> dict[str, str]:
@@ -109,12 +106,8 @@ def render(body: Body) -> str:
     script with code 78.
     """
     lines = ["#!/bin/bash", *(f"# {_line(text)}" for text in body.title), ""]
-    if body.umask is not None:
-        lines.append(f"umask {body.umask:04o}")
     if body.log != "/dev/null":
-        log = quote(body.log)
-        folder = quote(body.log.rpartition("/")[0] or "/")
-        lines += [f"mkdir -p -- {folder} 2>/dev/null", f"if {{ : >>{log}; }} 2>/dev/null; then exec >>{log} 2>&1; fi"]
+        lines.append(redirect(body.log))
     lines += ['reflow_stop() { echo "reflow: $1" >&2; exit 78; }', ""]
     if body.inherited:
         lines += ["# as it was at submission", *exports(dict(body.inherited)), ""]
@@ -135,6 +128,35 @@ def render(body: Body) -> str:
     # The scheduler's part of the script says whether the shell may become the command (exec) or has to outlive it.
     lines += [f"${{REFLOW_EXEC-}} {words(body.command)} </dev/null"]
     return "\n".join(lines) + "\n"
+
+
+def redirect(path: str) -> str:
+    """Shell lines that append all output to a file; where it cannot be written, output goes where it went."""
+    log, folder = quote(path), quote(path.rpartition("/")[0] or "/")
+    return f"mkdir -p -- {folder} 2>/dev/null\nif {{ : >>{log}; }} 2>/dev/null; then exec >>{log} 2>&1; fi"
+
+
+def outliving(remap: str = "") -> str:
+    """Shell lines after which a job's commands run in a shell of their own, and another one outlives it.
+
+    Its end is then told from the end of what it runs: a signal to the whole job
+    from that of a command to itself.
+
+    Parameters
+    ----------
+    remap : str
+        Shell commands that may change the exit code, ``$code``.
+    """
+    lines = (
+        'if [ -z "${REFLOW_INNER-}" ]; then',
+        "  reflow_killed=; trap 'reflow_killed=130' INT TERM; trap : USR1 USR2 XCPU",
+        '  REFLOW_INNER=1 /bin/bash "$0"; code=$?',
+        '  if [ "$code" = 0 ]; then code=${reflow_killed:-0}; fi',
+        *((f"  {remap}",) if remap else ()),
+        "  exit $code",
+        "fi",
+    )
+    return "\n".join(lines)
 
 
 def _line(text: str) -> str:
