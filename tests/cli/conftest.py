@@ -90,6 +90,20 @@ class Shelf:
         ]
 
 
+class _Registry:
+    """What a workflow's own command line asks for its newest run."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def find(self, ref: str, workflow: str) -> FakeRun:
+        assert ref == "latest"
+        for run in self.shelf.runs:
+            if run.workflow == workflow:
+                return run
+        raise RunNotFound(f"no run of {workflow!r}")
+
+
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Made-up runs in place of the registry's."""
@@ -98,6 +112,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     fake.Run = types.SimpleNamespace(open=found.open)  # type: ignore[attr-defined]
     fake.runs = found.listing  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "reflow.run.api", fake)
+    monkeypatch.setattr("reflow.store.registry.Registry", lambda store: _Registry(found))
     return found
 
 

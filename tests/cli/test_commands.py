@@ -117,7 +117,7 @@ def test_a_workflow_sees_its_own_runs(reflow: Call, shelf: Any) -> None:
     flow = Flow("demo")
     said = reflow("status", flow=flow)
     assert said.code == 2
-    assert "workflow 'demo' has no run yet" in said.err
+    assert "no run of 'demo'" in said.err
     shelf.add("demo-1", status=status(run_id="demo-1"))
     shelf.add("other-1", "other", status=status(run_id="other-1"))
     assert "demo-1" in reflow("status", flow=flow).out

@@ -231,10 +231,13 @@ def test_json_values_mean_the_same_as_texts() -> None:
         params.read_json(parameter(str), None)
 
 
-def test_what_the_codec_refuses_is_a_usage_error() -> None:
-    # 2**53 + 1 twice is one float: no mistake of the text, but of the value
-    with pytest.raises(UsageError):
+def test_what_only_the_whole_value_shows() -> None:
+    with pytest.raises(UsageError, match="is too large for a float"):
         params.read_json(parameter(float), 10**400)
+    with pytest.raises(UsageError, match="two keys of a dict are the same"):
+        read(dict[int, int], '{"1": 1, "01": 2}')
+    with pytest.raises(UsageError, match="nested too deeply"):
+        read(Any, "[" * 100_000 + "]" * 100_000)
 
 
 # Options

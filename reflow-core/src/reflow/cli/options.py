@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -46,12 +47,12 @@ TaskOption = Annotated[
 _TASK = re.compile(r"(?P<name>.*?)(?:\[(?P<indices>[^\[\]]*)\])?", re.DOTALL)
 
 
-def parse_task(text: str) -> tuple[str, list[int] | None]:
+def parse_task(text: str) -> tuple[str, Sequence[int] | None]:
     """Read ``NAME`` or ``NAME[3,7-9]``.
 
     Returns
     -------
-    tuple of str and list of int
+    tuple of str and sequence of int
         The task's name, and the indices, None where none are given.
 
     Raises
@@ -66,13 +67,13 @@ def parse_task(text: str) -> tuple[str, list[int] | None]:
     try:
         found = from_ranges(re.sub(r"\s", "", indices))
     except ValueError:
-        found = []
+        found = ()
     if not found:
         raise UsageError(f"{text!r} does not name elements of a task", hint="write indices like this: 'NAME[3,7-9]'")
     return name, found
 
 
-def chosen_tasks(texts: list[str] | None) -> list[tuple[str | None, list[int] | None]]:
+def chosen_tasks(texts: list[str] | None) -> list[tuple[str | None, Sequence[int] | None]]:
     """What ``--task``, repeated, chooses: tasks with indices or None; all tasks where it is not given."""
     return [parse_task(text) for text in texts] if texts else [(None, None)]
 

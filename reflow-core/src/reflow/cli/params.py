@@ -342,16 +342,14 @@ def read_texts(parameter: Parameter, texts: Sequence[str]) -> object:
     UsageError
         If they do not fit the parameter's type; the message does not name the parameter.
     """
-    enums = enums_in(parameter.type)
     schema = plain(parameter.schema)
-    try:
+
+    def read(enums: Enums) -> wire.Tree:
         if schema.kind in _LISTS:
-            tree: wire.Tree = [item for text in texts for item in _items(text, schema, enums)]
-        else:
-            tree = _from_text(texts[-1], parameter.schema, enums)
-    except (_Bad, CodecError) as error:
-        raise UsageError(str(error)) from None
-    return _decoded(parameter, tree)
+            return [item for text in texts for item in _items(text, schema, enums)]
+        return _from_text(texts[-1], parameter.schema, enums)
+
+    return _value(parameter, read)
 
 
 def read_json(parameter: Parameter, value: object) -> object:
@@ -362,18 +360,19 @@ def read_json(parameter: Parameter, value: object) -> object:
     UsageError
         If it does not fit the parameter's type; the message does not name the parameter.
     """
-    try:
-        tree = _from_json(value, parameter.schema, enums_in(parameter.type))
-    except (_Bad, CodecError) as error:
-        raise UsageError(str(error)) from None
-    return _decoded(parameter, tree)
+    return _value(parameter, lambda enums: _from_json(value, parameter.schema, enums))
 
 
-def _decoded(parameter: Parameter, tree: wire.Tree) -> object:
+def _value(parameter: Parameter, read: Callable[[Enums], wire.Tree]) -> object:
     try:
+        tree = read(enums_in(parameter.type))
         return codec_of(parameter.type).decode(msgspec.json.encode(tree))
-    except ReflowError as error:
+    except _Bad as error:
+        raise UsageError(str(error)) from None
+    except CodecError as error:
         raise UsageError(error.message, hint=error.hint) from None
+    except RecursionError:
+        raise UsageError("nested too deeply") from None
 
 
 def _items(text: str, schema: Schema, enums: Enums) -> list[wire.Tree]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, RunNotFound, UsageError
 
@@ -64,12 +64,6 @@ class Session:
         """A command of this command line as it would be typed, quoted for a shell."""
         return f"{self.prog} {shlex.join(words)}"
 
-    def runs(self, store_path: str | None) -> list[dict[str, Any]]:
-        """Runs that the registry knows, newest first; a workflow's own command line sees its own."""
-        from ..run.api import runs
-
-        return [run for run in runs(store_path=store_path) if self.flow is None or run["workflow"] == self.flow.name]
-
     def find(self, run: str | None, run_id: str | None, store_path: str | None, *, required: bool = False) -> Run:
         """The run that was asked for.
 
@@ -91,6 +85,8 @@ class Session:
             If no run answers to it, more than one does, or it is another workflow's.
         """
         from ..run.api import Run
+        from ..store.paths import store_path as find_store
+        from ..store.registry import LATEST, Registry
 
         if run is not None and run_id is not None and run != run_id:
             raise UsageError(f"two runs are named: {run!r} and --run-id {run_id!r}", hint="name one")
@@ -100,18 +96,11 @@ class Session:
                 raise UsageError(
                     "which run?", hint=f"name it; `{self.command('runs')}` lists them, `latest` is the newest"
                 )
-            wanted = "latest"
-        if self.flow is None:
-            return Run.open(wanted, store_path=store_path)
-        if wanted == "latest":
-            own = self.runs(store_path)
-            if not own:
-                raise RunNotFound(
-                    f"workflow {self.flow.name!r} has no run yet", hint=f"start one with `{self.command('run')}`"
-                )
-            wanted = str(own[0]["run_id"])
+            wanted = LATEST
+        if self.flow is not None and wanted == LATEST:
+            wanted = Registry(find_store(override=store_path)).find(LATEST, self.flow.name).run_id
         found = Run.open(wanted, store_path=store_path)
-        if found.workflow != self.flow.name:
+        if self.flow is not None and found.workflow != self.flow.name:
             raise RunNotFound(
                 f"run {found.run_id} is of workflow {found.workflow!r}, not of {self.flow.name!r}",
                 hint=f"`reflow status {found.run_id}` sees every workflow's runs",

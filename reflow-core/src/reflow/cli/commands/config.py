@@ -9,7 +9,6 @@ import click
 import typer
 
 from ...config import Config, Row, config_path, load_config, write_example_config
-from ...errors import ConfigError
 from ...model.task import JSON
 from ...plugins import registry
 from .. import render
@@ -59,8 +58,7 @@ def show(
     config = _load(ctx, project)
     rows = [row for row in config.rows() if key is None or row.key == key or row.key.startswith(f"{key}.")]
     if not rows and key is not None:
-        config.origin(key)  # says what was meant
-        raise ConfigError(f"nothing is configured under {key!r}")
+        config.origin(key)  # there is none: it says what was meant
     for warning in config.warnings:
         render.complain("warning", warning)
     if as_json:

@@ -21,8 +21,11 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, the newest first."""
+    from ...run.api import runs as all_runs
+
     session = Session.of(ctx)
-    known = [run for run in session.runs(store_path) if workflow is None or run["workflow"] == workflow]
+    wanted = {name for name in (workflow, session.flow.name if session.flow is not None else None) if name is not None}
+    known = [run for run in all_runs(store_path=store_path) if wanted <= {run["workflow"]}]
     shown = known[:limit]
     if as_json:
         render.put_json(shown)
