@@ -29,6 +29,7 @@ from ..model import layout
 from ..model.frames import parse
 from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
 from ..model.names import FailureClass
+from ..model.ranges import from_ranges
 from ..model.record import Closed, Finished, JobSpec, Mail, Opened, Started
 from ..model.resources import Resources
 from ..process.spawn import spawn
@@ -65,6 +66,11 @@ class _Work:
         self.elements: Sequence[int] = ()
         self.slot_of: Mapping[int, int] = {}
         self.pids: dict[int, _Script] = {}
+        #: slots to be ended as soon as it is known which worker has taken them
+        self.doomed: dict[int, JobStatus] = {}
+        self.group: _Group | None = None
+        #: what its parallelism is counted over: the task, all attempts of it
+        self.family = job.spec.task if job.spec is not None else job.tag
 
     @property
     def todo(self) -> int:
@@ -185,13 +191,12 @@ class LocalExecutor:
         self._used_cpus = 0
         self._used_mem = 0
         self._paced_inside = 0
+        self._inside: dict[str, int] = {}
         self._warned: set[str] = set()
         self._warnings: list[str] = []
         self._ended: list[Ended] = []
         self._look = _LOOK_FIRST
-        self._bell_read, self._bell_write = os.pipe()
-        os.set_blocking(self._bell_read, False)
-        os.set_blocking(self._bell_write, False)
+        self._bell_read = self._bell_write = -1
         self._root = ""
         self._tag = ""
         self._python = sys.executable
@@ -213,7 +218,7 @@ class LocalExecutor:
         """Take a job; it is started when it is waited for, or asked about."""
         work = _Work(len(self._works), job)
         if job.spec is not None:
-            work.elements = _elements(job.spec)
+            work.elements = from_ranges(job.spec.elements)
             if work.elements != range(work.slots):
                 work.slot_of = {element: slot for slot, element in enumerate(work.elements)}
         self._works.append(work)
@@ -272,6 +277,9 @@ class LocalExecutor:
 
     def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
         """Work for a run."""
+        self._bell_read, self._bell_write = os.pipe()
+        os.set_blocking(self._bell_read, False)
+        os.set_blocking(self._bell_write, False)
         self._root, self._tag, self._python, self._cwd = root, tag, python, cwd
 
     def wait(self, timeout: float) -> Heard:
@@ -293,11 +301,17 @@ class LocalExecutor:
         deadline = time.monotonic() + GRACE
         while (self._lanes or any(work.pids for work in self._open)) and time.monotonic() < deadline + 2 * GRACE:
             self._work(0.05)
+        for process in self._processes():  # one that never came so far as to take an element, say
+            _signal(process, signal.SIGKILL)
+            process.wait()
         for group in self._groups.values():
             group.close()
         self._groups.clear()
-        os.close(self._bell_read)
-        os.close(self._bell_write)
+        self._open.clear()
+        if self._bell_read >= 0:
+            os.close(self._bell_read)
+            os.close(self._bell_write)
+            self._bell_read = self._bell_write = -1
 
     # --- inside --------------------------------------------------------------
 
@@ -337,7 +351,7 @@ class LocalExecutor:
 
     def _room(self, work: _Work) -> bool:
         """Whether another element of `work` may be let in, by budget and parallelism."""
-        if work.job.throttle is not None and work.inside >= work.job.throttle:
+        if work.job.throttle is not None and self._inside.get(work.family, 0) >= work.job.throttle:
             return False
         asked = work.job.resources
         cpus, mem = asked.cpus or 0, asked.mem or 0
@@ -370,7 +384,7 @@ class LocalExecutor:
                     self._start_script(work, work.take())
                     scripts += 1
                 continue
-            group = self._group(work.job.spec)
+            group = self._group_of(work, work.job.spec)
             if not any(number == work.number for number, _ in group.announcements):
                 self._announce(group, work)
             if work.paced:
@@ -383,6 +397,7 @@ class LocalExecutor:
                     self._enter(work, slot)
             else:
                 self._fill(group, work)
+        for group in self._groups.values():
             self._staff(group)
 
     def _fill(self, group: _Group, work: _Work) -> None:
@@ -412,6 +427,7 @@ class LocalExecutor:
         work.inside += 1
         if work.paced:
             self._paced_inside += 1
+            self._inside[work.family] = self._inside.get(work.family, 0) + 1
             self._used_cpus += work.job.resources.cpus or 0
             self._used_mem += work.job.resources.mem or 0
 
@@ -419,6 +435,7 @@ class LocalExecutor:
         work.inside -= 1
         if work.paced:
             self._paced_inside -= 1
+            self._inside[work.family] -= 1
             self._used_cpus -= work.job.resources.cpus or 0
             self._used_mem -= work.job.resources.mem or 0
 
@@ -436,6 +453,11 @@ class LocalExecutor:
             self._open.remove(work)
 
     # --- lanes ---------------------------------------------------------------
+
+    def _group_of(self, work: _Work, spec: JobSpec) -> _Group:
+        if work.group is None:
+            work.group = self._group(spec)
+        return work.group
 
     def _group(self, spec: JobSpec) -> _Group:
         cpus = spec.resources.cpus or 1
@@ -482,7 +504,7 @@ class LocalExecutor:
 
     def _staff(self, group: _Group) -> None:
         """Start lanes for what is queued, within the number of workers."""
-        wanted = min(self._max_workers, sum(work.inside for work in self._open if self._belongs(work, group)))
+        wanted = min(self._max_workers, sum(work.inside for work in self._open if work.group is group))
         have = [lane for lane in group.lanes if not lane.retired]
         while len(have) < wanted:
             if sum(not lane.retired for lane in self._lanes) >= self._max_workers:
@@ -500,9 +522,6 @@ class LocalExecutor:
             have.append(self._hire(group))
         for lane in have:
             self._tell(lane)
-
-    def _belongs(self, work: _Work, group: _Group) -> bool:
-        return work.job.spec is not None and self._group(work.job.spec) is group
 
     def _hire(self, group: _Group) -> _Lane:
         slot = self._serial
@@ -525,6 +544,7 @@ class LocalExecutor:
                     str(group.reader),
                     str(self._bell_write),
                     str(control_read),
+                    str(os.getpid()),
                 ],
                 env=group.env,
                 cwd=self._cwd,
@@ -566,9 +586,9 @@ class LocalExecutor:
 
     def _withdraw(self, work: _Work, slots: Collection[int]) -> None:
         """Take tokens of these slots out of the pipe again."""
-        if work.job.spec is None:
+        group = work.group
+        if group is None:
             return
-        group = self._group(work.job.spec)
         data = b""
         while True:
             try:
@@ -602,6 +622,8 @@ class LocalExecutor:
         for lane in self._lanes:
             if lane.work is work and work.slot_of.get(lane.index, lane.index) == slot:
                 self._interrupt(lane, why)
+                return
+        work.doomed[slot] = why
 
     # --- hearing -------------------------------------------------------------
 
@@ -611,7 +633,8 @@ class LocalExecutor:
         for moment in self._moments():
             pause = min(pause, max(0.0, moment - now))
         poll = select.poll()
-        poll.register(self._bell_read, select.POLLIN)
+        if self._bell_read >= 0:
+            poll.register(self._bell_read, select.POLLIN)
         watched = []
         for process in self._processes():
             try:
@@ -630,8 +653,8 @@ class LocalExecutor:
             self._look = _LOOK_FIRST
             try:
                 os.read(self._bell_read, 65536)
-            except BlockingIOError:
-                pass
+            except OSError:
+                pass  # it was something else, or there is none
         return [letter for lane in self._lanes if (letter := self._read(lane)) is not None], rang
 
     def _moments(self) -> list[float]:
@@ -654,7 +677,9 @@ class LocalExecutor:
                 lane.file = os.open(lane.path, os.O_RDONLY)
             except FileNotFoundError:
                 return None
-        data = os.pread(lane.file, 1 << 22, lane.offset)
+        data = b""
+        while more := os.pread(lane.file, 1 << 22, lane.offset + len(data)):
+            data += more
         if not data:
             return None
         payloads, end = parse(data)
@@ -674,9 +699,12 @@ class LocalExecutor:
             work = self._find(lane, record.t, record.i, record.a)
             lane.work, lane.index = work, record.i
             if work is not None:
-                work.state[self._slot(work, record.i)] = _RUNNING
+                slot = self._slot(work, record.i)
+                work.state[slot] = _RUNNING
                 seconds = work.job.resources.time
                 lane.deadline = None if seconds is None else time.monotonic() + seconds
+                if slot in work.doomed:
+                    self._interrupt(lane, work.doomed.pop(slot))
         elif kind is Finished:
             assert isinstance(record, Finished)
             work, why = lane.work, lane.why
@@ -774,9 +802,8 @@ class LocalExecutor:
             reason=f"the worker process did not start: {said}" if said else "the worker process did not start",
         )
         for work in list(self._open):
-            if self._belongs(work, lane.group):
-                waiting = set(range(work.next)) if not work.slots else set(range(work.slots))
-                self._withdraw(work, waiting)
+            if work.group is lane.group:
+                self._withdraw(work, range(work.slots))
                 for slot in range(work.slots):
                     if work.state[slot] == _WAITING:
                         self._end(work, slot, status, entered=False)
@@ -795,7 +822,7 @@ class LocalExecutor:
         missing = [
             (work, slot)
             for work in self._open
-            if self._belongs(work, group)
+            if work.group is group
             for slot in range(work.next)
             if work.state[slot] == _QUEUED
         ]
@@ -808,9 +835,14 @@ class LocalExecutor:
             return
         group.suspect = False
         for work, slot in missing:
-            work.state[slot] = _WAITING
-            work.waiting.append(slot)
             self._leave(work)
+            work.state[slot] = _WAITING
+            why = work.doomed.pop(slot, None)
+            if why is None:
+                work.waiting.append(slot)
+            else:
+                self._end(work, slot, why, entered=False)
+                self._ended.append(Ended(work.job.tag, slot, why))
 
     def _enforce(self) -> None:
         """End what has reached its walltime, and kill what did not end when asked."""
@@ -848,15 +880,6 @@ class LocalExecutor:
             return
         seconds = work.job.resources.time
         work.pids[slot] = _Script(process, None if seconds is None else time.monotonic() + seconds)
-
-
-def _elements(spec: JobSpec) -> Sequence[int]:
-    from ..model.ranges import from_ranges
-
-    first, dash, last = spec.elements.partition("-")
-    if dash and last.isdigit():
-        return range(int(first), int(last) + 1)
-    return from_ranges(spec.elements)
 
 
 def _timeout(asked: Resources) -> JobStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def to_ranges(indices: Iterable[int]) -> str:
@@ -21,14 +21,17 @@ def to_ranges(indices: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def from_ranges(text: str) -> list[int]:
-    """Read what `to_ranges` wrote.
+def from_ranges(text: str) -> Sequence[int]:
+    """Read what `to_ranges` wrote; a single range stays one, of however many indices.
 
     Raises
     ------
     ValueError
         The text is not of that form.
     """
+    first, dash, last = text.partition("-")
+    if dash and first.isdigit() and last.isdigit() and int(first) <= int(last):
+        return range(int(first), int(last) + 1)
     indices: list[int] = []
     for part in text.split(",") if text else ():
         first, dash, last = part.partition("-")

@@ -448,10 +448,10 @@ class State:
         progress.stopped = False
         progress.at = event.at
         progress.parts = max(progress.parts, event.part + 1)
-        for index in _indices(event.pending, event.size):
+        for index in from_ranges(event.pending):
             progress.attempt[index] += 1
             progress.part[index] = event.part
-        for index in _indices(event.skipped, event.size):
+        for index in from_ranges(event.skipped):
             progress.set(index, SKIPPED)
         if event.skipped:
             progress.reason = "upstream elements did not succeed"
@@ -461,7 +461,7 @@ class State:
 
     def _intent(self, event: Intent) -> None:
         progress = self.tasks[event.task]
-        elements = _indices(event.elements, len(progress.status))
+        elements = from_ranges(event.elements)
         position = len(self.flights)
         self.flights.append(
             Flight(
@@ -506,7 +506,11 @@ class State:
         if position is not None:
             task = self.flights[position].task
             for index in from_ranges(event.elements):
-                self.gone.setdefault((task, index), event)
+                before = self.gone.get((task, index))
+                if before is None:
+                    self.gone[task, index] = event
+                elif not before.f and event.f:  # it is known now why it has gone, since when it is remains
+                    self.gone[task, index] = msgspec.structs.replace(event, at=before.at)
 
     def _asked(self, event: Asked) -> None:
         self.asked = event
@@ -617,11 +621,3 @@ class State:
         for index in from_ranges(event.elements):
             kept[index] = 1
         self.uncached.append(event)
-
-
-def _indices(text: str, size: int) -> Sequence[int]:
-    """Ranges as a sequence, without making 100,000 numbers of ``0-99999``."""
-    first, dash, last = text.partition("-")
-    if dash and last.isdigit():
-        return range(int(first), int(last) + 1)
-    return from_ranges(text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import msgspec
 
@@ -28,6 +29,12 @@ _IMMUTABLE = frozenset({"none", "bool", "int", "float", "str", "bytes", "path", 
 #: longest traceback and reason that are kept in a record; the log has all of it
 _MOST_DETAILS = 8000
 _MOST_REASON = 500
+
+#: seconds before its walltime from which on an interruption is taken to be its end: the job began before the task
+_EARLY = 10.0
+
+#: signals whose handlers a task may change for itself alone
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -85,6 +92,10 @@ class ElementRunner:
                 self._common.append((name, decoders[name], bytes(raw)))
         self._own = [(name, decoders[name]) for name in self._inputs.header.names]
         self._cwd = os.getcwd()
+        self._environ = os.environ._data.copy()  # type: ignore[attr-defined]  # compared without decoding all of it
+        self._pid = os.getpid()
+        #: called before user code is
+        self.before: Callable[[], None] = _nothing
         self._cpus = spec.resources.cpus or 1
         #: whether user code is being run: what a signal may interrupt
         self.inside = False
@@ -108,6 +119,7 @@ class ElementRunner:
         """
         attempt = self._spec.attempt
         cpu = _cpu()
+        left = sys.stdout, sys.stderr, [signal.getsignal(number) for number in _SIGNALS]
         seconds = self._spec.resources.time
         enter(
             Context(
@@ -124,12 +136,17 @@ class ElementRunner:
         try:
             arguments = self._arguments(index)
             self.inside = True
+            self.before()
             value = self._function(**arguments)
             self.inside = False
+            if os.getpid() != self._pid:
+                raise SystemExit(0)
             result = self._encode(value, index)
             outputs = self._outputs(result)
         except BaseException as error:  # whatever a task raises is its result
             self.inside = False
+            if os.getpid() != self._pid:
+                _end_fork(error)
             self._report(error, index, begin, _cpu() - cpu)
             return False
         else:
@@ -137,7 +154,7 @@ class ElementRunner:
             return True
         finally:
             enter(None)
-            self._tidy()
+            self._tidy(*left)
 
     def _encode(self, value: Any, index: int) -> bytes:
         if self._result is None:
@@ -170,6 +187,9 @@ class ElementRunner:
 
     def _report(self, error: BaseException, index: int, begin: float, cpu: float) -> None:
         record = failure_of(error, self._task.name, index, self._spec.attempt, begin)
+        seconds = self._spec.resources.time
+        if record.f == "cancelled" and seconds is not None and record.e - begin >= seconds - min(_EARLY, seconds / 10):
+            record.f, record.w = "timeout", f"walltime exceeded: {record.w}"
         record.c, record.m = cpu, _memory()
         self._mailbox.failed(record)
 
@@ -177,8 +197,16 @@ class ElementRunner:
         """Let go of the inputs."""
         self._inputs.close()
 
-    def _tidy(self) -> None:
+    def _tidy(self, stdout: TextIO, stderr: TextIO, handlers: Sequence[Any]) -> None:
         """Undo what a task may have left behind for the next one in this process."""
+        sys.stdout = stdout if not stdout.closed else _reopened(1)
+        sys.stderr = stderr if not stderr.closed else _reopened(2)
+        for number, handler in zip(_SIGNALS, handlers, strict=True):
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        if os.environ._data != self._environ:  # type: ignore[attr-defined]
+            os.environ.clear()
+            os.environ.update({os.fsdecode(name): os.fsdecode(value) for name, value in self._environ.items()})
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -200,9 +228,12 @@ def redirect(root: str, task: str, array: bool, index: int, attempt: int) -> Non
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         log = os.open(path, flags, 0o666)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    if log > 2:
+        os.close(log)
+    else:  # the task before has closed its own
+        os.set_inheritable(log, True)
     if attempt > 1:
         os.write(2, b"--- attempt %d ---\n" % attempt)
 
@@ -236,6 +267,35 @@ def failure_of(error: BaseException, task: str, index: int, attempt: int, begin:
         pass  # a task may close its streams; its record still counts
     record.d = _printable(details, _MOST_DETAILS)
     return record
+
+
+def _end_fork(error: BaseException) -> NoReturn:
+    """End a process that a task has forked, and that came back from the task's function: it is no worker."""
+    code: object = 1
+    if isinstance(error, SystemExit):
+        code = 0 if error.code is None else error.code
+    try:
+        if not isinstance(error, SystemExit):
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _reopened(descriptor: int) -> TextIO:
+    """A standard stream in place of one that a task has closed."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return open(  # it lives as long as the process
+        descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )
+
+
+def _nothing() -> None:
+    pass
 
 
 def _as_path(raw: bytes) -> Any:

@@ -52,6 +52,11 @@ class Interrupts:
         self.idle = False
         signal.signal(signal.SIGTERM, self._handle)
 
+    def check(self) -> None:
+        """Raise where the signal came before there was anything to be interrupted."""
+        if self.asked:
+            raise TaskInterrupted("SIGTERM")
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         if self.idle or (self.runner is not None and self.runner.inside):
@@ -99,12 +104,12 @@ class Lane:
     element holds up no other.
     """
 
-    def __init__(self, root: str, tag: str, slot: int, tokens: int, bell: int, control: int) -> None:
+    def __init__(self, root: str, tag: str, slot: int, tokens: int, bell: int, control: int, parent: int) -> None:
         for descriptor in (tokens, bell, control):
             os.set_inheritable(descriptor, False)
         self._root = root
         self._tokens, self._bell, self._control = tokens, bell, control
-        self._parent = os.getppid()
+        self._parent = parent
         self._interrupts = Interrupts()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._mailbox = Mailbox(root, tag, slot)
@@ -177,6 +182,7 @@ class Lane:
                 self._runners.pop(next(iter(self._runners))).close()
         if runner is not None:
             self._interrupts.runner = runner
+            runner.before = self._interrupts.check
             runner.run(index, begin)
         if flags & RING_END:
             self._ring()
@@ -221,8 +227,9 @@ def _leave(code: int) -> NoReturn:
 
 
 def main(argv: list[str]) -> NoReturn:
-    """``python -m reflow.worker ROOT TAG`` or ``... --lane ROOT TAG LANE TOKENS BELL CONTROL``."""
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    """``python -m reflow.worker ROOT TAG`` or ``... --lane ROOT TAG LANE TOKENS BELL CONTROL PARENT``."""
+    # What cannot be encoded is no reason for a task to fail.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     if argv[0] == "--lane":
         root, tag, *numbers = argv[1:]
         Lane(root, tag, *map(int, numbers)).serve()
