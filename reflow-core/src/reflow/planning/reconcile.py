@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..model import layout
 from ..model.job import JobRef, JobState, JobStatus
 from ..model.names import FailureClass
 from ..model.ranges import to_ranges
@@ -22,6 +23,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 _FORGOTTEN = JobStatus(state=JobState.UNKNOWN, native="not known any more")
+
+#: an array is known, and this slot of it is not: schedulers drop what is cancelled before it starts without a word
+_VANISHED = JobStatus(state=JobState.UNKNOWN, native="gone from its array before it started: cancelled while it waited")
 
 
 def missing(state: State) -> list[Flight]:
@@ -60,13 +64,16 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             continue
         progress = state.tasks[flight.task]
         gone: dict[JobStatus, list[int]] = {}
+        alive = any(status.state is not JobState.UNKNOWN for slot, status in told.items() if slot is not None)
         for slot, index in enumerate(flight.elements):
-            if progress.status[index] not in (QUEUED, RUNNING) or (flight.task, index) in state.gone:
+            if progress.status[index] not in (QUEUED, RUNNING) or state.flight_of(flight.task, index) is not flight:
                 continue
-            if state.flight_of(flight.task, index) is not flight:
-                continue
-            # Where the array is known and this slot of it is not, the scheduler has forgotten it.
-            status = told.get(slot) or told.get(None) or _FORGOTTEN
+            status = told.get(slot) or told.get(None) or (
+                _VANISHED if alive and not _has_started(state, flight.tag, slot) else _FORGOTTEN
+            )
+            before = state.gone.get((flight.task, index))
+            if before is not None and (before.f or not _class(status)):
+                continue  # accounting may have been slow to tell why: only that is news
             if status.state is JobState.PENDING and status.reason:
                 waiting[flight.tag] = status.reason
             if status.state.ended or (status.state is JobState.UNKNOWN and now - flight.at > lag):
@@ -90,6 +97,11 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         if word is not None and (word.state.ended or (word.state is JobState.UNKNOWN and now - wake.at > lag)):
             woken.append(wake.tag)
     return Verdict(tuple(events), tuple(woken))
+
+
+def _has_started(state: State, tag: str, slot: int) -> bool:
+    """Whether a worker of that slot has reported anything."""
+    return layout.box("", tag, slot).removeprefix("/mailbox/") in state.boxes
 
 
 def _class(status: JobStatus) -> str:
@@ -117,12 +129,13 @@ def overdue(state: State, now: float, grace: float) -> tuple[list[Failed], float
         key = (task, state.tasks[task].attempt[index], gone.f, gone.x, gone.s, gone.w)
         groups.setdefault(key, []).append(index)
     for (task, attempt, cls, code, signal, why), indices in groups.items():
+        silent = FailureClass.CANCELLED if why == _VANISHED.native else FailureClass.LOST
         failed.append(
             Failed(
                 task=task,
                 elements=to_ranges(indices),
                 attempt=attempt,
-                f=FailureClass(cls) if cls else FailureClass.LOST,
+                f=FailureClass(cls) if cls else silent,
                 at=now,
                 x=code,
                 s=signal,

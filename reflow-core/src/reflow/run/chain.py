@@ -83,12 +83,13 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool) -> float 
     if ask and engine.silent:
         engine.ask()
     while True:
+        lagging = engine.settle()
         due = engine.give_up()
         ended = engine.advance()
         watcher(engine, "")
         if ended:
             return None
-        times = [moment for moment in (due, engine.pause, unclear) if moment is not None]
+        times = [moment for moment in (due, engine.pause, unclear, lagging) if moment is not None]
         pause = min(times) if times else None
         arranged = chain and engine.arrange(pause if pause is not None and pause > IN_PLACE else None)
         engine.commit()

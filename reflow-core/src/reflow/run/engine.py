@@ -99,10 +99,10 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     config: Mapping[str, JSON] = {}
 
 
-def load_secrets(root: str) -> Secrets:
-    """Read them; empty where there are none."""
+def load_secrets(root: str, generation: int = 1) -> Secrets:
+    """Read those of a code generation; empty where there are none."""
     try:
-        with open(layout.secrets(root), "rb") as stream:
+        with open(layout.secrets(root, generation), "rb") as stream:
             return msgspec.json.decode(stream.read(), type=Secrets)
     except FileNotFoundError:
         return Secrets()
@@ -145,10 +145,12 @@ class Engine:
         self.definition = first if self.state.generation == 1 else load_definition(root, self.state.generation)
         self._log = Log(root, lease.epoch, self.state, span)
         self._jobs = Jobs(root, self.definition, config)
-        self._env = load_secrets(root).env
+        self._env = load_secrets(root, self.state.generation).env
         self._results = Results(root)
         self._inputs: dict[str, Inputs] = {}
         self._fresh: dict[str, list[int]] = {}
+        #: what interrupted workers said, by mailbox: the scheduler knows why they were
+        self._interrupted: dict[str, Letter] = {}
         for name, progress in self.state.tasks.items():
             unkept = [index for index in progress.indices(SUCCESS) if not progress.kept[index]]
             if unkept:
@@ -158,17 +160,23 @@ class Engine:
 
     def ingest(self, letters: Iterable[Letter]) -> None:
         """Write down what workers have reported."""
-        state, log = self.state, self._log
         for letter in letters:
-            for record, payload in letter.records:
-                if type(record) is Finished:
-                    if state.accepts(record):
-                        log.add(record, payload)
-                        if not record.f:
-                            self._fresh.setdefault(record.t, []).append(record.i)
-                elif type(record) is Started and state.accepts(record):
-                    state.apply(record)  # type: ignore[arg-type]
-            log.add(Read(box=letter.box, upto=letter.upto))
+            if not self.pooled and _interrupted(self.state, letter) is not None:
+                self._interrupted[letter.box] = letter
+            else:
+                self._take(letter)
+
+    def _take(self, letter: Letter) -> None:
+        state, log = self.state, self._log
+        for record, payload in letter.records:
+            if type(record) is Finished:
+                if state.accepts(record):
+                    log.add(record, payload)
+                    if not record.f:
+                        self._fresh.setdefault(record.t, []).append(record.i)
+            elif type(record) is Started and state.accepts(record):
+                state.apply(record)  # type: ignore[arg-type]
+        log.add(Read(box=letter.box, upto=letter.upto))
 
     def ended(self, ends: Iterable[Ended]) -> None:
         """Write down slots that ended without a record of their own."""
@@ -397,6 +405,7 @@ class Engine:
             kept.append(index)
         try:
             if entries:
+                self._lease.check()
                 self._cache.publish(entries)
         except OSError as error:
             self._warn(f"results cannot be kept in the cache now: {error}")
@@ -511,6 +520,7 @@ class Engine:
         if changed:
             self._log.add(CodeChanged(generation=command.generation, at=time.time()))
             self.definition = load_definition(self.root, command.generation)
+            self._env = load_secrets(self.root, command.generation).env
         again: dict[str, list[int]] = {}
         stale: dict[str, list[int]] = {}
         for task in self.definition.tasks:
@@ -606,6 +616,31 @@ class Engine:
             self._log.add(event)
         for tag in verdict.woken:
             self._log.add(Woke(tag=tag, at=time.time(), reason="its job is gone"))
+
+    def settle(self) -> float | None:
+        """Take in what interrupted workers said, with the scheduler's word on why they were.
+
+        Returns
+        -------
+        float or None
+            Seconds until its silence is an answer, too; None where nothing waits for it.
+        """
+        soonest: float | None = None
+        for box, letter in list(self._interrupted.items()):
+            record = _interrupted(self.state, letter)
+            if record is not None:
+                gone = self.state.gone.get((record.t, record.i))
+                left = record.e + self.executor.limits.visibility_lag - time.time()
+                if gone is None and left > 0:
+                    soonest = left if soonest is None else min(soonest, left)
+                    continue
+                if gone is not None and gone.f:
+                    why = f"{gone.w} ({record.w})" if gone.w else record.w
+                    record = msgspec.structs.replace(record, f=gone.f, w=why)
+                letter = msgspec.structs.replace(letter, records=[(record, msgspec.json.encode(record))])
+            self._take(letter)
+            del self._interrupted[box]
+        return soonest
 
     @property
     def silent(self) -> bool:
@@ -750,6 +785,14 @@ class Engine:
 def is_pool(executor: Executor) -> TypeGuard[Pool]:
     """Whether it runs jobs inside of this process; by its class alone, since properties may ask a scheduler."""
     return all(callable(getattr(type(executor), name, None)) for name in ("open", "wait", "close"))
+
+
+def _interrupted(state: State, letter: Letter) -> Finished | None:
+    """A worker's word, where it counts, that its element was interrupted."""
+    for record, _ in letter.records:
+        if type(record) is Finished and record.f == FailureClass.CANCELLED and state.accepts(record):
+            return record
+    return None
 
 
 def _submitted(tag: str, submission: Submission) -> Submitted:

@@ -1,0 +1,300 @@
+"""What the live tests know of the scheduler they are run against, and how they start and watch runs there.
+
+``pytest tests/live --scheduler NAME`` needs the scheduler's programs on PATH, and somebody who may submit; nothing
+here assumes one host, or that the daemons are ours. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reflow import Run
+from reflow.model.names import RunState
+from reflow.model.record import Event, Intent, Submitted, Wake
+from reflow.model.state import State
+from reflow.plugin import Context
+from reflow.plugins import registry
+from reflow.process.runner import Runner
+from reflow.run.log import replay
+
+HERE = Path(__file__).resolve().parent
+
+#: schedulers by the name given on the command line: reflow's name for it, and the ids of what a user has in its queue
+QUEUES = {
+    "slurm": ("slurm", "squeue -h -r -u {user} -o %F"),
+    "sge": ("sge", "qstat -u {user}"),
+    "pbs": ("pbs", "qselect -u {user}"),
+    "torque": ("torque", "qselect -u {user}"),
+    "lsf": ("lsf", "bjobs -w"),
+    "flux": ("flux", "flux jobs -n -o {{id}}"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("live", "a real scheduler")
+    group.addoption("--scheduler", choices=sorted(QUEUES), help="the scheduler to run against")
+    group.addoption("--shared", metavar="DIR", help="a directory that all nodes see; by default below your home")
+    group.addoption("--set-all", metavar="KEY=VALUE", action="append", default=[], help="a setting of every job")
+    group.addoption("--control", metavar="FILE", help="commands that stop and start daemons: lines of NAME=COMMAND")
+    group.addoption("--full", action="store_true", help="also what takes minutes, or a machine of its own")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(*schedulers): needs what only these schedulers have")
+    config.addinivalue_line("markers", "control(*commands): needs these commands of the --control file")
+    config.addinivalue_line("markers", "full: takes minutes; run with --full")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = config.getoption("--scheduler")
+    control = _control(config)
+    for item in items:
+        if item.path.parent != HERE:
+            continue
+        if chosen is None:
+            item.add_marker(pytest.mark.skip(reason="not run: no --scheduler was named"))
+            continue
+        only = item.get_closest_marker("only")
+        if only is not None and chosen not in only.args:
+            item.add_marker(pytest.mark.skip(reason=f"not run: needs what only {', '.join(only.args)} has"))
+        needs = item.get_closest_marker("control")
+        lacking = [name for name in needs.args if name not in control] if needs is not None else []
+        if lacking:
+            item.add_marker(pytest.mark.skip(reason=f"not run: no --control file says how to {', '.join(lacking)}"))
+        if item.get_closest_marker("full") is not None and not config.getoption("--full"):
+            item.add_marker(pytest.mark.skip(reason="not run: only with --full"))
+
+
+def _control(config: pytest.Config) -> dict[str, str]:
+    name = config.getoption("--control")
+    if name is None:
+        return {}
+    lines = (line.strip() for line in Path(name).read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): command.strip() for key, _, command in pairs}
+
+
+class Site:
+    """The scheduler, and a directory of our own that its nodes see."""
+
+    def __init__(self, name: str, folder: Path, environ: Mapping[str, str], settings: Sequence[str]) -> None:
+        self.name = name
+        self.executor, self._left = QUEUES[name]
+        self.folder = folder
+        self.environ = dict(environ)
+        self.settings = settings
+        self._number = 0
+
+    def fresh(self, name: str) -> Path:
+        """A directory that was not there before."""
+        self._number += 1
+        folder = self.folder / f"{self._number:03}-{name}"
+        folder.mkdir()
+        return folder
+
+    def create(self) -> Any:
+        """The executor, made as the command line makes it."""
+        context = Context(environ=self.environ, runner=Runner(self.environ), cwd=str(self.folder))
+        return registry().create_executor(self.executor, {}, context)
+
+    def queue(self) -> set[str]:
+        """Ids of what we have in the queue, by the scheduler's own command."""
+        command = shlex.split(self._left.format(user=getpass.getuser()))
+        said = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60).stdout
+        return {line.split()[0] for line in said.splitlines() if line.strip() and line.split()[0] != "job-ID"}
+
+    def submit(
+        self,
+        script: str | Path,
+        *words: str,
+        settings: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        verb: str = "submit",
+        check: bool = True,
+    ) -> Live:
+        """``python SCRIPT submit ...`` in a process of its own."""
+        path = HERE / script
+        folder = folder or self.fresh(path.stem)
+        live = Live(self, path, folder, {**self.environ, "REFLOW_STORE_PATH": str(folder / "store"), **(environ or {})})
+        given = [*self.settings, *(f"{key}={value}" for key, value in (settings or {}).items())]
+        chosen = [word for pair in given for word in ("--set", pair)]
+        live.said = live.reflow(
+            verb, "--executor", self.executor, "--run-dir", str(live.run_dir), *chosen, *words, check=check
+        )
+        return live
+
+
+class _Ids(State):
+    """A state that remembers the id of every job that was ever submitted."""
+
+    def apply(self, event: Event, file: int = 0, offset: int = 0, length: int = 0) -> None:
+        self.__dict__.setdefault("ids", {})
+        self.__dict__.setdefault("kinds", {})
+        if isinstance(event, (Intent, Wake)):
+            self.__dict__["kinds"][event.tag] = event.task if isinstance(event, Intent) else "wake-up"
+        if isinstance(event, Submitted):
+            self.__dict__["ids"].setdefault(self.__dict__["kinds"][event.tag], []).extend(
+                [event.id] if event.id else list(event.slots.values())
+            )
+        super().apply(event, file, offset, length)
+
+
+class Live:
+    """A run of ours."""
+
+    def __init__(self, site: Site, script: Path, folder: Path, environ: Mapping[str, str]) -> None:
+        self.site = site
+        self.script = script
+        self.folder = folder
+        self.run_dir = folder / "run"
+        self.environ = environ
+        self.said: subprocess.CompletedProcess[str]
+
+    def reflow(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """One command of the script's."""
+        done = subprocess.run(
+            [sys.executable, str(self.script), *words],
+            env=dict(self.environ),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, f"{' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    @property
+    def run(self) -> Run:
+        return Run.open(self.run_dir)
+
+    def status(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self.reflow("status", "--json", str(self.run_dir)).stdout)
+        return told
+
+    def ids(self) -> dict[str, list[str]]:
+        """Ids of all jobs so far, by task; wake-ups are ``wake-up``."""
+        state = _Ids(self.run.definition)
+        replay(self.run.root, state)
+        return dict(state.__dict__.get("ids", {}))
+
+    def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout: float = 180.0) -> dict[str, Any]:
+        """Look at the records until something holds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            told = self.run.status(elements=True)
+            if holds(told):
+                return told
+            assert time.monotonic() < deadline, f"{what}: not within {timeout} s\n{self.report(told)}"
+            assert told["run"]["status"] not in ("STALLED",), f"{what}: stalled\n{self.report(told)}"
+            time.sleep(0.3)
+
+    def wait(self, state: str, timeout: float = 240.0) -> dict[str, Any]:
+        """Wait for the run's end, and see that it ended so, with nothing left behind."""
+        deadline = time.monotonic() + timeout
+        stalled = 0
+        while not self.run.state.ended:
+            told = self.run.status()
+            # A wake-up that has just ended, and the record of it, are not seen in one moment.
+            stalled = stalled + 1 if told["run"]["status"] == "STALLED" else 0
+            assert stalled < 10, f"it stalled\n{self.report(told)}"
+            assert time.monotonic() < deadline, f"it did not end within {timeout} s\n{self.report(told)}"
+            time.sleep(0.3)
+        told = self.run.status(elements=True)
+        assert told["run"]["status"] == state, self.report(told)
+        self.nothing_left()
+        return told
+
+    def nothing_left(self, timeout: float = 30.0) -> None:
+        """See that no job of the run is queued or runs."""
+        deadline = time.monotonic() + timeout
+        ids = {id.partition("[")[0] for each in self.ids().values() for id in each}
+        while left := {id for id in self.site.queue() if id.partition("[")[0] in ids}:
+            assert time.monotonic() < deadline, f"still in the queue: {sorted(left)} of {self.ids()}"
+            time.sleep(0.5)
+
+    def ledger(self) -> Counter[str]:
+        """How often user code was called, by task and value."""
+        folder = self.run_dir / "ledger"
+        names = os.listdir(folder) if folder.is_dir() else []
+        return Counter(".".join(name.split(".")[:2]) for name in names)
+
+    def report(self, told: Mapping[str, Any]) -> str:
+        """What a person needs to see when a test fails."""
+        text = [json.dumps(told["run"]), json.dumps(told["summary"]), json.dumps(told["failures"][:5]), str(self.ids())]
+        logs = sorted(Path(self.run.root, "logs", ".jobs").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        text += [f"{path.name}: {said}" for path in logs[-20:] if (said := path.read_text(errors="replace").strip())]
+        return "\n".join(text)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home() -> None:
+    """Unlike the other tests, these need the home and the environment that the scheduler's programs need."""
+
+
+@pytest.fixture(scope="session")
+def site(pytestconfig: pytest.Config) -> Iterator[Site]:
+    name = pytestconfig.getoption("--scheduler")
+    shared = pytestconfig.getoption("--shared") or os.path.expanduser("~")
+    folder = Path(tempfile.mkdtemp(prefix="reflow-live-", dir=shared))
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("REFLOW_", "XDG_", "PYTEST_"))}
+    environ |= {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "CACHE", "STATE")}
+    # Nobody waits a minute and a half for file servers here.
+    environ |= {"REFLOW_RUN_GRACE": "5s", "NO_COLOR": "1", "COLUMNS": "120"}
+    site = Site(name, folder, environ, pytestconfig.getoption("--set-all"))
+    yield site
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def control(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Run a command of the ``--control`` file."""
+    commands = _control(pytestconfig)
+
+    def carry_out(name: str) -> None:
+        done = subprocess.run(["sh", "-c", commands[name]], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, f"{commands[name]}: {done.stdout}{done.stderr}"
+
+    return carry_out
+
+
+@pytest.fixture
+def counting(site: Site) -> Callable[[Path], tuple[dict[str, str], Callable[[], Counter[str]]]]:
+    """Programs that count how often they are called, before those of the scheduler on PATH, in jobs too."""
+
+    def prepare(folder: Path) -> tuple[dict[str, str], Callable[[], Counter[str]]]:
+        programs = folder / "bin"
+        programs.mkdir(parents=True)
+        log = folder / "calls"
+        log.touch()
+        for name in site.create().speaks.programs:
+            real = shutil.which(name, path=site.environ["PATH"])
+            if real is None:
+                continue
+            program = programs / name
+            program.write_text(f'#!/bin/sh\necho "{name} $*" >>"{log}"\nexec "{real}" "$@"\n')
+            program.chmod(0o755)
+        environ = {"PATH": f"{programs}{os.pathsep}{site.environ['PATH']}"}
+        return environ, lambda: Counter(line.split()[0] for line in log.read_text().splitlines())
+
+    return prepare
+
+
+def ended(told: Mapping[str, Any]) -> bool:
+    """Whether a status tells of a run that has ended."""
+    return RunState(told["run"]["status"]).ended

@@ -1,0 +1,291 @@
+"""Whole runs on a real scheduler: they drive themselves, and end with the right answer, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reflow.plugin import JobRef
+
+ETL = Path(__file__).resolve().parents[2] / "examples" / "etl.py"
+Prepare = Callable[[Path], tuple[dict[str, str], Callable[[], Counter[str]]]]
+
+
+def once(live: Any, elements: int) -> None:
+    """The ledger says that each element's function was called once, and once only."""
+    wanted = {"make": 1, "total": 1, "square": elements}
+    found = live.ledger()
+    assert {name: sum(key.startswith(f"{name}.") for key in found) for name in wanted} == wanted
+    assert set(found.values()) == {1}
+
+
+def failures(told: dict[str, Any]) -> dict[Any, tuple[str, Any, Any]]:
+    return {one["index"]: (one["class"], one["exit_code"], one["signal"]) for one in told["failures"]}
+
+
+def square(told: dict[str, Any], index: int) -> dict[str, Any]:
+    return next(row for row in told["elements"] if row["task"] == "square" and row["index"] == index)
+
+
+# --- what begins early, and is looked at late: it takes its time without us -------------------------------------
+
+
+@pytest.fixture(scope="module")
+def over_time(site: Any) -> Any:
+    """A run with an element that outlasts its walltime."""
+    return site.submit(
+        "shaken.py", "--n", "3", "--mishaps", "1=600", settings={"square.time": "60s"}, folder=site.fresh("walltime")
+    )
+
+
+def test_three_stages(site: Any, over_time: Any, counting: Prepare) -> None:
+    """The README's example, by as few scheduler calls as there must be."""
+    folder = site.fresh("etl")
+    environ, calls = counting(folder)
+    live = site.submit(ETL, environ=environ, folder=folder)
+    told = live.wait("SUCCESS")
+    assert {row["task"]: row["state"] for row in told["elements"]} == dict.fromkeys(
+        ("extract", "transform", "load"), "SUCCESS"
+    )
+    assert json.loads((live.run_dir / "totals.json").read_text()).keys() == {"tea", "coffee", "cake"}
+    assert sum(calls().values()) <= 12, calls()
+    again = site.submit(ETL, environ=environ, folder=folder)
+    assert again.run.state.value == "SUCCESS", "all of it was in the cache, and yet something was submitted"
+
+
+def test_roots_are_queued_when_submit_returns(site: Any) -> None:
+    live = site.submit("shaken.py", "--n", "2")
+    queued = live.ids()
+    assert queued["make"]
+    assert queued["wake-up"]
+    live.wait("SUCCESS")
+    assert live.run.result("total") == 1
+    once(live, 2)
+
+
+def test_exit_kill_and_exception(site: Any) -> None:
+    """Each end has its class, exit code or signal; `retry` runs again what failed, and nothing else."""
+    live = site.submit("shaken.py", "--n", "12", "--mishaps", "1=exit,5=kill,9=raise")
+    told = live.wait("FAILED")
+    assert told["summary"]["square"]["SUCCESS"] == 9
+    assert told["summary"]["total"] == {"SKIPPED": 1, "total": 1, "cached": 0}
+    found = failures(told)
+    assert found.keys() == {1, 5, 9}
+    assert found[1] == ("exit", 3, None)
+    assert found[5] in (("exit", None, 9), ("exit", 137, 9), ("exit", 137, None))
+    assert found[9][0] == "error"
+    (live.run_dir / "mended").touch()
+    live.reflow("retry", str(live.run_dir))
+    live.wait("SUCCESS")
+    assert live.run.result("total") == sum(value * value for value in range(12))
+    assert live.ledger() == Counter(
+        {"make.12": 1, "total.12": 1} | {f"square.{value}": 1 + (value in (1, 5, 9)) for value in range(12)}
+    )
+
+
+def test_retries_of_its_own(site: Any) -> None:
+    """Further attempts are made without anybody's doing."""
+    live = site.submit("shaken.py", "--n", "4", "--mishaps", "2=kill", environ={"SHAKEN_RETRIES": "1"})
+    told = live.wait("FAILED")
+    assert square(told, 2)["attempt"] == 2
+    assert live.ledger()["square.2"] == 2
+
+
+def test_branches_do_not_wait_for_each_other(site: Any) -> None:
+    live = site.submit("branches.py", "--seconds", "25")
+    live.wait("SUCCESS")
+    late, early = live.run.result("both")
+    assert early < late, "the quick branch waited for the slow one"
+
+
+def test_array_parallelism(site: Any) -> None:
+    """No more elements run at once than is allowed."""
+    mishaps = ",".join(f"{value}=2" for value in range(6))
+    live = site.submit("shaken.py", "--n", "6", "--mishaps", mishaps, settings={"square.array_parallelism": "2"})
+    told = live.wait("SUCCESS")
+    spans = [(row["started"], row["ended"]) for row in told["elements"] if row["task"] == "square"]
+    assert max(sum(begin <= moment < end for begin, end in spans) for moment, _ in spans) <= 2
+    once(live, 6)
+
+
+# --- cancelling ---------------------------------------------------------------------------------------------------
+
+
+def test_cancel_leaves_nothing(site: Any) -> None:
+    """Queued and running elements, and the chain, are gone; what was not begun never begins; `retry` goes on."""
+    mishaps = ",".join(f"{value}=120" for value in range(3))
+    live = site.submit("shaken.py", "--n", "40", "--mishaps", mishaps)
+    live.until("three elements run", lambda told: told["summary"]["square"].get("RUNNING", 0) >= 3)
+    said = live.reflow("cancel", str(live.run_dir)).stdout
+    assert "cancelled" in said
+    told = live.wait("CANCELLED", timeout=60)
+    assert told["summary"]["square"]["CANCELLED"] >= 3
+    (live.run_dir / "mended").touch()
+    live.reflow("retry", str(live.run_dir))
+    live.wait("SUCCESS")
+    assert live.run.result("total") == sum(value * value for value in range(40))
+
+
+def test_cancel_of_one_task(site: Any) -> None:
+    live = site.submit("branches.py", "--seconds", "120")
+    live.until("the quick branch ends", lambda told: told["summary"]["quickest"].get("SUCCESS") == 1)
+    live.reflow("cancel", str(live.run_dir), "--task", "slow")
+    told = live.wait("CANCELLED", timeout=60)
+    assert told["summary"]["both"] == {"SKIPPED": 1, "total": 1, "cached": 0}
+
+
+def test_cancel_behind_our_back(site: Any) -> None:
+    """Jobs that somebody else cancels, running or pending, are CANCELLED, not lost, and not tried again."""
+    live = site.submit("shaken.py", "--n", "5", "--mishaps", "0=120,1=120", settings={"square.array_parallelism": "2"})
+    live.until("two elements run", lambda told: told["summary"]["square"].get("RUNNING", 0) == 2)
+    (job,) = live.ids()["square"]
+    site.create().cancel([JobRef(job)])
+    told = live.wait("CANCELLED", timeout=90)
+    assert told["summary"]["square"] == {"CANCELLED": 5, "total": 5, "cached": 0}
+    assert told["summary"]["total"]["SKIPPED"] == 1
+
+
+def test_one_element_cancelled_behind_our_back(site: Any) -> None:
+    live = site.submit("shaken.py", "--n", "4", "--mishaps", "2=120")
+    live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) >= 1)
+    (job,) = live.ids()["square"]
+    site.create().cancel([JobRef(job, 2)])
+    told = live.wait("CANCELLED", timeout=90)
+    assert told["summary"]["square"] == {"SUCCESS": 3, "CANCELLED": 1, "total": 4, "cached": 0}
+
+
+def test_waiting_element_cancelled_behind_our_back(site: Any) -> None:
+    """What is cancelled before it starts is forgotten by most schedulers, and is CANCELLED here all the same."""
+    mishaps = "0=15,1=15,2=15"
+    live = site.submit("shaken.py", "--n", "3", "--mishaps", mishaps, settings={"square.array_parallelism": "1"})
+    live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) >= 1)
+    (job,) = live.ids()["square"]
+    site.create().cancel([JobRef(job, 2)])
+    told = live.wait("CANCELLED", timeout=120)
+    assert told["summary"]["square"] == {"SUCCESS": 2, "CANCELLED": 1, "total": 3, "cached": 0}
+    assert "square.2" not in live.ledger()
+
+
+# --- the chain ------------------------------------------------------------------------------------------------------
+
+
+def test_wake_up_killed(site: Any) -> None:
+    """A run whose wake-up is gone says so when asked to, and is driven on by hand."""
+    live = site.submit("shaken.py", "--n", "3", "--pause", "12")
+    wakes = live.ids()["wake-up"]
+    site.create().cancel([JobRef(id) for id in wakes])
+    live.until("the first stage is over", lambda told: told["summary"]["make"].get("SUCCESS") == 1, timeout=120)
+    time.sleep(3)
+    assert live.run.state.value == "RUNNING", "something else has driven it on"
+    live.reflow("drive", str(live.run_dir))
+    live.wait("SUCCESS")
+    once(live, 3)
+
+
+def test_driven_without_wake_ups(site: Any) -> None:
+    """``[dispatch] chain = false``: the foreground does it all."""
+    folder = site.fresh("driven")
+    environ = {**site.environ, "REFLOW_DISPATCH_CHAIN": "false", "REFLOW_STORE_PATH": str(folder / "store")}
+    live = site.submit("shaken.py", "--n", "3", environ={"REFLOW_DISPATCH_CHAIN": "false"}, folder=folder)
+    assert "wake-up" not in live.ids()
+    live.reflow("drive", str(live.run_dir))
+    assert environ
+    live.wait("SUCCESS")
+    assert "wake-up" not in live.ids()
+    once(live, 3)
+
+
+def test_run_in_the_foreground(site: Any) -> None:
+    """``run`` returns when all is done."""
+    live = site.submit("shaken.py", "--n", "3", verb="run")
+    assert live.run.state.value == "SUCCESS"
+    live.nothing_left()
+    once(live, 3)
+
+
+# --- traps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a|b c", "1st: ünïcode/*@", "-x $(id) `id`", "x" * 300])
+def test_job_names(site: Any, name: str) -> None:
+    """Whatever name is asked for, the job runs and is found."""
+    live = site.submit("shaken.py", "--n", "1", settings={"make.name": name})
+    live.wait("SUCCESS")
+
+
+def test_log_directory_missing(site: Any) -> None:
+    """Where the scheduler cannot open a job's log, the run does not hang: somebody can find out, and go on."""
+    live = site.submit("shaken.py", "--n", "3", settings={"make.begin": "4"})
+    logs = Path(live.run.root, "logs")
+    logs.rename(f"{logs}.away")
+    time.sleep(8)
+    Path(f"{logs}.away").rename(logs)
+    live.reflow("drive", str(live.run_dir), "--once")
+    told = live.run.status()
+    if told["run"]["status"] not in ("SUCCESS", "RUNNING", "FAILED"):
+        live.reflow("drive", str(live.run_dir), "--once")
+    live.reflow("cancel", str(live.run_dir))
+    live.nothing_left()
+
+
+def test_a_request_that_can_never_run(site: Any) -> None:
+    """It is refused at submit, or shown as what it is; and can be cancelled."""
+    live = site.submit("shaken.py", settings={"make.cpus": "9999"}, check=False)
+    if live.run.state.ended:
+        assert live.run.state.value == "FAILED"
+        return
+    deadline = time.monotonic() + 60
+    reason = ""
+    while not reason and time.monotonic() < deadline:
+        live.reflow("status", "--refresh", str(live.run_dir))
+        told = live.run.status()
+        reason = told["tasks"][0]["reason"] or told["run"]["reason"]
+        time.sleep(1)
+    assert reason, told
+    if not live.run.state.ended:
+        live.reflow("cancel", str(live.run_dir))
+    live.nothing_left()
+
+
+@pytest.mark.only("slurm")
+def test_requeued_by_the_scheduler(site: Any) -> None:
+    """``scontrol requeue`` of a running element, whether it is allowed or not, gives the right answer."""
+    live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15")
+    live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) == 1)
+    (job,) = live.ids()["square"]
+    subprocess.run(["scontrol", "requeue", f"{job}_1"], check=False, capture_output=True, env=site.environ)
+    live.wait("SUCCESS")
+    assert live.run.result("total") == 5
+
+
+# --- what began early ---------------------------------------------------------------------------------------------
+
+
+def test_walltime(over_time: Any) -> None:
+    told = over_time.wait("FAILED", timeout=300)
+    assert failures(told)[1][0] == "timeout"
+    assert told["summary"]["square"]["SUCCESS"] == 2
+
+
+@pytest.mark.full
+def test_many_elements(site: Any) -> None:
+    """2,500 elements, more than an array may have; then a retry of some, and of one."""
+    broken = ",".join(f"{value}=raise" for value in (1, 5, 9, 1200))
+    live = site.submit("shaken.py", "--n", "2500", "--mishaps", broken)
+    told = live.wait("FAILED", timeout=600)
+    assert sorted(failures(told)) == [1, 5, 9, 1200]
+    (live.run_dir / "mended").touch()
+    live.reflow("retry", str(live.run_dir), "--task", "square[5]")
+    live.wait("FAILED")
+    assert live.run.status()["summary"]["square"] == {"SUCCESS": 2497, "FAILED": 3, "total": 2500, "cached": 0}
+    live.reflow("retry", str(live.run_dir))
+    live.wait("SUCCESS")
+    assert live.run.result("total") == sum(value * value for value in range(2500))
+    assert sum(live.ledger().values()) == 2500 + 4 + 2
