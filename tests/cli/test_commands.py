@@ -37,8 +37,24 @@ def status(**run: Any) -> dict[str, Any]:
             "compute": {"SUCCESS": 9, "FAILED": 1, "total": 10, "cached": 0},
         },
         "tasks": [
-            {"name": "make", "array": False, "state": "SUCCESS", "size": 1, "depends": [], "duration": 0.5},
-            {"name": "compute", "array": True, "state": "FAILED", "size": 10, "depends": ["make"], "duration": None},
+            {
+                "name": "make",
+                "array": False,
+                "state": "SUCCESS",
+                "size": 1,
+                "depends": [],
+                "duration": 0.5,
+                "reason": "",
+            },
+            {
+                "name": "compute",
+                "array": True,
+                "state": "FAILED",
+                "size": 10,
+                "depends": ["make"],
+                "duration": None,
+                "reason": "on\nhold",
+            },
         ],
         "failures": [
             {
@@ -155,6 +171,7 @@ def test_status(reflow: Call, shelf: Any) -> None:
     assert table[0] == ["TASK", "STATE", "TOTAL", "SUCCESS", "FAILED", "cached", "TIME"]
     assert table[1] == ["make", "SUCCESS", "1", "1", "1", "0.50", "s"]
     assert table[2] == ["compute", "FAILED", "10", "9", "1"]
+    assert "compute FAILED: on\\nhold" in lines
     assert "FAILED compute[3] (error)" in lines
     assert "  ValueError: bad" in lines
     assert "  log: /runs/demo/logs/compute/3.log" in lines

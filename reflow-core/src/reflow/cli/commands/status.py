@@ -63,6 +63,9 @@ def command(
         ],
         right=["TOTAL", *counted, "cached", "TIME"],
     )
+    for task in status["tasks"]:
+        if task["reason"]:
+            render.put(render.clean(f"{task['name']} {task['state']}: {task['reason']}"))
     if elements:
         render.put()
         render.table(
