@@ -529,7 +529,9 @@ class LocalExecutor:
         path = layout.box(self._root, self._tag, slot)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         control_read, control_write = os.pipe()
-        output = os.open(f"{self._root}/mailbox/{self._tag}/workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        output = os.open(
+            f"{layout.mailbox(self._root, self._tag)}/workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666
+        )
         try:
             process = spawn(
                 [
@@ -792,7 +794,9 @@ class LocalExecutor:
         if lane.why is not None:
             return
         try:
-            with open(f"{self._root}/mailbox/{self._tag}/workers.log", encoding="utf-8", errors="replace") as stream:
+            with open(
+                f"{layout.mailbox(self._root, self._tag)}/workers.log", encoding="utf-8", errors="replace"
+            ) as stream:
                 said = stream.read()[-400:].strip().rpartition("\n")[2]
         except OSError:
             said = ""

@@ -55,6 +55,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = {}
     user: str = ""
     host: str = ""
+    #: what was given with ``--set``, at submit and at each retry
+    overrides: tuple[JSON, ...] = ()
     force: bool = False
     force_tasks: tuple[str, ...] = ()
     verify: bool = True

@@ -19,9 +19,9 @@ def definition(root: str, generation: int = 1) -> str:
     return f"{root}/run.json" if generation == 1 else f"{root}/code/{generation}/run.json"
 
 
-def secrets(root: str) -> str:
+def secrets(root: str, generation: int = 1) -> str:
     """Environment variables of tasks and secret configuration; only its owner may read it."""
-    return f"{root}/secrets.json"
+    return f"{root}/secrets.json" if generation == 1 else f"{root}/code/{generation}/secrets.json"
 
 
 def code(root: str, generation: int) -> str:
@@ -41,7 +41,12 @@ def lease(root: str, epoch: int) -> str:
 
 def box(root: str, tag: str, slot: int, start: int = 1) -> str:
     """What one start of one slot reports."""
-    return f"{root}/mailbox/{tag}/{slot // FANOUT}/{slot}.{start}"
+    return f"{mailbox(root, tag)}/{slot // FANOUT}/{slot}.{start}"
+
+
+def mailbox(root: str, tag: str) -> str:
+    """What the slots of one submission, or the lanes of one pool, report."""
+    return f"{root}/mailbox/{tag[:2]}/{tag}"
 
 
 def commands(root: str) -> str:
@@ -61,7 +66,7 @@ def script(root: str, task: str, tag: str) -> str:
 
 def job_log(root: str, tag: str) -> str:
     """What a job says before its worker redirects it to an element's log."""
-    return f"{root}/logs/.jobs/{tag}.log"
+    return f"{root}/logs/.jobs/{tag[:2]}/{tag}.log"
 
 
 def tag(root: str, tag: str) -> str:

@@ -410,7 +410,6 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     inputs: str
     generation: int
     resources: Resources = Resources()
-    parallelism: int | None = None
     env: Mapping[str, str] = {}
     modules: tuple[str, ...] = ()
     setup: str = ""

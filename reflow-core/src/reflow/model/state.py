@@ -161,7 +161,7 @@ class Progress:
         #: 1 where the cache has the result, or is not to have it
         self.kept = bytearray()
         self.attempt = array("H")
-        self.part = array("H")
+        self.part = array("I")
         self.job = array("i")
         #: where the result lies: event file, offset and length of its record
         self.file = array("i")
@@ -382,6 +382,9 @@ class State:
         if not progress.started_at or event.b < progress.started_at:
             progress.started_at = event.b
         progress.ran = True
+        progress.file[index] = file
+        progress.offset[index] = offset
+        progress.length[index] = length
         if event.f:
             self._fail(
                 progress,
@@ -402,9 +405,6 @@ class State:
         if progress.failures:
             progress.failures.pop(index, None)
             progress.undecided.discard(index)
-        progress.file[index] = file
-        progress.offset[index] = offset
-        progress.length[index] = length
 
     def _hit(self, event: Hit, file: int, offset: int, length: int) -> None:
         progress = self.tasks[event.t]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -348,6 +348,7 @@ class Run:
         task: str | None = None,
         elements: Iterable[int] | None = None,
         *,
+        overrides: Mapping[str, Any] | Sequence[str] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, Any]:
         """Run again what failed, was cancelled or was skipped, with today's code.
@@ -358,6 +359,8 @@ class Run:
         ----------
         task, elements : str, iterable of int
             Only these, and what was skipped for their sake.
+        overrides : mapping or sequence of str
+            ``{"compute.mem": "64G"}`` or ``["compute.mem=64G"]``, on top of those given before.
         on_progress : callable, optional
             Told how it goes on.
 
@@ -371,7 +374,7 @@ class Run:
         UsageError
             Today's workflow differs in its shape or its parameters.
         """
-        return self._command("retry", task, elements, on_progress)
+        return self._command("retry", task, elements, on_progress, overrides)
 
     def drive(self, *, once: bool = False, on_progress: Callable[[Progress], None] | None = None) -> RunState:
         """Advance the run from this process: where compute nodes may not submit, or after its wake-up was lost.
@@ -392,10 +395,10 @@ class Run:
         if is_pool(executor):
             drive(self.root, executor, on_progress)
         elif once:
-            advance(self.root, executor, on_progress=on_progress)
+            advance(self.root, executor, chain=False, on_progress=on_progress)
         else:
-            advance(self.root, executor, on_progress=on_progress)
-            foreground(self.root, executor, on_progress=on_progress)
+            advance(self.root, executor, chain=False, on_progress=on_progress)
+            foreground(self.root, executor, chain=False, on_progress=on_progress)
         return self.state
 
     def _command(
@@ -404,6 +407,7 @@ class Run:
         task: str | None,
         elements: Iterable[int] | None,
         on_progress: Callable[[Progress], None] | None = None,
+        overrides: Mapping[str, Any] | Sequence[str] = (),
     ) -> dict[str, Any]:
         state = look(self.root, self.definition)
         tasks: dict[str, str | None] = {}
@@ -418,7 +422,7 @@ class Run:
         if verb == "cancel" and state.run.ended:
             return {"run_id": self.run_id, "said": f"nothing to cancel: the run is {state.run.value}"}
         notes: list[str] = []
-        generation = self._refresh_code(state.generation, notes) if verb == "retry" else 0
+        generation = self._refresh_code(state.generation, notes, overrides) if verb == "retry" else 0
         command = Command(
             id=f"{verb}-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}",
             verb=verb,
@@ -452,10 +456,12 @@ class Run:
                 return "mailed to the run; whoever advances it next obeys"
             time.sleep(0.2)
 
-    def _refresh_code(self, current: int, notes: list[str]) -> int:
-        """Freeze today's script as the next generation, if it differs from the current one; returns which to use."""
+    def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
+        """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
+        from ..config.overrides import parse_overrides
         from ..worker.load import load_flow
-        from .freeze import encode_parameters, freeze_tasks
+        from .engine import Secrets, load_secrets
+        from .freeze import encode_parameters, environments, freeze_tasks
 
         definition = load_definition(self.root, current)
         entry = definition.entry
@@ -469,12 +475,16 @@ class Run:
                 today = stream.read()
             frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
             with open(frozen, "rb") as stream:
-                if stream.read() == today:
+                if stream.read() == today and not overrides:
                     return current
             flow = load_flow(entry)
         compiled = flow.compile()
         config = config_of(definition, self.root)
-        tasks = tuple(msgspec.structs.replace(task, env={}) for task in freeze_tasks(compiled, config, ()))
+        names = [task.name for task in compiled.tasks]
+        all_given = (*definition.overrides, overrides) if overrides else definition.overrides
+        said = [one for given in all_given for one in parse_overrides(given, tasks=names)]
+        whole = freeze_tasks(compiled, config, said)
+        tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
         if not entry.variable and tasks == definition.tasks:
             return current
         told = difference(definition.tasks, tasks)
@@ -495,9 +505,11 @@ class Run:
             definition,
             generation=current + 1,
             tasks=tasks,
+            overrides=tuple(all_given),
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
-        write_generation(self.root, following, entry.file if entry.variable else "")
+        secrets = Secrets(env=environments(whole), config=load_secrets(self.root, current).config)
+        write_generation(self.root, following, secrets, entry.file if entry.variable else "")
         return current + 1
 
     # --- showing -------------------------------------------------------------

@@ -92,9 +92,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
             break  # a home that cannot be written: the run is found by its directory
         break
     try:
-        write_generation(root, definition, source)
-        if secrets.env or secrets.config:
-            write_new(layout.secrets(root), msgspec.json.encode(secrets), 0o600)
+        write_generation(root, definition, secrets, source)
         for name in ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags"):
             os.makedirs(f"{root}/{name}", exist_ok=True)
         _link_logs(definition)
@@ -106,13 +104,15 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
     return definition, root
 
 
-def write_generation(root: str, definition: Definition, source: str) -> None:
+def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> None:
     """Freeze one generation of the code, and its definition last: who sees that may rely on the rest."""
     directory = layout.code(root, definition.generation)
     os.makedirs(directory, exist_ok=True)
     if source:
         with open(source, "rb") as stream:
             write_new(f"{directory}/{os.path.basename(definition.entry.file)}", stream.read())
+    if secrets.env or secrets.config:
+        write_new(layout.secrets(root, definition.generation), msgspec.json.encode(secrets), 0o600)
     write_new(layout.definition(root, definition.generation), msgspec.json.encode(definition))
 
 

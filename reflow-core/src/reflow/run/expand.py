@@ -31,6 +31,9 @@ _SHORT = 16
 #: of how many earlier results `explain` looks for the nearest
 _NEAREST = 20_000
 
+#: files of inputs that one epoch may write for one task
+_PARTS = 1000
+
 NEW = "no earlier result"
 
 
@@ -108,8 +111,10 @@ class Expander:
         shared = {name: short for value in common.values() for name, short in value.parts}
         hits, reasons, notes = self._look_up(task, wanted, shared, elements)
         misses = [i for i in wanted if i not in hits]
+        # Numbered within the lease's epoch: a former owner who thaws overwrites nothing of its successor's.
+        part = max(progress.parts, self._state.epoch * _PARTS)
         if misses:
-            self._write(task, progress.parts, wired.size, common, names, misses, elements)
+            self._write(task, part, wired.size, common, names, misses, elements)
         why: dict[str, list[int]] = {}
         for i in misses:
             why.setdefault(reasons.get(i, NEW), []).append(i)
@@ -117,7 +122,7 @@ class Expander:
             Expanded(
                 task=name,
                 size=wired.size,
-                part=progress.parts,
+                part=part,
                 pending=to_ranges(misses),
                 at=time.time(),
                 skipped=to_ranges(lacking),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +34,11 @@ def freeze_tasks(compiled: Compiled, config: Config, overrides: Sequence[Overrid
         An override or an option cannot be read.
     """
     return tuple(_freeze(spec, config, overrides) for spec in compiled.tasks)
+
+
+def environments(tasks: Iterable[Task]) -> dict[str, Mapping[str, str]]:
+    """Environment variables of the tasks that have some: not for everybody's eyes, and so not in ``run.json``."""
+    return {task.name: task.env for task in tasks if task.env}
 
 
 def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Task:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import msgspec
 
@@ -47,34 +46,43 @@ def read_box(root: str, box: str, start: int) -> Letter | None:
     return Letter(box, start + end, records)
 
 
-def boxes(root: str, tag: str, slots: int | None, starts: bool = True) -> Iterator[str]:
-    """Mailbox files of a job's slots, or (`slots` None) of as many lanes as there are."""
+def lanes(root: str, tag: str) -> list[str]:
+    """Mailbox files of a pool's workers, any of which may have died before it could write one."""
+    top = layout.mailbox(root, tag)
     skip = len(root) + len("/mailbox/")
-    slot = 0
-    while slots is None or slot < slots:
-        start = 1
-        while os.path.lexists(path := layout.box(root, tag, slot, start)):
-            yield path[skip:]
-            start += 1
-        if slots is None and start == 1:
-            return
-        slot += 1
+    found: list[str] = []
+    try:
+        shards = [shard for shard in os.listdir(top) if shard.isdigit()]
+    except FileNotFoundError:
+        return []
+    for shard in shards:
+        found += [f"{top}/{shard}/{name}"[skip:] for name in os.listdir(f"{top}/{shard}")]
+    return sorted(found)
 
 
 def unread(root: str, state: State) -> list[Letter]:
     """All that was reported and not yet ingested."""
     letters: list[Letter] = []
-    wanted: list[tuple[str, int | None]] = [(tag, None) for tag in state.pools]
+    for tag in state.pools:
+        for box in lanes(root, tag):
+            letter = read_box(root, box, state.boxes.get(box, 0))
+            if letter is not None and letter.records:
+                letters.append(letter)
+    if state.pools:
+        return letters
+    skip = len(root) + len("/mailbox/")
     for position in state.open_flights.values():
         flight = state.flights[position]
-        if not any(flight.tag == tag for tag in state.pools):
-            wanted.append((flight.tag, len(flight.elements)))
-    for tag, slots in wanted:
-        for box in boxes(root, tag, slots):
-            start = state.boxes.get(box, 0)
-            letter = read_box(root, box, start)
-            if letter is not None and letter.upto > start:
-                letters.append(letter)
+        for slot in range(len(flight.elements)):
+            start = 1
+            while True:
+                box = layout.box(root, flight.tag, slot, start)[skip:]
+                letter = read_box(root, box, state.boxes.get(box, 0))
+                if letter is None:
+                    break
+                if letter.records:
+                    letters.append(letter)
+                start += 1
     return letters
 
 

@@ -27,7 +27,7 @@ from .chain import IN_PLACE, advance, foreground
 from .create import create, new_run_id, prepare
 from .drive import Progress, drive
 from .engine import Secrets, is_pool
-from .freeze import encode_parameters, entry_of, freeze_tasks
+from .freeze import encode_parameters, entry_of, environments, freeze_tasks
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -149,11 +149,12 @@ def submit(
         environment=inherited(os.environ, tuple(config.get("executor.inherit_env") or ())),
         user=_user(),
         host=os.uname().nodename,
+        overrides=(dict(overrides) if isinstance(overrides, Mapping) else list(overrides),) if overrides else (),
         force=force,
         force_tasks=tuple(force_tasks),
         verify=verify,
     )
-    secrets = Secrets(env={task.name: task.env for task in tasks if task.env}, config=dict(config.secrets()))
+    secrets = Secrets(env=environments(tasks), config=dict(config.secrets()))
     definition, root = create(definition, secrets, entry.file if os.path.isfile(entry.file) else "", Registry(store))
     run = Run(root, definition)
     if not entry.variable:
@@ -194,12 +195,12 @@ def choose(
     name = executor or config.get("executor.name")
     if name is None:
         found = plugins.detect(context.environ)
-        if len(found) > 1:
+        if len(found) > 1 and fallback is None:
             raise UsageError(
                 f"several schedulers are here: {', '.join(entry.name for entry in found)}",
                 hint="name one with --executor, or set [executor] name in the configuration",
             )
-        name = found[0].name if found else fallback
+        name = found[0].name if len(found) == 1 else fallback
     if name is None:
         raise UsageError(
             "no scheduler was found on this machine",

@@ -11,7 +11,7 @@ import msgspec
 from ..model.frames import parse
 from ..model.record import Opened
 from ..worker.mailbox import born
-from .mail import boxes
+from .mail import lanes
 
 _opened = msgspec.json.Decoder(Opened)
 
@@ -24,7 +24,7 @@ def end_workers(root: str, tag: str, patience: float = 10.0) -> None:
     """
     here = os.uname().nodename
     alive: list[tuple[int, str]] = []
-    for box in boxes(root, tag, None):
+    for box in lanes(root, tag):
         with open(f"{root}/mailbox/{box}", "rb") as stream:
             payloads, _ = parse(stream.read(4096))
         if not payloads:

@@ -9,7 +9,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.names import TaskState
 from ..model.record import Finished
-from ..model.state import CACHED, SHOWN, SUCCESS, Progress, State
+from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SKIPPED, SUCCESS, Progress, State
 from .lease import latest, owner
 from .log import Results, replay
 from .mail import overlay
@@ -159,7 +159,9 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                 failure = progress.failures.get(index)
                 if failure is not None:
                     row |= {"class": failure.cls.value, "reason": failure.reason, "ended": failure.at}
-                if code == SUCCESS and progress.length[index]:
+                elif code == SKIPPED:
+                    row["reason"] = "its upstream element did not succeed"
+                if code in (SUCCESS, FAILED, CANCELLED) and progress.length[index]:
                     record = results.record(progress.file[index], progress.offset[index], progress.length[index])
                     if isinstance(record, Finished):
                         row |= {
