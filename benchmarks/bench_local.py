@@ -27,7 +27,7 @@ PAGE = HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin measured -->", "<!-- end measured -->"
 WORKERS = 2
 PATIENCE = 300.0  # seconds that one measurement gets
-LONG = 10.0  # seconds after which a measurement is not repeated
+LONG = 20.0  # seconds after which a measurement is not repeated
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespac
     """Measure a large run against the largest of the comparison, and the memory of what drives it."""
     small, large = max(sizes), options.scaling
     subject = Subject("reflow", sys.executable, "flow.py")
-    big = compare([subject], [large], 1)
+    big = compare([subject], [large], options.rounds)
     cells = [["reflow", f"{small:,}", f"{large:,}", "factor", "driver's peak above an idle interpreter"]]
     idle = idle_memory()
     for state in states(subject):
