@@ -224,6 +224,8 @@ def main() -> None:
     run = wf.run_local("climate-run")
     if run.state is not RunState.SUCCESS:
         raise SystemExit(f"{run.run_id} ended {run.state.name}; `python {sys.argv[0]} status {run.run_id}` says more")
+    tasks = run.status()["summary"].values()
+    print(f"{sum(t['total'] for t in tasks)} elements, {sum(t['cached'] for t in tasks)} of them from the cache")
     print("figure:", run.result("figure"))
     print("table: ", run.result("table"))
 
