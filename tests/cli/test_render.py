@@ -86,14 +86,50 @@ def test_colours_only_where_they_are_welcome(monkeypatch: pytest.MonkeyPatch) ->
     assert not render.coloured(terminal)
 
 
-def test_a_table_on_a_terminal_has_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_fits_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(["NAME", "N", "END"], [["東京", 1, ""], ["a", 1000, "x\ty"], ["abcdef", None, None]], right=["N"])
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME       N  END",
+        "東京       1",
+        "a       1000  x\\ty",
+        "abcdef",
+    ]
+
+
+def test_what_folds_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    render.table(["A", "WORDS", "WIDE"], [["1", "all happy families are alike", "東京都千代田区"]])
+    assert capsys.readouterr().out.splitlines() == [
+        "A  WORDS      WIDE",
+        "1  all happy  東京都千",
+        "   families   代田区",
+        "   are alike",
+    ]
+
+
+def test_a_table_wider_than_any_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "4")
+    render.table(["AB", "CD"], [["xy", "zw"]])
+    assert capsys.readouterr().out.splitlines() == ["A  C", "B  D", "x  z", "y  w"]
+
+
+def test_an_empty_table_has_its_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(["A", "B"], [])
+    assert capsys.readouterr().out == "A  B\n"
+
+
+@pytest.mark.parametrize("columns", ["200", "20"])
+def test_a_table_on_a_terminal_has_colours(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     terminal = Terminal()
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr("sys.stdout", terminal)
-    render.table(["STATE", "WHAT"], [["FAILED", "FAILED"]])
-    assert "\x1b[31mFAILED\x1b[0m" in terminal.getvalue()
-    assert terminal.getvalue().count("\x1b[31m") == 1, "states are coloured, not what looks like one"
+    render.table(["STATE", "WHAT"], [["FAILED", "FAILED"], ["SUCCESS", "x" * 30]])
+    shown = terminal.getvalue()
+    assert "\x1b[31m" in shown
+    assert "\x1b[32m" in shown
+    assert shown.count("\x1b[31m") == 1, "states are coloured, not what looks like one"
 
 
 def test_facts_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,26 +95,61 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     right : sequence of str
         Headings of the columns that are aligned on the right.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    import shutil
 
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        grid.add_column(column, overflow="fold", justify="right" if column in right else "left")
-    for row in rows:
-        cells = ["" if cell is None else clean(cell) for cell in row]
-        grid.add_row(
-            *(
-                Text(cell, style=COLOURS.get(cell, "") if column == "STATE" else "")
-                for column, cell in zip(columns, cells, strict=True)
-            )
-        )
-    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
-    with console.capture() as shown:
-        console.print(grid)
-    for line in shown.get().splitlines():
-        sys.stdout.write(line.rstrip() + "\n")
+    cells = [["" if cell is None else clean(cell) for cell in row] for row in rows]
+    natural = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
+    room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)
+    # The widest columns give way first: none is wider than the most that lets all of them fit.
+    most = next((most for most in range(max(natural), 1, -1) if sum(min(each, most) for each in natural) <= room), 1)
+    widths = [min(each, most) for each in natural]
+    _put_row(columns, ["white"] * len(columns), columns, widths, right)
+    for row in cells:
+        colours = [COLOURS.get(cell) if column == "STATE" else None for column, cell in zip(columns, row, strict=True)]
+        _put_row(row, colours, columns, widths, right)
+
+
+def _put_row(
+    row: Sequence[str],
+    colours: Sequence[str | None],
+    columns: Sequence[str],
+    widths: Sequence[int],
+    right: Sequence[str],
+) -> None:
+    """Print one row of a table, in as many lines as its longest cell takes."""
+    folded = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
+    for at in range(max(map(len, folded))):
+        line = []
+        for column, lines, width, colour in zip(columns, folded, widths, colours, strict=True):
+            text = lines[at] if at < len(lines) else ""
+            pad = " " * (width - _width(text))
+            line.append(style(pad + text if column in right else text + pad, colour if text else None, sys.stdout))
+        _write(sys.stdout, "  ".join(line).rstrip())
+
+
+def _fold(cell: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, broken at spaces where there are some."""
+    if _width(cell) <= width:
+        return [cell]
+    if cell.isascii():
+        import textwrap
+
+        return textwrap.wrap(cell, width, break_on_hyphens=False)
+    lines = [""]
+    for char in cell:
+        if lines[-1] and _width(lines[-1] + char) > width:
+            lines.append("")
+        lines[-1] += char
+    return lines
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def facts(pairs: Mapping[str, object]) -> None:
