@@ -577,6 +577,7 @@ def test_ends() -> None:
     assert exited(137).signal is None
     assert (exited(137, shell=True).signal, exited(137, shell=True).exit_code) == (9, 137)
     assert exited(5, shell=True).failure_class is FailureClass.EXIT
+    assert exited(78).failure_class is FailureClass.LAUNCH
 
 
 def test_nothing_was_recorded() -> None:

@@ -8,38 +8,11 @@ builds one step by step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from .batch.command import CommandExecutor, Preview
-from .batch.dialect import (
-    Call,
-    Dialect,
-    Row,
-    Site,
-    Words,
-    cancelled,
-    ceiling,
-    clock,
-    exited,
-    failed,
-    given,
-    held,
-    indices,
-    layout,
-    local_time,
-    pending,
-    per_node,
-    places,
-    running,
-    signalled,
-    succeeded,
-    unknown,
-)
-from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, names, refused
-from .batch.quoting import quote
 from .batch.runner import Completed, Runner
-from .batch.script import outliving
 from .errors import CodecError, ConfigError, DataError, ExecutorError, PluginError, ReflowError, UsageError
 from .hookspecs import CacheBackendEntry, CommandEntry, ExecutorEntry, NotifierEntry, Setting, hookimpl
 from .model.cache import CacheBackend, CacheEntry
@@ -49,6 +22,74 @@ from .model.notice import Notice, Notifier, Occasion, occasions
 from .model.ranges import from_ranges, to_ranges
 from .model.resources import Resources
 from .model.task import JSON
+
+if TYPE_CHECKING:
+    from .batch.command import CommandExecutor, Preview
+    from .batch.dialect import (
+        Call,
+        Dialect,
+        Row,
+        Site,
+        Words,
+        cancelled,
+        ceiling,
+        clock,
+        exited,
+        failed,
+        given,
+        held,
+        indices,
+        layout,
+        local_time,
+        pending,
+        per_node,
+        places,
+        running,
+        signalled,
+        succeeded,
+        unknown,
+    )
+    from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, names, refused
+    from .batch.quoting import quote
+    from .batch.script import outliving
+
+#: what only schedulers need, imported when it is asked for: each command reads the plugins' hooks, not their dialects
+_BATCH = {
+    "CommandExecutor": "command",
+    "Preview": "command",
+    "Call": "dialect",
+    "Dialect": "dialect",
+    "Row": "dialect",
+    "Site": "dialect",
+    "Words": "dialect",
+    "cancelled": "dialect",
+    "ceiling": "dialect",
+    "clock": "dialect",
+    "exited": "dialect",
+    "failed": "dialect",
+    "given": "dialect",
+    "held": "dialect",
+    "indices": "dialect",
+    "layout": "dialect",
+    "local_time": "dialect",
+    "pending": "dialect",
+    "per_node": "dialect",
+    "places": "dialect",
+    "running": "dialect",
+    "signalled": "dialect",
+    "succeeded": "dialect",
+    "unknown": "dialect",
+    "Cell": "options",
+    "SCRIPT": "options",
+    "WORKER": "options",
+    "built": "options",
+    "emulated": "options",
+    "flag": "options",
+    "names": "options",
+    "refused": "options",
+    "quote": "quoting",
+    "outliving": "script",
+}
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +117,16 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str = "/"
     config: Mapping[str, JSON] = {}
     run_id: str = ""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _BATCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(f"reflow.batch.{_BATCH[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 __all__ = [

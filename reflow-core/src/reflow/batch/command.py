@@ -16,7 +16,7 @@ from ..model.task import JSON
 from .dialect import Call, Dialect, Row, Site, cancelled, unknown
 from .quoting import quote, words
 from .runner import Completed, Runner
-from .script import redirect
+from .script import STOPPED, redirect
 
 #: the line that ends the scheduler's part of a script
 MARK = "# ---- what the job does ----"
@@ -349,7 +349,7 @@ class CommandExecutor:
             head.append(redirect(job.log))
         head.append(f"umask {_umask():04o}")
         stop = quote(f"reflow: cannot enter the working directory {job.cwd}")
-        head.append(f"cd -- {quote(job.cwd)} || {{ echo {stop} >&2; exit 78; }}")
+        head.append(f"cd -- {quote(job.cwd)} || {{ echo {stop} >&2; exit {STOPPED}; }}")
         base = speaks.limits.array_base
         if job.slots is None:
             head.append("export REFLOW_SLOT=0")

@@ -20,6 +20,7 @@ from ..model.names import FailureClass
 from ..model.task import JSON
 from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
 from .runner import Completed
+from .script import STOPPED
 
 Words = tuple[str, ...]
 
@@ -500,6 +501,8 @@ def exited(code: int, native: str = "", *, shell: bool = False) -> JobStatus:
     """It ended with an exit code; `shell`: 128 and more may stand for a signal."""
     if code == 0:
         return succeeded(native)
+    if code == STOPPED:
+        return failed(FailureClass.LAUNCH, native, "its script stopped before the task began: see the job's log", code)
     if shell and 128 < code < 128 + 65:
         return failed(FailureClass.EXIT, native, f"killed by signal {code - 128}", code, code - 128)
     return failed(FailureClass.EXIT, native, f"exit code {code}", code)

@@ -96,6 +96,27 @@ def refused(text: str) -> Cell:
     return Cell(REFUSED, text)
 
 
+def table(columns: Mapping[str, Mapping[str, Cell]]) -> str:
+    """The vocabulary as a table in Markdown: a row for each option, a column for each scheduler.
+
+    Parameters
+    ----------
+    columns : mapping of str to mapping
+        A scheduler's title -> its cells.
+    """
+    lines = [
+        "| option | meaning | " + " | ".join(columns) + " |",
+        "|---" * (2 + len(columns)) + "|",
+    ]
+    for name, meaning in VOCABULARY.items():
+        cells = [
+            f"`{cell}`" if cell.kind in (FLAG, BUILT) else str(cell)
+            for cell in (column[name] for column in columns.values())
+        ]
+        lines.append(" | ".join([f"| `{name}`", meaning, *(text.replace("|", "\\|") for text in cells)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def names(text: str) -> frozenset[str]:
     """Option names, written one after the other."""
     return frozenset(text.split())

@@ -36,6 +36,9 @@ INHERITED = (
     "TZ",
 )
 
+#: exit code of a script that stops before its command runs
+STOPPED = 78
+
 _MODULE_COMMAND = """\
 if ! command -v module >/dev/null 2>&1; then
   for init in "${MODULESHOME-}/init/bash" "${LMOD_PKG-}/init/bash" /etc/profile.d/modules.sh /etc/profile.d/lmod.sh \\
@@ -108,7 +111,7 @@ def render(body: Body) -> str:
     lines = ["#!/bin/bash", *(f"# {_line(text)}" for text in body.title), ""]
     if body.log != "/dev/null":
         lines.append(redirect(body.log))
-    lines += ['reflow_stop() { echo "reflow: $1" >&2; exit 78; }', ""]
+    lines += [f'reflow_stop() {{ echo "reflow: $1" >&2; exit {STOPPED}; }}', ""]
     if body.inherited:
         lines += ["# as it was at submission", *exports(dict(body.inherited)), ""]
     if body.modules:
