@@ -11,7 +11,7 @@ import pytest
 
 from reflow.authoring import Flow
 from reflow.cli.commands import logs
-from reflow.errors import ReflowError
+from reflow.errors import NotReady, ReflowError
 
 ID = "demo-20250301-a1b2"
 
@@ -243,8 +243,10 @@ def test_retry(reflow: Call, shelf: Any) -> None:
     said = reflow("retry", ID, "--task", "compute[ 3, 5 ]")
     assert (said.code, said.out) == (0, "3 again\n")
     assert said.err == f"run {ID} SUCCESS after 1 min 05 s\n"
-    name, _, asked = run.asked[0]
-    assert (name, asked["task"], asked["elements"]) == ("retry", "compute", [3, 5])
+    name, args, named = run.asked[0]
+    assert (name, args, named["overrides"]) == ("retry", ("compute", [3, 5]), [])
+    reflow("retry", ID, "--set", "compute.mem=64G", "--queue", "long")
+    assert run.asked[2][2]["overrides"] == ["*.queue=long", "compute.mem=64G"]
 
 
 def test_a_retry_that_fails_again(reflow: Call, shelf: Any) -> None:
@@ -340,6 +342,25 @@ def test_following_a_log_to_its_end(
 def test_following_what_has_ended(reflow: Call, shelf: Any, tmp_path: Path) -> None:
     shelf.add(log_path=tmp_path / "none.log", status=lambda **_: status())
     assert reflow("logs", "compute", "--follow").code == 0
+
+
+def test_following_what_never_wrote(reflow: Call, shelf: Any, tmp_path: Path) -> None:
+    def none(task: str, index: int | None) -> str:
+        raise NotReady("there is no log of compute[3]: its result was taken from the cache")
+
+    shelf.add(log_path=tmp_path / "none.log", status=lambda **_: status(), logs=none)
+    said = reflow("logs", "compute[3]", "--follow")
+    assert said.code == 1
+    assert "taken from the cache" in said.err
+
+
+@pytest.mark.parametrize(
+    ("state", "size", "ended"), [("PENDING", None, False), ("SKIPPED", None, True), ("RUNNING", 10, True)]
+)
+def test_an_element_that_is_not_there(state: str, size: int | None, ended: bool, shelf: Any) -> None:
+    found = {"elements": [], "tasks": [{"name": "other", "state": "RUNNING", "size": None}]}
+    run = shelf.add(status={**found, "tasks": [*found["tasks"], {"name": "work", "state": state, "size": size}]})
+    assert logs._ended(run, "work", 99) is ended
 
 
 # explain

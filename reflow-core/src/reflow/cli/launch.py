@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from ..errors import UsageError
 from . import params, render
 from .group import typed
-from .options import JsonOption, StoreOption
+from .options import JsonOption, QueueOption, SetOption, StoreOption, all_overrides
 from .progress import watching
 from .scripts import load
 from .session import Session
@@ -111,11 +111,6 @@ MaxWorkers = Annotated[
     int | None,
     typer.Option("--max-workers", metavar="N", min=1, help="Elements that run at once, on the local executor."),
 ]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="TASK.KEY=VALUE", help="Change a task's setting, as in compute.mem=64G; repeatable."),
-]
-Queue = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Queue, or partition, of every task.")]
 Force = Annotated[bool, typer.Option("--force", help="Compute everything, whatever the cache holds.")]
 ForceTask = Annotated[
     list[str] | None, typer.Option("--force-task", metavar="TASK", help="Compute this task again; repeatable.")
@@ -163,8 +158,8 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         run_dir: RunDir = None,
         executor: Executor = None,
         max_workers: MaxWorkers = None,
-        overrides: Set = None,
-        queue: Queue = None,
+        overrides: SetOption = None,
+        queue: QueueOption = None,
         force: Force = False,
         force_task: ForceTask = None,
         verify: Verify = True,
@@ -191,7 +186,7 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
                 verify=verify,
                 dry_run=dry_run,
                 wait=wait,
-                overrides=([f"*.queue={queue}"] if queue is not None else []) + list(overrides or ()),
+                overrides=all_overrides(overrides, queue),
                 settings=None if max_workers is None else {"max_workers": max_workers},
                 store_path=store_path,
                 on_progress=announced,

@@ -43,6 +43,11 @@ TaskOption = Annotated[
     list[str] | None,
     typer.Option("--task", metavar="TASK", help="This task only, or these elements of it: 'NAME[3,7-9]'; repeatable."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TASK.KEY=VALUE", help="Change a task's setting, as in compute.mem=64G; repeatable."),
+]
+QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Queue, or partition, of every task.")]
 
 _TASK = re.compile(r"(?P<name>.*?)(?:\[(?P<indices>[^\[\]]*)\])?", re.DOTALL)
 
@@ -90,3 +95,8 @@ def one_element(text: str) -> tuple[str, int | None]:
     if indices is not None and len(indices) != 1:
         raise UsageError(f"{text!r} names {len(indices)} elements", hint="name one, like this: 'NAME[3]'")
     return name, indices[0] if indices else None
+
+
+def all_overrides(given: list[str] | None, queue: str | None) -> list[str]:
+    """What ``--queue`` and ``--set`` change, in the words of ``--set``; what names a task wins."""
+    return [*([f"*.queue={queue}"] if queue is not None else []), *(given or ())]

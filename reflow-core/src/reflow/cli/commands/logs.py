@@ -76,6 +76,8 @@ def _follow(run: Run, task: str, index: int | None) -> None:
         # The state is asked before the file is read: what was written before the end is never missed.
         position += _print_from(path, position)
         if ended:
+            if not os.path.exists(path):
+                run.logs(task, index)  # says why there is none
             return
         time.sleep(_GROWS)
 
@@ -94,8 +96,11 @@ def _print_from(path: str | os.PathLike[str], position: int) -> int:
 
 
 def _ended(run: Run, task: str, index: int | None) -> bool:
+    """Whether nothing more will be written; an element that there is not is none that will write."""
+    status = run.status(elements=True)
+    wanted = [row for row in status["elements"] if row["task"] == task and (index is None or row["index"] == index)]
+    if wanted:
+        return all(TaskState(row["state"]).ended for row in wanted)
     return all(
-        TaskState(element["state"]).ended
-        for element in run.status(elements=True)["elements"]
-        if element["task"] == task and (index is None or element["index"] == index)
+        row["size"] is not None or TaskState(row["state"]).ended for row in status["tasks"] if row["name"] == task
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 import typer
 
 from .. import render
-from ..options import JsonOption, RunArgument, RunOption, StoreOption, TaskOption, chosen_tasks
+from ..options import (
+    JsonOption,
+    QueueOption,
+    RunArgument,
+    RunOption,
+    SetOption,
+    StoreOption,
+    TaskOption,
+    all_overrides,
+    chosen_tasks,
+)
 from ..progress import watching
 from ..session import Session
 from ..summary import show_end
@@ -16,6 +26,8 @@ def command(
     run: RunArgument = None,
     run_id: RunOption = None,
     task: TaskOption = None,
+    overrides: SetOption = None,
+    queue: QueueOption = None,
     store_path: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -24,7 +36,10 @@ def command(
     session = Session.of(ctx)
     found = session.find(run, run_id, store_path, required=True)
     with watching() as progress:
-        done = [found.retry(task=name, elements=elements, on_progress=progress) for name, elements in wanted]
+        done = [
+            found.retry(name, elements, overrides=all_overrides(overrides, queue), on_progress=progress)
+            for name, elements in wanted
+        ]
     if as_json:
         render.put_json(done)
     else:
