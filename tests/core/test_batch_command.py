@@ -331,6 +331,13 @@ def test_books_that_are_not_kept_or_not_open() -> None:
     for answer in ({"returncode": 1, "stderr": "try later"}, {"returncode": None}):
         made, _ = toy({"tstat": "1 R\n", "tacct": answer})
         assert list(made.query([JobRef("4"), JobRef("1"), JobRef("5,6")])) == [JobRef("1")]
+        made, _ = toy({"tstat": "2.3 R\n", "tacct": answer})
+        found = made.query([JobRef("2")])
+        assert {ref.slot: status.state for ref, status in found.items()} == {
+            2: JobState.RUNNING,
+            None: JobState.RUNNING,
+        }
+        assert found[JobRef("2")].reason == "Toy's accounting does not answer"
 
 
 def test_scheduler_that_does_not_answer() -> None:

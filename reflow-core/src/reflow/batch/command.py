@@ -13,7 +13,7 @@ import msgspec
 from ..errors import ExecutorError, UsageError
 from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from ..model.task import JSON
-from .dialect import Call, Dialect, Row, Site, cancelled, unknown
+from .dialect import Call, Dialect, Row, Site, cancelled, running, unknown
 from .quoting import quote, words
 from .runner import Completed, Runner
 from .script import STOPPED, redirect
@@ -207,8 +207,9 @@ class CommandExecutor:
 
         An array's reference is answered with one status for each slot that the
         scheduler knows. A reference that is missing from the answer could not
-        be asked for: the scheduler's accounting does not answer. One that was
-        asked for and is not known is UNKNOWN.
+        be asked for: the scheduler's accounting does not answer. Where that
+        holds for some elements of an array only, the array is answered as a
+        whole as well, as RUNNING. What was asked for and is not known is UNKNOWN.
 
         Raises
         ------
@@ -440,6 +441,9 @@ class CommandExecutor:
                 for index in sorted(elements[id]):
                     slot = index - base
                     yield JobRef(ref.id, slot, ref.cluster), final(found[id, index], id, slot)
+                if ref.id in unheard:
+                    # Of the elements that are not told of nothing can be said, least of all that they are gone.
+                    yield ref, running("", f"{speaks.title}'s accounting does not answer")
             elif status is not None:
                 yield ref, final(status, id, ref.slot)
             elif ref.id not in unheard:
