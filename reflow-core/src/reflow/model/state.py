@@ -402,6 +402,8 @@ class State:
             return
         self._land(progress, index)
         progress.set(index, SUCCESS)
+        if progress.due:
+            progress.due.pop(index, None)
         if progress.failures:
             progress.failures.pop(index, None)
             progress.undecided.discard(index)

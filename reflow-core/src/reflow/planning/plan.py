@@ -108,8 +108,8 @@ def plan(definition: Definition, state: State, limits: Limits, now: float) -> li
 
 def next_due(state: State, now: float) -> float | None:
     """Seconds until a held element may be tried again; None where none is held."""
-    times = [due for progress in state.tasks.values() for due in progress.due.values()]
-    return max(0.0, min(times) - now) if times else None
+    times = [due for progress in state.tasks.values() for due in progress.due.values() if due > now]
+    return min(times) - now if times else None
 
 
 def _ready(task: Task, state: State) -> Expand | Skip | None:

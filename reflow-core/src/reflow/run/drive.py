@@ -207,7 +207,10 @@ def _cancelled_by_signals(root: str, engine: Engine, watcher: Watcher) -> Iterat
     def handle(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         if len(caught) > 1:
-            raise KeyboardInterrupt
+            engine.stop_now = True
+            if len(caught) > 2:
+                raise KeyboardInterrupt
+            return
         name = signal.Signals(number).name
         try:
             post(

@@ -22,6 +22,7 @@ from ..model.record import (
     Cancelled,
     CodeChanged,
     Command,
+    Expanded,
     Failed,
     Finished,
     Intent,
@@ -41,7 +42,7 @@ from ..model.record import (
     Wake,
     Woke,
 )
-from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
+from ..model.state import CACHED, CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
 from ..model.task import JSON
 from ..planning.plan import Expand, Finish, Record, Skip, Submit, next_due, plan
 from ..planning.reconcile import judge, missing, overdue, refs
@@ -52,7 +53,7 @@ from ..worker.inputs import Inputs
 from ..worker.tags import void
 from .expand import Expander, parts_of
 from .jobs import Jobs
-from .lease import Lease
+from .lease import Lease, LeaseLapsed
 from .log import Log, Results, replay
 from .mail import commands, unread
 
@@ -219,13 +220,13 @@ class Engine:
         LeaseLost
             Another process has taken over; nothing more may be written.
         """
-        self._lease.check()
+        self._check()
         if self.state.run is RunState.PENDING:
             self._log.add(RunChanged(state=RunState.RUNNING, at=time.time()))
         while actions := plan(self.definition, self.state, self.executor.limits, time.time()):
             for action in actions:
                 self._carry_out(action)
-            self._lease.check()
+            self._check()
             if self.state.run.ended:
                 break
         self._keep(force=self.state.run.ended)
@@ -236,7 +237,7 @@ class Engine:
         """Whether people are to be told of this now; writes down that they are."""
         if occasion in self.state.told:
             return False
-        self._lease.check()
+        self._check()
         self._log.add(Told(occasion=occasion, at=time.time()))
         self._log.commit()
         return True
@@ -263,29 +264,35 @@ class Engine:
         self._log.flush()
         expander = Expander(self.root, self.definition, self.state, self._results, self._cache, self._policy)
         try:
-            events = expander.expand(name)
+            for event in expander.expand(name):
+                self._log.add(event)
         except ReflowError as error:
             self._doom(name, error)
-            return
-        for event in events:
-            self._log.add(event)
 
     def _doom(self, name: str, error: ReflowError) -> None:
-        """A task whose inputs cannot be made up fails as a whole, in its first element."""
-        from ..model.record import Expanded
-
+        """A task whose inputs cannot be made up fails as a whole, in its first element that has no result."""
         now = time.time()
         task = self.definition.task(name)
-        part = self.state.tasks[name].parts
-        self._log.add(Expanded(task=name, size=1, part=part, pending="0", at=now))
-        attempt = self.state.tasks[name].attempt[0]
+        progress = self.state.tasks[name]
+        known = len(progress.status)
+        index = next((i for i in range(known) if progress.status[i] not in (SUCCESS, CACHED)), known)
+        part = max(progress.parts, self.state.epoch)
+        self._log.add(Expanded(task=name, size=max(known, index + 1), part=part, pending=str(index), at=now))
         reason = str(error)
-        directory = layout.log_dirs(self.root, name, task.array, [0])[0]
+        directory = layout.log_dirs(self.root, name, task.array, [index])[0]
         os.makedirs(directory, exist_ok=True)
-        with open(layout.log(self.root, name, task.array, 0), "a", encoding="utf-8", errors="backslashreplace") as log:
+        path = layout.log(self.root, name, task.array, index)
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(reason + "\n")
         self._log.add(
-            Failed(task=name, elements="0", attempt=attempt, f=FailureClass.ERROR, at=now, w=reason.replace("\n", " "))
+            Failed(
+                task=name,
+                elements=str(index),
+                attempt=progress.attempt[index],
+                f=FailureClass.ERROR,
+                at=now,
+                w=" ".join(reason.split()),
+            )
         )
 
     def _submit(self, action: Submit) -> None:
@@ -310,8 +317,11 @@ class Engine:
 
     def _ask_for(self, job: Job) -> bool:
         """Submit a job whose intent was written down; False where it was refused, or nobody knows yet."""
-        self._log.commit()
-        self._lease.check()
+        if self.pooled:
+            self._log.flush()  # what this process's own workers do cannot outlast the machine
+        else:
+            self._log.commit()
+        self._check()
         now = time.time()
         try:
             submission = self.executor.submit(job)
@@ -405,7 +415,7 @@ class Engine:
             kept.append(index)
         try:
             if entries:
-                self._lease.check()
+                self._check()
                 self._cache.publish(entries)
         except OSError as error:
             self._warn(f"results cannot be kept in the cache now: {error}")
@@ -493,12 +503,12 @@ class Engine:
         wakes = [JobRef(wake.id, None, wake.cluster or None) for wake in self.state.wakes.values() if wake.id]
         if not command.tasks and wakes:
             # The chain first: what wakes up now would only find a run that is being ended.
-            self._lease.check()
+            self._check()
             self.executor.cancel(wakes)
             for tag in list(self.state.wakes):
                 self._log.add(Woke(tag=tag, at=time.time(), reason="cancelled"))
         if refs:
-            self._lease.check()
+            self._check()
             self.executor.cancel(refs)
         if not self.pooled:
             for task, ended in landed.items():
@@ -572,7 +582,7 @@ class Engine:
         unknown |= {wake.tag: wake.at for wake in self.state.wakes.values() if not wake.id}
         if not unknown:
             return None
-        self._lease.check()
+        self._check()
         found = self.executor.find(list(unknown))
         lag = self.executor.limits.visibility_lag
         wait: float | None = None
@@ -603,7 +613,7 @@ class Engine:
         wanted = refs(self.state)
         if not wanted:
             return
-        self._lease.check()
+        self._check()
         try:
             answers = self.executor.query(wanted)
         except ExecutorError as error:
@@ -738,13 +748,15 @@ class Engine:
         self._log.add(PoolOpened(tag=tag, host=os.uname().nodename, at=time.time()))
         self._log.commit()
         listened = time.monotonic()
-        self.hurry = interrupted = False
+        self.hurry = self.stop_now = interrupted = False
         try:
             while not self.advance():
+                if self.stop_now:
+                    raise KeyboardInterrupt
                 progress(self, "")
                 pause = self.pause
                 heard = pool.wait(_LISTEN if pause is None else min(_LISTEN, pause))
-                self._lease.check()
+                self._check()
                 self.ingest(heard.letters)
                 self.ended(heard.ended)
                 for warning in heard.warnings:
@@ -764,6 +776,25 @@ class Engine:
                 progress(self, said)
             self.advance()
         progress(self, "")
+
+    def _check(self) -> None:
+        """Make sure that this process may still write.
+
+        One that was held up (a closed lid, a stopped process) for longer than
+        it may be, while nobody took over, begins an epoch of its own anew.
+
+        Raises
+        ------
+        LeaseLost
+            Another process has taken over; nothing more may be written.
+        """
+        try:
+            self._lease.check()
+        except LeaseLapsed:
+            lease = self._lease.renew()
+            self._log.close()
+            self._log = Log(self.root, lease.epoch, self.state, self._log.span)
+            self._lease = lease
 
     def commit(self) -> None:
         """Make all that was decided durable."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -19,17 +19,20 @@ from ..model.record import Event, Expanded, Hit
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest, types
-from ..worker.files import Fingerprints, unchanged
+from ..worker.files import Fingerprints, still
 from ..worker.inputs import Element, Header
-from .durable import write_new
+from .durable import write_all, write_new
 from .log import Results
-from .wiring import Wired, values
+from .wiring import values
 
 #: characters of a digest that are kept for `explain`
 _SHORT = 16
 
 #: of how many earlier results `explain` looks for the nearest
 _NEAREST = 20_000
+
+#: elements that are looked at together
+_AT_ONCE = 5000
 
 #: files of inputs that one epoch may write for one task
 _PARTS = 1000
@@ -83,13 +86,16 @@ class Expander:
         self._policy = policy
         self._fingerprints: dict[tuple[Fingerprint, bool], Fingerprints] = {}
 
-    def expand(self, name: str) -> list[Event]:
+    def expand(self, name: str) -> Iterator[Event]:
         """Expand one task: write the inputs of what must run, take the rest from the cache.
 
-        Returns
-        -------
-        list of events
-            An `Expanded`, then a `Hit` for each element that was cached.
+        Elements are looked at some thousands at a time, so that a million of
+        them need no more memory than that.
+
+        Yields
+        ------
+        event
+            A `Hit` for each element that was cached, and at the end one `Expanded`.
 
         Raises
         ------
@@ -107,31 +113,45 @@ class Expander:
         inputs = {one.name: one for one in task.inputs}
         common = {one: self._value(task, inputs[one], raw) for one, raw in wired.common.items()}
         names = sorted(wired.own)
-        elements = self._elements(task, inputs, common, names, wired, wanted)
-        shared = {name: short for value in common.values() for name, short in value.parts}
-        hits, reasons, notes = self._look_up(task, wanted, shared, elements)
-        misses = [i for i in wanted if i not in hits]
         # Numbered within the lease's epoch: a former owner who thaws overwrites nothing of its successor's.
         part = max(progress.parts, self._state.epoch * _PARTS)
-        if misses:
-            self._write(task, part, wired.size, common, names, misses, elements)
+        writer = _Writer(layout.inputs(self._root, task.name, part), wired.size)
+        lookup = _Lookup(self._cache, self._definition, task, self._policy, self._barrier(task), common)
+        columns = [(inputs[own], wired.own[own]) for own in names]
+        shared = {one: value.digest for one, value in common.items()}
+        exact = Identity(self._definition.workflow, task, task.code, shared, names)
+        loose = Identity(self._definition.workflow, task, "", shared, names)
+        keep = task.cache is not False and bool(task.code)
         why: dict[str, list[int]] = {}
-        for i in misses:
-            why.setdefault(reasons.get(i, NEW), []).append(i)
-        events: list[Event] = [
-            Expanded(
-                task=name,
-                size=wired.size,
-                part=part,
-                pending=to_ranges(misses),
-                at=time.time(),
-                skipped=to_ranges(lacking),
-                misses={reason: to_ranges(indices) for reason, indices in why.items()},
-                notes=tuple(notes),
-            )
-        ]
-        events.extend(Hit(t=name, i=i, r=entry.result, by=entry.run_id, o=entry.outputs) for i, entry in hits.items())
-        return events
+        for first in range(0, len(wanted), _AT_ONCE):
+            chunk = wanted[first : first + _AT_ONCE]
+            elements: dict[int, _Element] = {}
+            for i in chunk:
+                own = [self._value(task, one, column[i] or b"null") for one, column in columns]
+                digests = [value.digest for value in own]
+                elements[i] = _Element(exact.key(digests), loose.key(digests), own)
+            hits, reasons = lookup.find(elements)
+            for i, found in elements.items():
+                entry = hits.get(i)
+                if entry is not None:
+                    yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, o=entry.outputs)
+                    continue
+                if writer.empty:
+                    writer.add_header(self._header(task, wired.size, common, names))
+                writer.add(i, found.stored(keep))
+                why.setdefault(reasons.get(i, NEW), []).append(i)
+        writer.close()
+        misses = sorted(i for indices in why.values() for i in indices)
+        yield Expanded(
+            task=name,
+            size=wired.size,
+            part=part,
+            pending=to_ranges(misses),
+            at=time.time(),
+            skipped=to_ranges(lacking),
+            misses={reason: to_ranges(indices) for reason, indices in why.items()},
+            notes=tuple(lookup.notes),
+        )
 
     # --- identity ------------------------------------------------------------
 
@@ -163,28 +183,6 @@ class Expander:
             parts += ((f"files of {wired.name}", digest(b"", ordered).hex()[:_SHORT]),)
         return _Value(raw, whole, parts, marks, guards)
 
-    def _elements(
-        self,
-        task: Task,
-        inputs: Mapping[str, Input],
-        common: Mapping[str, _Value],
-        names: Sequence[str],
-        wired: Wired,
-        wanted: Sequence[int],
-    ) -> dict[int, tuple[str, str, list[_Value]]]:
-        """Key, key without the code, and own values of each element."""
-        shared = {name: value.digest for name, value in common.items()}
-        workflow = self._definition.workflow
-        exact = Identity(workflow, task, task.code, shared, names)
-        loose = Identity(workflow, task, "", shared, names)
-        columns = [(inputs[name], wired.own[name]) for name in names]
-        found: dict[int, tuple[str, str, list[_Value]]] = {}
-        for i in wanted:
-            own = [self._value(task, one, column[i] or b"null") for one, column in columns]
-            digests = [value.digest for value in own]
-            found[i] = (exact.key(digests), loose.key(digests), own)
-        return found
-
     # --- the cache -----------------------------------------------------------
 
     def _barrier(self, task: Task) -> str | None:
@@ -203,147 +201,192 @@ class Expander:
                 return f"ordered after {upstream}, which ran"
         return None
 
-    def _look_up(
-        self,
-        task: Task,
-        wanted: Sequence[int],
-        shared: Mapping[str, str],
-        elements: Mapping[int, tuple[str, str, list[_Value]]],
-    ) -> tuple[dict[int, CacheEntry], dict[int, str], list[str]]:
-        barrier = self._barrier(task)
-        if barrier is not None or self._cache is None:
-            return {}, dict.fromkeys(wanted, barrier or ""), []
-        found = self._cache.lookup([elements[i][0] for i in wanted])
-        hits = {i: found[elements[i][0]] for i in wanted if elements[i][0] in found}
-        reasons: dict[int, str] = {}
-        notes: list[str] = []
-        missing = [i for i in wanted if i not in hits]
-        history: list[CacheEntry] = []
-        if missing:
-            history = self._history(task)
-        if missing and self._policy != "track":
-            older = {entry.parts.get("loose", ""): entry for entry in reversed(history)}
-            wrong = [i for i in missing if elements[i][1] in older]
-            found = self._cache.lookup([older[elements[i][1]].key for i in wrong])
-            for i in wrong:
-                entry = found.get(older[elements[i][1]].key)
-                if entry is not None:
-                    hits[i] = entry
-            taken = [i for i in wrong if i in hits]
-            if taken and self._policy == "warn":
-                notes.append(f"{task.name}: {len(taken)} cached results were computed by other code than today's")
-        self._verify(task, hits, reasons)
-        _explain(task, [i for i in missing if i not in hits], shared, elements, history, reasons)
-        return dict(sorted(hits.items())), reasons, notes
-
-    def _verify(self, task: Task, hits: dict[int, CacheEntry], reasons: dict[int, str]) -> None:
-        """Drop hits whose output files are gone or changed, or whose young input files have become others."""
-        check = task.verify and self._definition.verify
-        outputs: dict[str, str] = {}
-        guards: dict[str, str] = {}
-        for entry in hits.values():
-            guards.update(entry.guards)
-            if check:
-                outputs.update(entry.outputs)
-        gone = set(unchanged(outputs)) if outputs else set()
-        other = set(unchanged(guards)) if guards else set()
-        if not (gone or other):
-            return
-        for i, entry in list(hits.items()):
-            lost = next((path for path in entry.outputs if path in gone), None) if check else None
-            changed = next((path for path in entry.guards if path in other), None)
-            # One path may be fingerprinted differently by two entries: judge by this one's own.
-            if lost is not None and unchanged({lost: entry.outputs[lost]}):
-                what = "has changed" if os.path.lexists(lost) else "is gone"
-                reasons[i] = f"output {lost} {what}"
-                del hits[i]
-            elif changed is not None and unchanged({changed: entry.guards[changed]}):
-                reasons[i] = f"input {changed} has changed"
-                del hits[i]
-
-    def _history(self, task: Task) -> list[CacheEntry]:
-        assert self._cache is not None
-        found: list[CacheEntry] = []
-        for entry in self._cache.history(self._definition.workflow, task.name):
-            if entry.run_id != self._definition.run_id:
-                found.append(entry)
-            if len(found) >= _NEAREST and self._policy == "track":
-                break
-        return found
-
-    # --- inputs --------------------------------------------------------------
-
-    def _write(
-        self,
-        task: Task,
-        part: int,
-        size: int,
-        common: Mapping[str, _Value],
-        names: Sequence[str],
-        misses: Sequence[int],
-        elements: Mapping[int, tuple[str, str, list[_Value]]],
-    ) -> None:
+    def _header(self, task: Task, size: int, common: Mapping[str, _Value], names: Sequence[str]) -> Header:
         plain = {one.name for one in task.inputs if one.source is Source.PLAIN}  # Python fills in the default
-        header = Header(
+        return Header(
             task=task.name,
             size=size,
             common={name: msgspec.Raw(value.raw) for name, value in common.items() if name not in plain},
             names=tuple(names),
-            parts={name: short for value in common.values() for name, short in value.parts},
+            parts=_parts(common.values()),
             files={path: mark for value in common.values() for path, mark in value.files.items()},
             guards={path: guard for value in common.values() for path, guard in value.guards.items()},
             generation=self._definition.generation,
         )
-        cached = task.cache is not False and bool(task.code)
-        chunks = [frame(msgspec.json.encode(header))]
-        offset = len(chunks[0])
-        index = bytearray(8 * size)
-        for i in misses:
-            exact, loose, own = elements[i]
-            element = Element(
-                v=tuple(msgspec.Raw(value.raw) for value in own),
-                k=exact if cached else "",
-                d={name: short for value in own for name, short in value.parts} | {"loose": loose} if cached else {},
-                f={path: mark for value in own for path, mark in value.files.items()},
-                g={path: guard for value in own for path, guard in value.guards.items()},
-            )
-            data = frame(msgspec.json.encode(element))
-            index[8 * i : 8 * i + 8] = offset.to_bytes(8, "little")
-            chunks.append(data)
-            offset += len(data)
-        path = layout.inputs(self._root, task.name, part)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_new(path, b"".join(chunks))
-        write_new(path + ".idx", bytes(index))
+
+
+class _Element(msgspec.Struct, frozen=True):
+    """An element: its key, its key without the code, and its own values."""
+
+    exact: str
+    loose: str
+    own: list[_Value]
+
+    def stored(self, keep: bool) -> Element:
+        """What its inputs file says of it; `keep`: its result may be kept in the cache."""
+        return Element(
+            v=tuple(msgspec.Raw(value.raw) for value in self.own),
+            k=self.exact if keep else "",
+            d=_parts(self.own) | {"loose": self.loose} if keep else {},
+            f={path: mark for value in self.own for path, mark in value.files.items()},
+            g={path: guard for value in self.own for path, guard in value.guards.items()},
+        )
+
+
+class _Writer:
+    """Writes an inputs file, if anything is added to it; durable once it is closed."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self._path = path
+        self._index = bytearray(8 * size)
+        self._chunks: list[bytes] = []
+        self._offset = 0
+        self._file = -1
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added yet."""
+        return not self._offset
+
+    def add_header(self, header: Header) -> None:
+        """Begin the file."""
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._append(msgspec.json.encode(header))
+
+    def add(self, index: int, element: Element) -> None:
+        """Write one element's inputs."""
+        self._index[8 * index : 8 * index + 8] = self._offset.to_bytes(8, "little")
+        self._append(msgspec.json.encode(element))
+        if len(self._chunks) >= _AT_ONCE:
+            self._flush()
+
+    def _append(self, payload: bytes) -> None:
+        data = frame(payload)
+        self._chunks.append(data)
+        self._offset += len(data)
+
+    def _flush(self) -> None:
+        write_all(self._file, b"".join(self._chunks))
+        self._chunks.clear()
+
+    def close(self) -> None:
+        """Make the file and its index durable."""
+        if self._file < 0:
+            return
+        self._flush()
+        os.fsync(self._file)
+        os.close(self._file)
+        write_new(self._path + ".idx", bytes(self._index))
+
+
+class _Lookup:
+    """Finds a task's elements in the cache, and says why others are not there."""
+
+    def __init__(
+        self,
+        cache: CacheBackend | None,
+        definition: Definition,
+        task: Task,
+        policy: str,
+        barrier: str | None,
+        common: Mapping[str, _Value],
+    ) -> None:
+        self._cache = cache
+        self._definition = definition
+        self._task = task
+        self._policy = policy
+        self._barrier = barrier
+        self._shared = _parts(common.values())
+        self._past: list[CacheEntry] | None = None
+        self._near: set[tuple[str, int]] | None = None
+        #: (path, fingerprint) -> whether it is still so
+        self._still: dict[tuple[str, str], bool] = {}
+        self.notes: list[str] = []
+
+    def find(self, elements: Mapping[int, _Element]) -> tuple[dict[int, CacheEntry], dict[int, str]]:
+        """Entries of those that are cached, and reasons for the others."""
+        if self._barrier is not None or self._cache is None:
+            return {}, dict.fromkeys(elements, self._barrier or "")
+        found = self._cache.lookup([element.exact for element in elements.values()])
+        hits = {i: found[element.exact] for i, element in elements.items() if element.exact in found}
+        missing = {i: element for i, element in elements.items() if i not in hits}
+        if missing and self._policy != "track":
+            hits |= self._of_other_code(missing)
+        reasons: dict[int, str] = {}
+        for i in list(hits):
+            spoiled = self._spoiled(hits[i])
+            if spoiled:
+                reasons[i] = spoiled
+                del hits[i]
+        for i, element in missing.items():
+            if i not in hits and i not in reasons:
+                reasons[i] = self._why(element)
+        return hits, reasons
+
+    def _of_other_code(self, missing: Mapping[int, _Element]) -> dict[int, CacheEntry]:
+        assert self._cache is not None
+        older = {entry.parts.get("loose", ""): entry.key for entry in reversed(self._history())}
+        keys = {i: older[element.loose] for i, element in missing.items() if element.loose in older}
+        found = self._cache.lookup(list(keys.values()))
+        taken = {i: found[key] for i, key in keys.items() if key in found}
+        if taken and self._policy == "warn":
+            told = f"{self._task.name}: {len(taken)} cached results were computed by other code than today's"
+            self.notes.append(told)
+        return taken
+
+    def _spoiled(self, entry: CacheEntry) -> str:
+        """Why an entry can't be used: an output is gone or changed, or an input that was young is another now."""
+        if self._task.verify and self._definition.verify:
+            for path, digest in entry.outputs.items():
+                if not self._is_still(path, digest):
+                    return f"output {path} {'has changed' if os.path.lexists(path) else 'is gone'}"
+        for path, digest in entry.guards.items():
+            if not self._is_still(path, digest):
+                return f"input {path} has changed"
+        return ""
+
+    def _is_still(self, path: str, digest: str) -> bool:
+        known = self._still.get((path, digest))
+        if known is None:
+            known = self._still[path, digest] = still(path, digest)
+        return known
+
+    def _history(self) -> list[CacheEntry]:
+        """Earlier results of the task, newest first."""
+        if self._past is None:
+            assert self._cache is not None
+            self._past = []
+            for entry in self._cache.history(self._definition.workflow, self._task.name):
+                if entry.run_id != self._definition.run_id:
+                    self._past.append(entry)
+                if len(self._past) >= _NEAREST and self._policy == "track":
+                    break
+        return self._past
+
+    def _why(self, element: _Element) -> str:
+        """Name what differs from the nearest earlier result."""
+        history = self._history()
+        if not history:
+            return NEW
+        if self._near is None:
+            self._near = {key for entry in history for key in _leave_one_out(entry.parts)}
+        parts = parts_of(self._task, self._shared, _parts(element.own))
+        differing = next((key[0] for key in _leave_one_out(parts) if key in self._near), None)
+        if differing is None:
+            newest = history[0].parts
+            names = {*parts, *newest} - {"loose"}
+            differing = ", ".join(sorted(name for name in names if parts.get(name) != newest.get(name)))
+        return f"{differing} changed" if differing else NEW
+
+
+def _parts(values: Iterable[_Value]) -> dict[str, str]:
+    return {name: short for value in values for name, short in value.parts}
 
 
 def parts_of(task: Task, shared: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """An identity's components, as the cache keeps them."""
     return {"code": task.code[:_SHORT], "types": types(task)[:_SHORT], "version": task.version, **shared, **own}
-
-
-def _explain(
-    task: Task,
-    missing: Sequence[int],
-    shared: Mapping[str, str],
-    elements: Mapping[int, tuple[str, str, list[_Value]]],
-    history: Sequence[CacheEntry],
-    reasons: dict[int, str],
-) -> None:
-    """Name what differs from the nearest earlier result."""
-    if not missing or not history:
-        return
-    near = {key for entry in history for key in _leave_one_out(entry.parts)}
-    newest = history[0].parts
-    for i in missing:
-        if i in reasons:
-            continue
-        parts = parts_of(task, shared, {name: short for value in elements[i][2] for name, short in value.parts})
-        differing = next((key[0] for key in _leave_one_out(parts) if key in near), None)
-        if differing is None:
-            names = ({*parts, *newest}) - {"loose"}
-            differing = ", ".join(sorted(name for name in names if parts.get(name) != newest.get(name)))
-        reasons[i] = f"{differing} changed" if differing else NEW
 
 
 def _leave_one_out(parts: Mapping[str, str]) -> Iterator[tuple[str, int]]:

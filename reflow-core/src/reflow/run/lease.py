@@ -28,6 +28,10 @@ EXPIRY = 180.0
 _SIZE = 512
 
 
+class LeaseLapsed(LeaseLost):
+    """The lease was not kept up, and nobody has taken over."""
+
+
 class Owner(msgspec.Struct, kw_only=True):
     """What a lease file holds."""
 
@@ -99,6 +103,7 @@ class Lease:
         self._interval = beat
         self._file = os.open(layout.lease(root, mine.epoch), os.O_WRONLY)
         self._last = clock()
+        self._lapsed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="reflow-lease", daemon=True)
         self._thread.start()
@@ -158,13 +163,35 @@ class Lease:
         LeaseLost
             It may not: it was silent for too long, or somebody has taken over.
         """
-        if clock() - self._last > self._expiry / 2:
-            raise LeaseLost("this process was held up for too long; the run may be advanced by another one now")
         if os.path.exists(layout.lease(self.root, self.epoch + 1)):
             raise LeaseLost("another process has taken over this run")
+        if self._lapsed or clock() - self._last > self._expiry / 2:
+            self._lapsed = True
+            raise LeaseLapsed("this process was held up for too long; the run may be advanced by another one now")
+
+    def renew(self) -> Lease:
+        """Claim the next epoch, after this one has lapsed.
+
+        Raises
+        ------
+        LeaseLost
+            Somebody else has claimed it.
+        """
+        mine = Owner(
+            epoch=self.epoch + 1, host=self._mine.host, pid=os.getpid(), born=self._mine.born, job=self._mine.job
+        )
+        path = layout.lease(self.root, mine.epoch)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not claim(path, _written(mine)):
+            raise LeaseLost("another process has taken over this run")
+        self.release()
+        return Lease(self.root, mine, self._expiry, self._interval)
 
     def _beat(self) -> None:
         while not self._stop.wait(self._interval):
+            if self._lapsed or clock() - self._last > self._expiry / 2:
+                self._lapsed = True  # a beat after so long a silence must not pretend that there was none
+                return
             self._mine.counter += 1
             try:
                 os.pwrite(self._file, _written(self._mine), 0)

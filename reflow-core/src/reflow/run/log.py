@@ -13,7 +13,7 @@ from ..model import layout
 from ..model.frames import HEAD, frame, parse
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ..model.state import State
-from .durable import sync_directory, write_all
+from .durable import sync_directory
 from .lease import latest
 
 _event = msgspec.json.Decoder(Event)
@@ -24,6 +24,10 @@ class _Raw(msgspec.Struct):
 
 
 _result = msgspec.json.Decoder(_Raw)
+
+
+#: bytes written at a time
+_CHUNK = 1 << 22
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -152,11 +156,11 @@ class Log:
 
     def flush(self) -> None:
         """Hand what was added to the system, so that it can be read."""
-        if self._buffer:
-            data = bytes(self._buffer)
-            self._buffer.clear()
-            write_all(self._file, data)
-            self._written += len(data)
+        # At its place, and kept until it is written: one that is interrupted here is written whole the next time.
+        while self._buffer:
+            done = os.pwrite(self._file, bytes(self._buffer[:_CHUNK]), self._written)
+            self._written += done
+            del self._buffer[:done]
 
     def commit(self) -> None:
         """Make all that was added durable."""
@@ -164,6 +168,11 @@ class Log:
         if self._synced != self._written:
             os.fsync(self._file)
             self._synced = self._written
+
+    @property
+    def span(self) -> Span:
+        """The file being written, and how much of it counts."""
+        return Span(self.epoch, self._written)
 
     def close(self) -> None:
         """Commit, and let go of the file."""

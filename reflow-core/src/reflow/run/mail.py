@@ -11,7 +11,7 @@ from ..model import layout
 from ..model.frames import parse
 from ..model.job import Letter
 from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
-from ..model.state import State
+from ..model.state import QUEUED, RUNNING, State
 from .durable import write_new
 
 _mail = msgspec.json.Decoder(Mail)
@@ -73,7 +73,10 @@ def unread(root: str, state: State) -> list[Letter]:
     skip = len(root) + len("/mailbox/")
     for position in state.open_flights.values():
         flight = state.flights[position]
-        for slot in range(len(flight.elements)):
+        progress = state.tasks[flight.task]
+        for slot, index in enumerate(flight.elements):
+            if progress.status[index] not in (QUEUED, RUNNING):
+                continue  # what has ended is not looked at again
             start = 1
             while True:
                 box = layout.box(root, flight.tag, slot, start)[skip:]
