@@ -192,16 +192,17 @@ class World:
 
     def happen(self) -> None:
         """One thing happens in the world outside."""
-        random, self.now = self.random, self.now + 1
+        random, planned = self.random, self.now
+        self.now += random.choice([0, 1])
         active = self.active()
         if self.free and random.random() < 0.08:
             self.free -= 1
             self.command()
             return
         if not active:
-            pause = next_due(self.state, self.now)
+            pause = next_due(self.state, planned)
             assert pause is not None, "nothing is stuck"
-            self.now += pause
+            self.now = max(self.now, planned + pause)
             return
         name, index = random.choice(active)
         progress = self.state.tasks[name]

@@ -131,6 +131,7 @@ class Engine:
         self.pooled = is_pool(executor)
         #: why the run cannot wake itself, where it cannot
         self.stranded = ""
+        self._planned = 0.0
         #: a command of this process's own is in the mail
         self.hurry = False
         self._policy = str(config.get("cache.policy"))
@@ -223,12 +224,13 @@ class Engine:
         self._check()
         if self.state.run is RunState.PENDING:
             self._log.add(RunChanged(state=RunState.RUNNING, at=time.time()))
-        while actions := plan(self.definition, self.state, self.executor.limits, time.time()):
+        while actions := plan(self.definition, self.state, self.executor.limits, planned := time.time()):
             for action in actions:
                 self._carry_out(action)
             self._check()
             if self.state.run.ended:
                 break
+        self._planned = planned
         self._keep(force=self.state.run.ended)
         self._log.commit()
         return self.state.run.ended
@@ -245,7 +247,8 @@ class Engine:
     @property
     def pause(self) -> float | None:
         """Seconds until a held element may be tried again; None where none is."""
-        return next_due(self.state, time.time())
+        wait = next_due(self.state, self._planned)  # what has come due since was not planned yet
+        return None if wait is None else max(0.0, self._planned + wait - time.time())
 
     def _carry_out(self, action: Expand | Skip | Submit | Record | Finish) -> None:
         if isinstance(action, Expand):
