@@ -27,6 +27,7 @@ from reflow.batch.dialect import (
     per_node,
     running,
     seconds_until,
+    signalled,
     succeeded,
     unknown,
 )
@@ -40,7 +41,13 @@ from reflow.plugin import Context
 from reflow.testing.dialects import a_job, a_script, a_site
 from reflow.testing.replay import Replay
 
-STATES = {"P": pending("P"), "R": running("R"), "D": succeeded("D"), "F": exited(3, "F")}
+STATES = {
+    "P": pending("P"),
+    "R": running("R"),
+    "D": succeeded("D"),
+    "F": exited(3, "F"),
+    "K": signalled(15, "K"),
+}
 
 
 class Toy(Dialect):
@@ -397,6 +404,14 @@ def test_what_was_cancelled_here_and_is_forgotten_was_cancelled() -> None:
         ("5,6", 0): JobState.UNKNOWN,
         ("5,6", 1): JobState.CANCELLED,
     }
+
+
+def test_a_signal_after_a_cancel_is_the_cancel() -> None:
+    made, _ = toy({"tstat": "1 K\n2 F\n3 K\n", "tdel": ""})
+    made.cancel([JobRef("1"), JobRef("2")])
+    found = made.query([JobRef("1"), JobRef("2"), JobRef("3")])
+    states = [found[JobRef(id)].state for id in "123"]
+    assert states == [JobState.CANCELLED, JobState.FAILED, JobState.FAILED]
 
 
 def test_where_and_how_a_job_runs(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ _GENERAL = {
 #: characters of ids in one command: an argument may hold 128 KiB
 _ROOM = 100_000
 
+#: signals that schedulers end jobs with
+_KILLS = (2, 9, 15)
+
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
 
 
@@ -422,7 +425,9 @@ class CommandExecutor:
 
         def final(status: JobStatus, id: str, slot: int | None) -> JobStatus:
             index = None if slot is None else slot + base
-            if status.state is JobState.UNKNOWN and {(id, None), (id, index)} & self._ended_here:
+            # Some forget what was cancelled while it waited, or tell the signal alone that ended what ran.
+            vague = status.state is JobState.UNKNOWN or status.signal in _KILLS
+            if vague and {(id, None), (id, index)} & self._ended_here:
                 return cancelled(status.native, "cancelled")
             return status
 
