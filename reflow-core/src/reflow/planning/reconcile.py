@@ -20,6 +20,8 @@ class Verdict(msgspec.Struct, frozen=True):
     events: tuple[Gone | Asked, ...]
     #: tags of wake-ups that the scheduler has done with
     woken: tuple[str, ...]
+    #: tags of jobs of which it could say nothing yet
+    unheard: frozenset[str] = frozenset()
 
 
 _FORGOTTEN = JobStatus(state=JobState.UNKNOWN, native="not known any more")
@@ -58,9 +60,11 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         by_id.setdefault(ref.id, {})[ref.slot] = status
     events: list[Gone | Asked] = []
     waiting: dict[str, str] = {}
+    unheard: set[str] = set()
     for flight in missing(state):
         told = by_id.get(flight.id)
         if told is None:
+            unheard.add(flight.tag)
             continue
         progress = state.tasks[flight.task]
         gone: dict[JobStatus, list[int]] = {}
@@ -68,15 +72,19 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         for slot, index in enumerate(flight.elements):
             if progress.status[index] not in (QUEUED, RUNNING) or state.flight_of(flight.task, index) is not flight:
                 continue
-            status = told.get(slot) or told.get(None) or (
-                _VANISHED if alive and not _has_started(state, flight.tag, slot) else _FORGOTTEN
+            status = (
+                told.get(slot)
+                or told.get(None)
+                or (_VANISHED if alive and not _has_started(state, flight.tag, slot) else _FORGOTTEN)
             )
             before = state.gone.get((flight.task, index))
             if before is not None and (before.f or not _class(status)):
                 continue  # accounting may have been slow to tell why: only that is news
             if status.state is JobState.PENDING and status.reason:
                 waiting[flight.tag] = status.reason
-            if status.state.ended or (status.state is JobState.UNKNOWN and now - flight.at > lag):
+            if status.state is JobState.UNKNOWN and now - flight.at <= lag:
+                unheard.add(flight.tag)
+            elif status.state.ended or status.state is JobState.UNKNOWN:
                 gone.setdefault(status, []).append(index)
         for status, indices in gone.items():
             events.append(
@@ -96,7 +104,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         word = next(iter(by_id.get(wake.id, {}).values()), None)
         if word is not None and (word.state.ended or (word.state is JobState.UNKNOWN and now - wake.at > lag)):
             woken.append(wake.tag)
-    return Verdict(tuple(events), tuple(woken))
+    return Verdict(tuple(events), tuple(woken), frozenset(unheard))
 
 
 def _has_started(state: State, tag: str, slot: int) -> bool:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 
 from ..model.definition import Definition
 from ..model.state import State, WakeUp
+
+
+def flying(state: State, unheard: Collection[str] = ()) -> set[str]:
+    """Tags of jobs whose end is still to come: of some element, the scheduler has not said that it has gone.
+
+    A wake-up that waited for any other job would start at once, to find nothing new.
+    """
+    gone = Counter(word.tag for word in state.gone.values())
+    found = set()
+    for position in state.open_flights.values():
+        flight = state.flights[position]
+        if flight.id and flight.tag not in unheard and flight.left > gone[flight.tag]:
+            found.add(flight.tag)
+    return found
 
 
 def groups(definition: Definition, state: State) -> list[tuple[str, ...]]:

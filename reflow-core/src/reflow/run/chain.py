@@ -16,6 +16,9 @@ from .view import look
 #: how long an advance waits in place for something that is due by the clock, rather than submit a wake-up for it
 IN_PLACE = 120.0
 
+#: seconds after which a scheduler that did not answer is asked again
+AGAIN = 15.0
+
 
 def advance(
     root: str,
@@ -25,6 +28,7 @@ def advance(
     ask: bool = True,
     chain: bool = True,
     patience: float = 0.0,
+    waits: float = 0.0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> float | None:
     """Advance a run once, under its lease.
@@ -43,14 +47,17 @@ def advance(
         Whether wake-ups are submitted.
     patience : float
         Seconds to wait for the process that advances the run now.
+    waits : float
+        Seconds for which the caller will wait for what is due by the clock;
+        for what is due later, a wake-up is submitted.
     on_progress : callable, optional
         Told what happens.
 
     Returns
     -------
     float or None
-        Seconds until the run must be advanced again by the clock; None where
-        it has ended, waits for jobs, or is another process's now.
+        Seconds after which the caller has to advance the run again; None where
+        it has ended, will be woken, or is another process's now.
     """
     lease = Lease.acquire(root, patience=patience)
     if lease is None:
@@ -68,20 +75,22 @@ def advance(
         watcher.teller = Teller(definition, config, watcher.say)
         if woken:
             engine.woke(woken)
-        pause = _step(engine, watcher, ask=ask, chain=chain and bool(config.get("dispatch.chain")))
+        chained = chain and bool(config.get("dispatch.chain"))
+        pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits)
         watcher.last()
         return pause
     finally:
         engine.close()
 
 
-def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool) -> float | None:
+def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: float) -> float | None:
     unclear = engine.resolve()
     engine.hear()
     for said in engine.obey():
         watcher.say(said)
     if ask and engine.silent:
         engine.ask()
+    refused = False
     while True:
         lagging = engine.settle()
         due = engine.give_up()
@@ -89,13 +98,22 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool) -> float 
         watcher(engine, "")
         if ended:
             return None
-        times = [moment for moment in (due, engine.pause, unclear, lagging) if moment is not None]
+        again = AGAIN if engine.away or engine.unheard else None
+        times = [moment for moment in (due, engine.pause, unclear, lagging, again) if moment is not None]
         pause = min(times) if times else None
-        arranged = chain and engine.arrange(pause if pause is not None and pause > IN_PLACE else None)
+        late = pause is not None and pause > waits
+        arranged = chain and engine.arrange(pause if late else None)
         engine.commit()
-        # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it.
-        if not (arranged and engine.hear()):
-            return pause
+        if not arranged or refused:
+            break
+        # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it. And one
+        # that nobody may wait for any more has ended, too.
+        refused = not engine.away and bool(engine.stranded)
+        if refused:
+            engine.ask()
+        if not (engine.hear() or refused):
+            break
+    return None if late and engine.covered else pause
 
 
 def foreground(
@@ -136,8 +154,10 @@ def foreground(
 
 def wake(root: str, tag: str, executor: Executor) -> None:
     """What a wake-up does: advance, and wait in place for what is due soon."""
+    left = IN_PLACE
     # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for.
-    pause = advance(root, executor, woken=tag, patience=3 * EXPIRY)
-    while pause is not None and pause <= IN_PLACE:
+    pause = advance(root, executor, woken=tag, patience=3 * EXPIRY, waits=left)
+    while pause is not None:
         time.sleep(pause)
-        pause = advance(root, executor, patience=EXPIRY)
+        left = max(0.0, left - pause)
+        pause = advance(root, executor, patience=EXPIRY, waits=left)

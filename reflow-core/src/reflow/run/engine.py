@@ -44,10 +44,10 @@ from ..model.record import (
 )
 from ..model.state import CACHED, CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
 from ..model.task import JSON
-from ..planning.plan import Expand, Finish, Record, Skip, Submit, next_due, plan
+from ..planning.plan import Action, Expand, Finish, Record, Skip, Submit, next_due, plan
 from ..planning.reconcile import judge, missing, overdue, refs
 from ..planning.tags import new_tag
-from ..planning.waking import groups, uncovered
+from ..planning.waking import flying, groups, uncovered
 from ..worker.files import Settler
 from ..worker.inputs import Inputs
 from ..worker.tags import void
@@ -131,6 +131,10 @@ class Engine:
         self.pooled = is_pool(executor)
         #: why the run cannot wake itself, where it cannot
         self.stranded = ""
+        #: whether the scheduler does not answer, or takes nothing, for now
+        self.away = False
+        #: jobs of which it could say nothing when it was asked last, by tag
+        self.unheard: frozenset[str] = frozenset()
         self._planned = 0.0
         #: a command of this process's own is in the mail
         self.hurry = False
@@ -224,7 +228,9 @@ class Engine:
         self._check()
         if self.state.run is RunState.PENDING:
             self._log.add(RunChanged(state=RunState.RUNNING, at=time.time()))
-        while actions := plan(self.definition, self.state, self.executor.limits, planned := time.time()):
+        while actions := self._possible(
+            plan(self.definition, self.state, self.executor.limits, planned := time.time())
+        ):
             for action in actions:
                 self._carry_out(action)
             self._check()
@@ -234,6 +240,10 @@ class Engine:
         self._keep(force=self.state.run.ended)
         self._log.commit()
         return self.state.run.ended
+
+    def _possible(self, actions: Sequence[Action]) -> list[Action]:
+        """What can be done now: nothing is submitted to a scheduler that is away."""
+        return [action for action in actions if not (self.away and isinstance(action, Submit))]
 
     def tells(self, occasion: str) -> bool:
         """Whether people are to be told of this now; writes down that they are."""
@@ -330,7 +340,12 @@ class Engine:
             submission = self.executor.submit(job)
         except ExecutorError as error:
             if error.maybe_done:
+                self.away = True
                 self._warn(f"{error}; it is looked for before anything else is submitted")
+            elif error.transient:
+                self.away = True
+                self._warn(f"{error}; it is tried again")
+                self._log.add(Voided(tag=job.tag, reason=" ".join(str(error).split()), at=now))
             else:
                 self._refused(job.tag, str(error), now)
             return False
@@ -586,7 +601,11 @@ class Engine:
         if not unknown:
             return None
         self._check()
-        found = self.executor.find(list(unknown))
+        try:
+            found = self.executor.find(list(unknown))
+        except ExecutorError as error:
+            self._outage(error)
+            return None
         lag = self.executor.limits.visibility_lag
         wait: float | None = None
         for tag, at in unknown.items():
@@ -620,15 +639,21 @@ class Engine:
         try:
             answers = self.executor.query(wanted)
         except ExecutorError as error:
-            self._log.add(Asked(at=time.time(), problem=str(error)))
-            self._warn(f"the scheduler does not answer: {error}")
+            self._outage(error)
             return
         lag = self.executor.limits.visibility_lag
         verdict = judge(self.state, answers, time.time(), lag)
+        self.unheard = verdict.unheard
         for event in verdict.events:
             self._log.add(event)
         for tag in verdict.woken:
             self._log.add(Woke(tag=tag, at=time.time(), reason="its job is gone"))
+
+    def _outage(self, error: ExecutorError) -> None:
+        """The scheduler does not answer: no evidence of anything, and a reason to wait."""
+        self.away = True
+        self._log.add(Asked(at=time.time(), problem=str(error)))
+        self._warn(f"the scheduler does not answer: {error}")
 
     def settle(self) -> float | None:
         """Take in what interrupted workers said, with the scheduler's word on why they were.
@@ -678,27 +703,35 @@ class Engine:
         Returns
         -------
         bool
-            Whether a wake-up was submitted.
+            Whether a wake-up was asked for: what ended in the meantime, nobody
+            may have told of.
         """
-        flying = [flight.tag for flight in missing(self.state)]
+        if self.away:
+            return False
+        open_tags = flying(self.state, self.unheard)
         limit = self.executor.limits.max_after
-        submitted = False
-        for group in uncovered(groups(self.definition, self.state), self.state.wakes.values(), flying):
-            waits = [tag for tag in group if tag in flying][:limit]
+        asked = False
+        for group in uncovered(groups(self.definition, self.state), self.state.wakes.values(), open_tags):
+            waits = [tag for tag in group if tag in open_tags][:limit]
             if waits:
-                submitted |= self._wake(tuple(waits), None)
-        due = any(wake.due for wake in self.state.wakes.values())
-        if pause is not None and not due and not flying:
-            submitted |= self._wake((), pause)
-        return submitted
+                asked = True
+                self._wake(tuple(waits), None)
+        if pause is not None and not open_tags and not any(wake.due for wake in self.state.wakes.values()):
+            self._wake((), pause)
+        return asked
 
-    def _wake(self, waits: tuple[str, ...], pause: float | None) -> bool:
+    @property
+    def covered(self) -> bool:
+        """Whether a wake-up is under way."""
+        return any(wake.id for wake in self.state.wakes.values())
+
+    def _wake(self, waits: tuple[str, ...], pause: float | None) -> None:
         tag = new_tag(os.urandom(8))
         now = time.time()
         self._log.add(Wake(tag=tag, waits=waits, at=now, due=0.0 if pause is None else now + pause))
         by_tag = {flight.tag: flight for flight in missing(self.state)}
         after = [JobRef(by_tag[one].id, None, by_tag[one].cluster or None) for one in waits]
-        return self._ask_for(self._jobs.wake(tag, after, pause))
+        self._ask_for(self._jobs.wake(tag, after, pause))
 
     def woke(self, tag: str) -> None:
         """Note that a wake-up has started."""

@@ -165,8 +165,8 @@ def submit(
         drive(root, chosen, on_progress)
         return run
     chained = bool(config.get("dispatch.chain"))
-    pause = advance(root, chosen, ask=False, on_progress=on_progress)
-    if pause is not None and pause <= IN_PLACE:
+    pause = advance(root, chosen, ask=False, waits=IN_PLACE, on_progress=on_progress)
+    if pause is not None:
         time.sleep(pause)
         advance(root, chosen, on_progress=on_progress)
     if wait:
