@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA = 1
+SCHEMA = 2
 
 _BUSY_SECONDS = 5.0
 _PAGE = 1000
