@@ -125,8 +125,7 @@ def test_array_is_told_apart_by_name(tmp_path: Path) -> None:
     ids = [line.replace("ƒ", "f") for line in IDS.split()]
     named = "".join(f"{id} k3f9x2abqd.compute+{9 - slot}\n" for slot, id in enumerate(ids))
     made, replay = executor({"flux submit": IDS, "flux jobs": named})
-    found = made.submit(a_job(script=a_script(tmp_path), slots=10)).slots
-    assert [found[slot].id for slot in range(10)] == ids[::-1]
+    assert made.submit(a_job(script=a_script(tmp_path), slots=10)).ref == JobRef(",".join(ids[::-1]))
     assert "--cc=0-9" in replay.calls[0]
     assert "--job-name=k3f9x2abqd.compute+{cc}" in replay.calls[0]
     assert len(replay.calls) == 2
@@ -134,7 +133,7 @@ def test_array_is_told_apart_by_name(tmp_path: Path) -> None:
 
 def test_array_of_one_needs_no_names(tmp_path: Path) -> None:
     made, replay = executor({"flux submit": "ƒEj2RP3d\n"})
-    assert made.submit(a_job(script=a_script(tmp_path), slots=1)).slots == {0: JobRef("fEj2RP3d")}
+    assert made.submit(a_job(script=a_script(tmp_path), slots=1)).ref == JobRef("fEj2RP3d,")
     assert len(replay.calls) == 1
 
 
@@ -145,6 +144,14 @@ def test_names_that_are_missing_leave_the_jobs_to_be_found(tmp_path: Path, told:
         made.submit(a_job(script=a_script(tmp_path), slots=10))
     assert caught.value.maybe_done
     assert not any("cancel" in call for call in replay.calls)
+
+
+def test_an_array_that_was_cut_short_is_taken_back(tmp_path: Path) -> None:
+    made, replay = executor({"flux submit": {"returncode": None, "stdout": "ƒA1\nƒB2\n"}, "flux cancel": ""})
+    with pytest.raises(ExecutorError, match="did not end in time") as caught:
+        made.submit(a_job(script=a_script(tmp_path), slots=10))
+    assert caught.value.maybe_done
+    assert replay.calls[-1] == ("flux", "cancel", "fA1", "fB2")
 
 
 @pytest.mark.parametrize(
@@ -274,4 +281,4 @@ def test_cancel() -> None:
 
 def test_limits() -> None:
     limits = FluxExecutor().limits
-    assert (limits.throttle, limits.max_after, limits.max_array) == (False, 300, 1000)
+    assert (limits.throttle, limits.max_after, limits.max_array) == (False, 8, 250)

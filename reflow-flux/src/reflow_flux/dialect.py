@@ -57,7 +57,8 @@ class Flux(Dialect):
     name = "flux"
     title = "Flux"
     programs = ("flux",)
-    limits = Limits(array_base=0, max_array=1000, max_after=300, throttle=False, visibility_lag=2.0)
+    # 300 jobs in one dependency are known to work, and each slot is a job: an array counts as so many.
+    limits = Limits(array_base=0, max_array=250, max_after=8, throttle=False, visibility_lag=2.0)
     index = "FLUX_JOB_CC"
     # Ids are kept in ASCII: the letter ƒ at their head is written f.
     job_id = '"$(printf %s "${FLUX_JOB_ID:-${FLUX_ENCLOSING_ID-}}" | LC_ALL=C sed "s/^$(printf \'\\306\\222\')/f/")"'
@@ -175,19 +176,19 @@ class Flux(Dialect):
         ids = [self.key(id) for id in re.findall(r"(?m)^([fƒ][1-9A-HJ-NP-Za-km-z]+)\s*$", done.stdout)]
         if not ids:
             return None
-        if job.slots is None:
-            return Submission(ref=JobRef(ids[-1]))
-        return Submission(slots={slot: JobRef(id) for slot, id in enumerate(ids)})
+        return Submission(ref=JobRef(ids[-1] if job.slots is None else _joined(ids)))
 
     def order(self, submission: Submission) -> Call | None:
         """Names tell the slots; one job alone needs none."""
-        ids = [ref.id for ref in submission.slots.values()]
-        return Call(argv=(self.program("flux"), "jobs", "-n", "-o", _LISTED, *ids)) if len(ids) > 1 else None
+        ids = submission.ref.id.split(",") if submission.ref is not None else []
+        return Call(argv=(self.program("flux"), "jobs", "-n", "-o", _LISTED, *ids)) if len(ids) > 1 and ids[1] else None
 
     def ordered(self, submission: Submission, done: Completed) -> Submission | None:
         """Every job has to be named."""
-        slots = {int(slot): JobRef(self.key(id)) for id, slot in re.findall(r"(?m)^(\S+) \S*\+(\d+)\s*$", done.stdout)}
-        return Submission(slots=dict(sorted(slots.items()))) if len(slots) == len(submission.slots) else None
+        found = re.findall(r"(?m)^(\S+) \S*\+(\d+)\s*$", done.stdout)
+        slots = {int(slot): self.key(id) for id, slot in found}
+        told = submission.ref is not None and set(slots.values()) == set(submission.ref.id.split(","))
+        return Submission(ref=JobRef(_joined([slots[slot] for slot in sorted(slots)]))) if told else None
 
     def key(self, id: str) -> str:
         """In ASCII."""
@@ -224,8 +225,7 @@ class Flux(Dialect):
             else:
                 single[tag] = self.key(id)
         joined = {tag: [slots.get(slot, "") for slot in range(max(slots) + 1)] for tag, slots in arrays.items()}
-        # A comma tells an array from a single job, if it has but one slot as well.
-        return single | {tag: ",".join(ids) + ("," if len(ids) == 1 else "") for tag, ids in joined.items()}
+        return single | {tag: _joined(ids) for tag, ids in joined.items()}
 
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """Any number."""
@@ -249,6 +249,11 @@ class FluxExecutor(CommandExecutor):
 
 
 _LISTED = "{id.f58plain} {name}"
+
+
+def _joined(ids: Sequence[str]) -> str:
+    """The jobs of an array under one reference, in the order of its slots; a comma tells it from a single job."""
+    return ",".join(ids) + ("," if len(ids) == 1 else "")
 
 
 def _spread(job: Job) -> bool:

@@ -200,7 +200,7 @@ class CommandExecutor:
             return self._ordered(submission)
         if submission is not None:
             # Part of what was asked is there, or the command was killed after it had said the id.
-            if done.returncode is None and submission.ref is not None:
+            if done.returncode is None and submission.ref is not None and "," not in submission.ref.id:
                 return submission
             self._drop(submission)
         raise self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))

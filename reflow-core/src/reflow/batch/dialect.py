@@ -200,7 +200,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def submitted(self, job: Job, done: Completed) -> Submission | None:
-        """The ids out of what the command printed; None: there are none."""
+        """The ids out of what the command printed; None: there are none.
+
+        Where the scheduler makes a job of each slot, their ids are one
+        reference, joined by commas in the order of the slots.
+        """
 
     def order(self, submission: Submission) -> Call | None:
         """A command that tells which slot of an array each of the ids is, where their order does not."""
