@@ -37,7 +37,11 @@ def guarded(session: Session, work: Callable[[], int]) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except Exception as error:  # the boundary: nothing passes it as a traceback
-        return _report(error, session)
+        code = _report(error, session)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk: the interpreter would try again at exit, and complain in its own words
+            _drop_stdout()
     return code
 
 
