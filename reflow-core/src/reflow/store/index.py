@@ -30,6 +30,7 @@ _CACHE_KIB = 32 << 10
 # so a segment can go without hiding an older entry of another one.
 _TABLES = f"""
 BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS entry; DROP TABLE IF EXISTS label; DROP TABLE IF EXISTS segment;
 CREATE TABLE IF NOT EXISTS segment (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
     inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, "end" INTEGER NOT NULL);
