@@ -519,11 +519,14 @@ class LocalExecutor:
                 if idle is None:
                     break
                 self._retire(idle)
-            have.append(self._hire(group))
+            lane = self._hire(group)
+            if lane is None:
+                return
+            have.append(lane)
         for lane in have:
             self._tell(lane)
 
-    def _hire(self, group: _Group) -> _Lane:
+    def _hire(self, group: _Group) -> _Lane | None:
         slot = self._serial
         self._serial += 1
         path = layout.box(self._root, self._tag, slot)
@@ -555,7 +558,8 @@ class LocalExecutor:
             )
         except OSError as error:
             os.close(control_write)
-            raise ExecutorError(f"a local worker could not be started: {error}") from None
+            self._stillborn(group, str(error))
+            return None
         finally:
             os.close(output)
             os.close(control_read)
@@ -769,8 +773,8 @@ class LocalExecutor:
                 self._ended.append(Ended(work.job.tag, slot, status))
             if not lane.closed:
                 lane.group.suspect = True
-                if lane.file < 0:
-                    self._stillborn(lane)
+                if lane.file < 0 and lane.why is None:
+                    self._stillborn(lane.group, self._last_words())
             if lane.file >= 0:
                 os.close(lane.file)
             self._retire(lane)
@@ -789,24 +793,24 @@ class LocalExecutor:
                 if ended is not None:
                     self._ended.append(Ended(work.job.tag, slot, ended))
 
-    def _stillborn(self, lane: _Lane) -> None:
-        """A worker that could not even begin: its elements fail rather than start workers for ever."""
-        if lane.why is not None:
-            return
+    def _last_words(self) -> str:
+        """What a worker said before it had an element's log to say it to."""
+        path = f"{layout.mailbox(self._root, self._tag)}/workers.log"
         try:
-            with open(
-                f"{layout.mailbox(self._root, self._tag)}/workers.log", encoding="utf-8", errors="replace"
-            ) as stream:
-                said = stream.read()[-400:].strip().rpartition("\n")[2]
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                return stream.read()[-400:].strip().rpartition("\n")[2]
         except OSError:
-            said = ""
+            return ""
+
+    def _stillborn(self, group: _Group, said: str) -> None:
+        """A worker could not even begin: its elements fail rather than start workers for ever."""
         status = JobStatus(
             state=JobState.FAILED,
             failure_class=FailureClass.LAUNCH,
             reason=f"the worker process did not start: {said}" if said else "the worker process did not start",
         )
         for work in list(self._open):
-            if work.group is lane.group:
+            if work.group is group:
                 self._withdraw(work, range(work.slots))
                 for slot in range(work.slots):
                     if work.state[slot] == _WAITING:

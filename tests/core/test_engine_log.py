@@ -1,0 +1,174 @@
+"""The event log: torn at any byte it tells a former state, and a run goes on from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from reflow import LocalExecutor, Run, RunState
+from reflow.errors import DataError
+from reflow.model.frames import HEAD, parse
+from reflow.model.record import Event, Intent
+from reflow.model.state import State
+from reflow.run.log import replay
+
+decode = msgspec.json.Decoder(Event).decode
+
+FLOW = """
+@wf.job()
+def make() -> list[int]:
+    note("make")
+    return [0, 1, 2]
+
+@wf.array_job()
+def work(x: Annotated[int, Result(step="make")]) -> int:
+    note("work", x)
+    return x
+
+@wf.job()
+def total(x: Annotated[list[int], Result(step="work")]) -> int:
+    note("total")
+    return sum(x)
+"""
+
+
+def log_of(run: Run) -> Path:
+    (path,) = Path(run.root).glob("events/*/*.log")
+    return path
+
+
+def facts(state: State) -> dict[str, tuple[bytes, list[int], str]]:
+    return {name: (bytes(one.status), list(one.attempt), one.state.value) for name, one in state.tasks.items()}
+
+
+def test_a_log_torn_anywhere_is_the_state_of_what_is_whole(lab: Any) -> None:
+    lab.write(FLOW)
+    run = lab.good()
+    path = log_of(run)
+    whole = path.read_bytes()
+    state = State(run.definition)
+    ends, position = [0], 0
+    stories = [facts(state)]
+    for payload in parse(whole)[0]:
+        state.apply(decode(payload), 1, position + HEAD, len(payload))
+        position += HEAD + len(payload) + 1
+        ends.append(position)
+        stories.append(facts(state))
+    assert position == len(whole)
+    for cut in range(ends[1], len(whole), 5):
+        path.write_bytes(whole[:cut])
+        torn = State(run.definition)
+        span = replay(run.root, torn)
+        count = sum(end <= cut for end in ends) - 1
+        assert span.length == ends[count]
+        assert facts(torn) == stories[count]
+
+
+def test_a_run_whose_last_words_were_lost_goes_on_and_repeats_nothing(lab: Any) -> None:
+    """What is cut off had not been synced: all that follows the last submission may be lost."""
+    lab.write(FLOW)
+    run = lab.good()
+    lab.ran()
+    path = log_of(run)
+    whole = path.read_bytes()
+    position = start = 0
+    for payload in parse(whole)[0]:
+        position += HEAD + len(payload) + 1
+        if isinstance(decode(payload), Intent):
+            start = position
+    for cut in range(start, len(whole), 41):
+        path.write_bytes(whole[:cut])
+        assert run.state is RunState.RUNNING
+        run.retry()
+        assert run.state is RunState.SUCCESS
+        assert run.result("total") == 3
+        assert lab.ran() == []
+        for later in Path(run.root).glob("events/*/*.log"):
+            if later != path:
+                later.unlink()
+        for later in Path(run.root).glob("lease/*/*"):
+            if later.name != path.stem:
+                later.unlink()
+
+
+def test_damage_that_is_no_torn_tail_is_told_and_nothing_is_overwritten(lab: Any) -> None:
+    lab.write(FLOW)
+    lab.edit('note("total")', 'assert flag("fixed")')
+    run = lab.run()
+    lab.touch("fixed")
+    run.retry()
+    first, second = sorted(Path(run.root).glob("events/*/*.log"))
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    for look in (run.status, run.retry, lambda: run.state):
+        with pytest.raises(DataError, match="damaged at byte"):
+            look()
+    assert first.read_bytes() == data
+    first.unlink()
+    with pytest.raises(DataError, match="missing or damaged"):
+        run.status()
+    assert second.exists()
+
+
+def test_a_newer_schema_is_told(lab: Any) -> None:
+    lab.write(FLOW)
+    run = lab.good()
+    file = Path(run.root) / "run.json"
+    file.write_bytes(file.read_bytes().replace(b'"schema":1', b'"schema":99'))
+    with pytest.raises(DataError, match="newer version"):
+        Run.open(run.root)
+    file.write_bytes(b"{")
+    with pytest.raises(DataError, match="damaged"):
+        Run.open(run.root)
+
+
+def test_a_run_is_read_from_its_directory_alone(lab: Any) -> None:
+    lab.write(FLOW)
+    run = lab.good()
+    moved = lab.path / "moved"
+    lab.run_dir.rename(moved)
+    found = Run.open(moved)
+    assert found.run_id == run.run_id
+    assert found.result("total") == 3
+    assert lab.counts(found)["work"] == {"SUCCESS": 3}
+
+
+def test_a_python_that_is_not_there_is_a_failure_and_no_hang(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write(FLOW)
+    monkeypatch.setenv("REFLOW_PYTHON", "/nowhere/python")
+    run = lab.run(LocalExecutor(max_workers=1))
+    assert run.state is RunState.FAILED
+    (failure,) = run.status()["failures"]
+    assert (failure["task"], failure["class"]) == ("make", "launch")
+    assert "/nowhere/python" in failure["reason"]
+    monkeypatch.delenv("REFLOW_PYTHON")
+
+
+def test_code_that_is_made_anew_in_memory_is_what_retry_runs(tmp_path: Path) -> None:
+    """As in a notebook, whose cell is corrected and run again: the new code's results have the new code's key."""
+    import linecache
+
+    session: dict[str, Any] = {"__name__": "session"}
+
+    def cell(source: str) -> None:
+        name = f"<cell {len(source)} {source}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        exec(compile(source, name, "exec"), session)
+
+    task = "@wf.job()\ndef one() -> int:\n    {}\n"
+    cell("import reflow\nwf = reflow.Workflow('session')\n")
+    cell(task.format("raise ValueError('old')"))
+    wf = session["wf"]
+    run = wf.run_local(tmp_path / "run", executor="inline")
+    assert run.state is RunState.FAILED
+    cell(task.format("return 5"))
+    run.retry()
+    assert run.result("one") == 5
+    assert run.status()["run"]["generation"] == 2
+    assert wf.run_local(tmp_path / "run", executor="inline").explain()[0]["decision"] == "hit"
+    cell(task.format("return 6"))
+    assert wf.run_local(tmp_path / "run", executor="inline").result("one") == 6
