@@ -133,6 +133,22 @@ class DialectConformance:
         with pytest.raises(UsageError):
             self.words(options={sorted(self.dialect().native)[0]: value})
 
+    @_quiet
+    @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), max_size=60))
+    def test_any_value_arrives_whole(self, value: str) -> None:
+        executor = self.made()
+        dialect = executor.speaks
+        preview = executor.preview(a_job(options={"queue": value}), body="true\n")
+        head = preview.script.partition(f"{MARK}\n")[0].split("\n")
+        lines = [line for line in head if dialect.prefix and line.startswith(f"{dialect.prefix} ")]
+        words = [word for line in lines for word in line.split(" ")[1:]] + list(preview.call.argv)
+        expected = dialect.cells["queue"].words(value)
+        assert expected is not None
+        assert any(tuple(words[start : start + len(expected)]) == expected for start in range(len(words)))
+        # Nothing of it is another line of the script.
+        plain = executor.preview(a_job(options={"queue": "q"}), body="true\n").script
+        assert preview.script.count("\n") in (plain.count("\n"), plain.count("\n") - 1)
+
     # -- units ----------------------------------------------------------------
 
     @_quiet
