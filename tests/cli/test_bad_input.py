@@ -131,6 +131,12 @@ def test_no_run_directory(place: Place) -> None:
     assert place.untouched
 
 
+def test_an_executor_whose_plugin_is_disabled(place: Place) -> None:
+    found = place.run("--count", "1", "--executor", "slurm", env={"REFLOW_PLUGINS_DISABLED": "slurm"})
+    refused(found, 2, "executor 'slurm'", "is disabled by")
+    assert place.untouched
+
+
 # The run directory
 
 

@@ -133,8 +133,8 @@ Param = Annotated[
 class _Announced:
     """Prints ``Created run ID in DIR`` on stdout, once, as soon as there is a run; the rest is progress."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.progress: Callable[[Progress], None] | None = None
+    def __init__(self, progress: Callable[[Progress], None], *, quiet: bool) -> None:
+        self._progress = progress
         self.run_id = ""
         self._quiet = quiet
 
@@ -145,8 +145,8 @@ class _Announced:
             if not self._quiet:
                 render.put(f"Created {render.clean(event.message)}")
                 sys.stdout.flush()
-        elif self.progress is not None:
-            self.progress(event)
+        else:
+            self._progress(event)
 
 
 def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
@@ -173,24 +173,25 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         values = wanted.all_values(param or ())
         from ..run.submit import submit
 
-        announced = _Announced(quiet=as_json)
-        with watching() as announced.progress, interruptible(session, lambda: announced.run_id):
-            run = submit(
-                wanted.flow,
-                run_dir,
-                values,
-                executor=executor,
-                fallback="local" if wait else None,
-                force=force,
-                force_tasks=tuple(force_task or ()),
-                verify=verify,
-                dry_run=dry_run,
-                wait=wait,
-                overrides=all_overrides(overrides, queue),
-                settings=None if max_workers is None else {"max_workers": max_workers},
-                store_path=store_path,
-                on_progress=announced,
-            )
+        with watching() as progress:
+            announced = _Announced(progress, quiet=as_json)
+            with interruptible(session, lambda: announced.run_id):
+                run = submit(
+                    wanted.flow,
+                    run_dir,
+                    values,
+                    executor=executor,
+                    fallback="local" if wait else None,
+                    force=force,
+                    force_tasks=tuple(force_task or ()),
+                    verify=verify,
+                    dry_run=dry_run,
+                    wait=wait,
+                    overrides=all_overrides(overrides, queue),
+                    settings=None if max_workers is None else {"max_workers": max_workers},
+                    store_path=store_path,
+                    on_progress=announced,
+                )
         if as_json:
             render.put_json(run.status()["run"])
         show_end(session, run)
