@@ -118,7 +118,8 @@ def test_every_place_in_a_run_is_named() -> None:
     ]
     functions = {name for name, value in vars(layout).items() if callable(value) and not name.startswith("_")}
     assert functions == {
-        *("root", "definition", "secrets", "code", "events", "lease", "box", "commands", "job", "script", "job_log"),
+        *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "box", "commands", "job", "script"),
+        "job_log",
         *("tag", "inputs", "log", "log_dirs", "scratch"),
     }, "a place is new: name it on the page, and here"
     known = patterns()

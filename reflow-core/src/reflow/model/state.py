@@ -592,6 +592,7 @@ class State:
         progress.reason = ""
         for index in from_ranges(event.elements):
             progress.set(index, PENDING)
+            progress.kept[index] = 0
             progress.failures.pop(index, None)
             progress.tries.pop(index, None)
             progress.undecided.discard(index)

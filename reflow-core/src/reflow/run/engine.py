@@ -452,7 +452,7 @@ class Engine:
         if keyed == ran:
             return True
         one, other = (load_definition(self.root, generation).task(name) for generation in (keyed, ran))
-        return (one.code, one.version, one.inputs) == (other.code, other.version, other.inputs)
+        return all(getattr(one, part) == getattr(other, part) for part in ("code", "env_digest", "version", "inputs"))
 
     def _part(self, name: str, part: int) -> Inputs:
         path = layout.inputs(self.root, name, part)
@@ -551,6 +551,7 @@ class Engine:
             self._env = load_secrets(self.root, command.generation).env
         again: dict[str, list[int]] = {}
         stale: dict[str, list[int]] = {}
+        whole: set[str] = set()
         for task in self.definition.tasks:
             progress = self.state.tasks[task.name]
             if not (progress.open or progress.ended):
@@ -572,6 +573,13 @@ class Engine:
             ]
             if indices or progress.skipped or progress.cancelled:
                 again[task.name] = indices
+        for task in self.definition.tasks:
+            # What was computed from a part of its input, since some of it had failed, is computed anew with the whole.
+            progress = self.state.tasks[task.name]
+            partly = any(wired.allow_failed and again.keys() & set(wired.steps) for wired in task.inputs)
+            if progress.open and (partly or whole.intersection(task.upstream)):
+                whole.add(task.name)
+                again[task.name] = list(range(len(progress.status)))
         for name in dict.fromkeys([*again, *stale]):
             indices = [*again.get(name, ()), *stale.get(name, ())]
             self._log.add(Reset(task=name, elements=to_ranges(indices), at=time.time(), reason="retry"))

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from struct import Struct
-from types import FrameType
 from typing import Any, NoReturn
 
 import msgspec
@@ -16,10 +15,11 @@ import msgspec
 from ..authoring.hints import resolve
 from ..model import layout
 from ..model.definition import Definition
+from ..model.frames import parse
 from ..model.ranges import from_ranges
-from ..model.record import JobSpec
+from ..model.record import Finished, JobSpec, Mail
 from .context import TaskInterrupted
-from .element import ElementRunner, failure_of, redirect
+from .element import ElementRunner, Interrupts, failure_of, redirect
 from .load import load_flow
 from .mailbox import Mailbox
 from .tags import claim
@@ -34,7 +34,7 @@ _MOST_OPEN = 64
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """A job made known to a lane: its number in tokens, its tag, and what is reported of its elements."""
+    """A job made known to lanes: its number in tokens, its tag, and what is reported of its elements."""
 
     number: int
     tag: str
@@ -43,31 +43,17 @@ class Announced(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class Interrupts:
-    """What a termination signal does: interrupt the task, or end the worker between tasks."""
-
-    def __init__(self) -> None:
-        self.runner: ElementRunner | None = None
-        self.asked = False
-        self.idle = False
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def check(self) -> None:
-        """Raise where the signal came before there was anything to be interrupted."""
-        if self.asked:
-            raise TaskInterrupted("SIGTERM")
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        if self.idle or (self.runner is not None and self.runner.inside):
-            raise TaskInterrupted(signal.Signals(number).name)
+def announcements(root: str, tag: str) -> str:
+    """The file in which a pool tells its lanes of jobs: a line of JSON (`Announced`) each, written before any token."""
+    return f"{layout.mailbox(root, tag)}/jobs"
 
 
 class Work:
     """What this process knows of a run: its definition, its code, its jobs."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, interrupts: Interrupts) -> None:
         self._root = root
+        self._interrupts = interrupts
         self._definitions: dict[int, Definition] = {}
         self._flows: dict[int, Any] = {}
 
@@ -90,7 +76,7 @@ class Work:
         step = self._flows[generation].tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         task = self._definitions[generation].task(spec.task)
-        return ElementRunner(self._root, spec, task, step.function, types, mailbox)
+        return ElementRunner(self._root, spec, task, step.function, types, mailbox, self._interrupts)
 
 
 class _Gone(Exception):
@@ -108,25 +94,29 @@ class Lane:
         for descriptor in (tokens, bell, control):
             os.set_inheritable(descriptor, False)
         self._root = root
-        self._tokens, self._bell, self._control = tokens, bell, control
+        self._tokens, self._bell = tokens, bell
         self._parent = parent
         self._interrupts = Interrupts()
+        self._interrupts.listen(signal.SIGTERM)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._mailbox = Mailbox(root, tag, slot)
-        self._work = Work(root)
+        self._work = Work(root, self._interrupts)
+        self._announcements = announcements(root, tag)
+        self._read = 0
         self._jobs: dict[int, Announced] = {}
         self._runners: dict[int, ElementRunner] = {}
-        self._unread = b""
+        #: whether the pool wants no more of this lane: a byte, or the pipe's end
+        self._dismissed = select.poll()
+        self._dismissed.register(control, select.POLLIN)
         self._poll = select.poll()
         self._poll.register(tokens, select.POLLIN)
-        self._poll.register(control, 0)  # nothing but its end
+        self._poll.register(control, select.POLLIN)
 
     def serve(self) -> None:
         """Work until the pool closes its pipe, is gone, or asks this lane to end."""
         try:
             while not self._interrupts.asked and os.getppid() == self._parent:
-                token = self._take()
-                number, index, flags, _ = TOKEN.unpack(token)
+                number, index, flags, _ = TOKEN.unpack(self._take())
                 self._element(number, index, flags)
         except _Gone:
             pass
@@ -134,58 +124,61 @@ class Lane:
         self._ring()
 
     def _take(self) -> bytes:
+        """The next token; who has taken one serves it, whatever happens."""
         while True:
+            if self._dismissed.poll(0):
+                raise _Gone
             try:
                 token = os.read(self._tokens, TOKEN.size)
             except BlockingIOError:
                 self._mailbox.sync()
                 self._ring()
                 try:
-                    self._interrupts.idle = True
-                    heard = self._poll.poll()
+                    self._interrupts.expose()
+                    self._poll.poll()
                 except TaskInterrupted:
                     raise _Gone from None
                 finally:
-                    self._interrupts.idle = False
-                if any(descriptor == self._control for descriptor, _ in heard):
-                    raise _Gone from None
+                    self._interrupts.exposed = False
                 continue
             if not token:
                 raise _Gone
             return token
 
     def _job(self, number: int) -> Announced:
-        while number not in self._jobs:
-            more = os.read(self._control, 65536)
-            if not more:
-                raise _Gone
-            *lines, self._unread = (self._unread + more).split(b"\n")
-            for line in lines:
-                job = msgspec.json.decode(line, type=Announced)
+        if number not in self._jobs:
+            with open(self._announcements, "rb") as stream:
+                stream.seek(self._read)
+                lines = stream.read()
+            lines = lines[: lines.rfind(b"\n") + 1]
+            self._read += len(lines)
+            for job in msgspec.json.Decoder(Announced).decode_lines(lines):
                 self._jobs[job.number] = job
         return self._jobs[number]
 
     def _element(self, number: int, index: int, flags: int) -> None:
         job = self._job(number)
-        redirect(self._root, job.task, job.array, index, job.attempt)
         begin = time.time()
         self._mailbox.started(msgspec.json.encode(job.task), index, job.attempt, begin)
         if flags & RING_START:
             self._ring()
-        runner = self._runners.get(number)
-        if runner is None:
-            try:
-                runner = self._runners[number] = self._work.runner(job.tag, self._mailbox)
-            except BaseException as error:  # the user's script may raise anything when it is imported
-                self._mailbox.failed(failure_of(error, job.task, index, job.attempt, begin))
-            while len(self._runners) > _MOST_OPEN:
-                self._runners.pop(next(iter(self._runners))).close()
-        if runner is not None:
-            self._interrupts.runner = runner
-            runner.before = self._interrupts.check
+        try:
+            redirect(self._root, job.task, job.array, index, job.attempt)
+            runner = self._runner(job)
+        except BaseException as error:  # the user's script may raise anything when it is imported
+            self._mailbox.failed(failure_of(error, job.task, index, job.attempt, begin))
+        else:
             runner.run(index, begin)
         if flags & RING_END:
             self._ring()
+
+    def _runner(self, job: Announced) -> ElementRunner:
+        runner = self._runners.get(job.number)
+        if runner is None:
+            while len(self._runners) >= _MOST_OPEN:
+                self._runners.pop(next(iter(self._runners))).close()
+            runner = self._runners[job.number] = self._work.runner(job.tag, self._mailbox)
+        return runner
 
     def _ring(self) -> None:
         try:
@@ -197,18 +190,21 @@ class Lane:
 def slot(root: str, tag: str, index: int) -> None:
     """Run the element of one slot of a scheduler's job."""
     interrupts = Interrupts()
+    interrupts.listen(signal.SIGTERM)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        interrupts.listen(signal.SIGINT)  # some schedulers ask so first
     job = os.environ.get("REFLOW_JOB_ID", "")
     if not claim(layout.tag(root, tag), f"claimed {job}"):
         return  # the run has given this submission up, and made another
     with open(layout.job(root, tag), "rb") as stream:
         spec = msgspec.json.decode(stream.read(), type=JobSpec)
     element = from_ranges(spec.elements)[index]
-    redirect(root, spec.task, spec.array, element, spec.attempt)
     mailbox = Mailbox(root, tag, index, job=job)
     begin = time.time()
     mailbox.started(msgspec.json.encode(spec.task), element, spec.attempt, begin)
     try:
-        runner = interrupts.runner = Work(root).runner(tag, mailbox)
+        redirect(root, spec.task, spec.array, element, spec.attempt)
+        runner = Work(root, interrupts).runner(tag, mailbox)
     except BaseException as error:  # the user's script may raise anything when it is imported
         mailbox.failed(failure_of(error, spec.task, element, spec.attempt, begin))
     else:
