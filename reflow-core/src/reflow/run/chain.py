@@ -78,6 +78,7 @@ def advance(
         chained = chain and bool(config.get("dispatch.chain"))
         pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits)
         watcher.last()
+        engine.back = 0.0 if pause is None or not waits else time.time() + pause
         return pause
     finally:
         engine.close()
@@ -159,5 +160,5 @@ def wake(root: str, tag: str, executor: Executor) -> None:
     pause = advance(root, executor, woken=tag, patience=3 * EXPIRY, waits=left)
     while pause is not None:
         time.sleep(pause)
-        left = max(0.0, left - pause)
+        left = max(1.0, left - pause)
         pause = advance(root, executor, patience=EXPIRY, waits=left)

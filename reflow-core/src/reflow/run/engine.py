@@ -131,6 +131,8 @@ class Engine:
         self.pooled = is_pool(executor)
         #: why the run cannot wake itself, where it cannot
         self.stranded = ""
+        #: when this process will advance the run again, if it waits to do so
+        self.back = 0.0
         #: whether the scheduler does not answer, or takes nothing, for now
         self.away = False
         #: jobs of which it could say nothing when it was asked last, by tag
@@ -854,7 +856,7 @@ class Engine:
             if self._cache is not None:
                 self._cache.close()
         finally:
-            self._lease.release()
+            self._lease.release(self.back)
 
 
 def is_pool(executor: Executor) -> TypeGuard[Pool]:

@@ -42,6 +42,8 @@ class Owner(msgspec.Struct, kw_only=True):
     job: str = ""
     counter: int = 0
     released: bool = False
+    #: seconds since the epoch at which its process takes the lease again; 0.0 where it does not mean to
+    back: float = 0.0
 
     def dead(self) -> bool:
         """Whether its process is known to be gone: it ran on this host, and does not any more."""
@@ -200,11 +202,12 @@ class Lease:
                 continue  # no beat was made: `check` counts from the last one that was
             self._last = clock()
 
-    def release(self) -> None:
-        """Let others have it."""
+    def release(self, back: float = 0.0) -> None:
+        """Let others have it; `back` tells when this process will take it again, if it will."""
         self._stop.set()
         self._thread.join()
         self._mine.released = True
+        self._mine.back = back
         try:
             os.pwrite(self._file, _written(self._mine), 0)
             os.fsync(self._file)

@@ -17,6 +17,9 @@ from .mail import overlay
 #: failures that are told with their details
 _MOST_FAILURES = 100
 
+#: seconds that a process which waits in place may be late, clocks that differ included
+_LATE = 30.0
+
 
 def look(root: str, definition: Definition) -> State:
     """The state of a run now, workers' last words included."""
@@ -88,6 +91,8 @@ def _standing(root: str, definition: Definition, state: State) -> dict[str, str]
     holder = owner(root, epoch)
     if not (holder.released or holder.dead()):
         return plain
+    if holder.back > time.time() - _LATE and not holder.dead():
+        return plain  # it waits for what is due soon
     if state.pools:
         told = f"the process that drove it is gone; `reflow drive {definition.run_id}` goes on"
     elif not any(wake.id for wake in state.wakes.values()):
