@@ -44,7 +44,6 @@ class Workflow(Flow):
         force_tasks: Sequence[str] = (),
         verify: bool = True,
         wait: bool = False,
-        dry_run: bool = False,
         overrides: Mapping[str, Any] | Sequence[str] = (),
         store_path: str | os.PathLike[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -65,8 +64,6 @@ class Workflow(Flow):
             Whether output files of cached results are checked to be unchanged.
         wait : bool
             Whether to return only when the run has ended.
-        dry_run : bool
-            Only show what would be done.
         overrides : mapping or sequence of str
             ``{"compute.mem": "64G"}`` or ``["compute.mem=64G"]``.
         store_path : path, optional
@@ -98,7 +95,6 @@ class Workflow(Flow):
             force_tasks=force_tasks,
             verify=verify,
             wait=wait,
-            dry_run=dry_run,
             overrides=overrides,
             store_path=store_path,
             on_progress=on_progress,
@@ -146,6 +142,41 @@ class Workflow(Flow):
             overrides=overrides,
             store_path=store_path,
             on_progress=on_progress,
+        )
+
+    def dry_run(
+        self,
+        run_dir: str | os.PathLike[str] | None = None,
+        *,
+        executor: str | Executor | None = None,
+        force_tasks: Sequence[str] = (),
+        overrides: Mapping[str, Any] | Sequence[str] = (),
+        store_path: str | os.PathLike[str] | None = None,
+        **params: Any,
+    ) -> list[dict[str, Any]]:
+        """Check everything that `submit` would, and tell what it would do; nothing is written or submitted.
+
+        Parameters are those of `submit`.
+
+        Returns
+        -------
+        list of dict
+            For each task, in order, ``task``, ``array``, ``after`` and ``note``;
+            for a scheduler's jobs the ``script`` and the ``command`` as well.
+        """
+        from .run.rehearse import rehearse
+        from .run.submit import check
+
+        return rehearse(
+            check(
+                self,
+                run_dir,
+                params,
+                executor=executor,
+                force_tasks=force_tasks,
+                overrides=overrides,
+                store_path=store_path,
+            )
         )
 
     def dag(self) -> dict[str, Any]:

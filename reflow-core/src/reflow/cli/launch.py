@@ -22,6 +22,7 @@ from .summary import interruptible, show_end
 if TYPE_CHECKING:
     from ..authoring import Flow, Parameter
     from ..run.drive import Progress
+    from ..run.submit import Prepared
 
 _META = "reflow.launch"
 
@@ -149,6 +150,24 @@ class _Announced:
             self._progress(event)
 
 
+def _show_rehearsal(made: Prepared, *, as_json: bool) -> None:
+    """Print what a run would do."""
+    from ..run.rehearse import rehearse
+
+    steps = rehearse(made)
+    if as_json:
+        render.put_json(steps)
+        return
+    render.say(f"nothing is written or submitted; run directory {render.clean(made.definition.run_dir)}")
+    for step in steps:
+        after = f", after {', '.join(step['after'])}" if step["after"] else ""
+        note = f" ({step['note']})" if step["note"] else ""
+        render.put(f"# {render.clean(step['task'])}{after}{note}")
+        if "command" in step:
+            render.put(render.clean(step["script"], lines=True))
+            render.put(f"$ {render.clean(step['command'])}\n")
+
+
 def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
     """The command that starts a run, and waits for its end or not."""
 
@@ -171,8 +190,24 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         session = Session.of(ctx)
         wanted: _Wanted = ctx.meta[_META]
         values = wanted.all_values(param or ())
-        from ..run.submit import submit
+        from ..run.submit import check, submit
 
+        if dry_run:
+            made = check(
+                wanted.flow,
+                run_dir,
+                values,
+                executor=executor,
+                fallback="local" if wait else None,
+                force=force,
+                force_tasks=tuple(force_task or ()),
+                verify=verify,
+                overrides=all_overrides(overrides, queue),
+                settings=None if max_workers is None else {"max_workers": max_workers},
+                store_path=store_path,
+            )
+            _show_rehearsal(made, as_json=as_json)
+            return
         with watching() as progress:
             announced = _Announced(progress, quiet=as_json)
             with interruptible(session, lambda: announced.run_id):
@@ -185,7 +220,6 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
                     force=force,
                     force_tasks=tuple(force_task or ()),
                     verify=verify,
-                    dry_run=dry_run,
                     wait=wait,
                     overrides=all_overrides(overrides, queue),
                     settings=None if max_workers is None else {"max_workers": max_workers},

@@ -314,7 +314,8 @@ class Engine:
         task = self.definition.task(action.task)
         tag = new_tag(os.urandom(8))
         env = self._env.get(task.name, {})
-        spec = self._jobs.elements(action, tag, task, env, self.state.generation)
+        spec = self._jobs.spec(action, tag, task, env, self.state.generation)
+        self._jobs.write(task, spec, action.elements, warm=self.pooled)
         self._log.add(
             Intent(
                 tag=tag,
@@ -328,7 +329,7 @@ class Engine:
                 array=task.array,
             )
         )
-        self._ask_for(self._jobs.job(task, spec, len(action.elements), warm=self.pooled))
+        self._ask_for(self._jobs.job(task, spec, len(action.elements)))
 
     def _ask_for(self, job: Job) -> bool:
         """Submit a job whose intent was written down; False where it was refused, or nobody knows yet."""

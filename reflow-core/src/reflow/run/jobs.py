@@ -12,6 +12,7 @@ from ..config import Config
 from ..model import layout
 from ..model.definition import Definition
 from ..model.job import Job, JobRef
+from ..model.ranges import to_ranges
 from ..model.record import JobSpec
 from ..model.task import Task
 from ..planning.plan import Submit
@@ -40,11 +41,9 @@ class Jobs:
         self._definition = definition
         self._config = config
 
-    def elements(self, action: Submit, tag: str, task: Task, env: Mapping[str, str], generation: int) -> JobSpec:
-        """Write what workers need to know, and make the directories for their logs."""
-        from ..model.ranges import to_ranges
-
-        spec = JobSpec(
+    def spec(self, action: Submit, tag: str, task: Task, env: Mapping[str, str], generation: int) -> JobSpec:
+        """What workers need to know of a submission."""
+        return JobSpec(
             tag=tag,
             run_id=self._definition.run_id,
             task=task.name,
@@ -59,31 +58,13 @@ class Jobs:
             setup=task.setup,
             fingerprint=task.fingerprint.value,
         )
-        path = layout.job(self._root, tag)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_new(path, msgspec.json.encode(spec), 0o600)
-        for directory in layout.log_dirs(self._root, task.name, task.array, list(action.elements)):
-            os.makedirs(directory, exist_ok=True)
-        return spec
 
-    def job(self, task: Task, spec: JobSpec, slots: int, *, warm: bool) -> Job:
-        """The job of a specification; its script is written, unless warm workers make it needless."""
-        script = layout.script(self._root, task.name, spec.tag)
-        if not warm:
-            threads = dict.fromkeys(_THREADS, str(spec.resources.cpus or 1))
-            self._script(
-                script,
-                spec.tag,
-                ("reflow.worker", self._root, spec.tag),
-                title=(f"reflow run {spec.run_id}, task {task.name}, attempt {spec.attempt}",),
-                env={**threads, **spec.env},
-                modules=task.modules,
-                setup=task.setup,
-            )
+    def job(self, task: Task, spec: JobSpec, slots: int) -> Job:
+        """The job of a specification."""
         return Job(
             tag=spec.tag,
             name=job_name(spec.tag, task.name),
-            script=script,
+            script=layout.script(self._root, task.name, spec.tag),
             slots=slots if task.array else None,
             throttle=task.array_parallelism,
             resources=spec.resources,
@@ -94,19 +75,39 @@ class Jobs:
             spec=spec,
         )
 
+    def body(self, task: Task, spec: JobSpec) -> Body:
+        """What the script of a specification does."""
+        return self._body(
+            spec.tag,
+            ("reflow.worker", self._root, spec.tag),
+            title=f"reflow run {spec.run_id}, task {task.name}, attempt {spec.attempt}",
+            modules=task.modules,
+            setup=task.setup,
+        )
+
+    def write(self, task: Task, spec: JobSpec, elements: Sequence[int], *, warm: bool) -> None:
+        """Write what workers need to know, and the script, unless warm workers make it needless."""
+        path = layout.job(self._root, spec.tag)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_new(path, msgspec.json.encode(spec), 0o600)
+        for directory in layout.log_dirs(self._root, task.name, task.array, list(elements)):
+            os.makedirs(directory, exist_ok=True)
+        if not warm:
+            threads = dict.fromkeys(_THREADS, str(spec.resources.cpus or 1))
+            self._write(layout.script(self._root, task.name, spec.tag), self.body(task, spec), {**threads, **spec.env})
+
     def wake(self, tag: str, after: Sequence[JobRef], begin: float | None) -> Job:
-        """The job of a wake-up."""
+        """The job of a wake-up; its script is written."""
         asked = self._config.dispatch()
-        script = layout.script(self._root, "wake-up", tag)
-        self._script(
-            script,
+        body = self._body(
             tag,
             ("reflow.run.dispatch", self._root, tag),
-            title=(f"reflow run {self._definition.run_id}: goes on with the run",),
-            env=asked.env,
+            title=f"reflow run {self._definition.run_id}: goes on with the run",
             modules=asked.modules,
             setup=asked.setup,
         )
+        script = layout.script(self._root, "wake-up", tag)
+        self._write(script, body, asked.env)
         return Job(
             tag=tag,
             name=job_name(tag, "wake-up"),
@@ -120,31 +121,22 @@ class Jobs:
             cwd=self._definition.cwd,
         )
 
-    def _script(
-        self,
-        path: str,
-        tag: str,
-        module: tuple[str, ...],
-        *,
-        title: tuple[str, ...],
-        env: Mapping[str, str],
-        modules: Sequence[str],
-        setup: str,
-    ) -> None:
-        env_file = ""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.makedirs(os.path.dirname(layout.job_log(self._root, tag)), exist_ok=True)
-        if env:
-            env_file = f"{self._root}/scripts/{tag}.env"
-            write_new(env_file, environment(env).encode("utf-8", "surrogateescape"), 0o600)
-        body = Body(
+    def _body(self, tag: str, module: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
+        return Body(
             command=(self._definition.python, "-m", *module),
             cwd=self._definition.cwd,
-            title=title,
+            title=(title,),
             log=layout.job_log(self._root, tag),
             inherited=self._definition.environment,
             modules=tuple(modules),
-            env_file=env_file,
+            env_file=f"{self._root}/scripts/{tag}.env",
             setup=setup,
         )
+
+    @staticmethod
+    def _write(path: str, body: Body, env: Mapping[str, str]) -> None:
+        """Write a script, and the variables that it sources, which only the owner may read."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(body.log), exist_ok=True)
+        write_new(body.env_file, environment(env).encode("utf-8", "surrogateescape"), 0o600)
         write_new(path, render(body).encode("utf-8", "surrogateescape"), 0o777)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -33,10 +33,19 @@ if TYPE_CHECKING:
     from ..config import Config
     from .api import Run
 
-__all__ = ["Progress", "submit"]
+__all__ = ["Prepared", "Progress", "check", "submit"]
 
 
-def submit(
+class Prepared(msgspec.Struct, frozen=True):
+    """A run that could be made: everything was checked, and nothing written."""
+
+    definition: Definition
+    secrets: Secrets
+    executor: Executor
+    config: Config
+
+
+def check(
     flow: Flow,
     run_dir: str | os.PathLike[str] | None,
     params: Mapping[str, Any],
@@ -46,52 +55,19 @@ def submit(
     force: bool = False,
     force_tasks: Sequence[str] = (),
     verify: bool = True,
-    wait: bool = False,
-    dry_run: bool = False,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     store_path: str | os.PathLike[str] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Run:
-    """Start a run.
-
-    Parameters
-    ----------
-    flow : Flow
-        The root workflow.
-    run_dir : path, optional
-        Where the run keeps everything; ``[defaults] run_dir`` where None.
-    params : mapping
-        Values of the workflow's parameters, by key.
-    executor : str or Executor, optional
-        A name, an executor, or None: configured, else the single scheduler found, else `fallback`.
-    fallback : str, optional
-        The executor where none is named, configured or found.
-    force, force_tasks : bool, sequence of str
-        Compute everything, or these tasks, whatever the cache holds.
-    verify : bool
-        Whether output files of cached results are checked.
-    wait : bool
-        Whether to return only when the run has ended.
-    dry_run : bool
-        Only show what would be done.
-    overrides : mapping or sequence of str
-        ``TASK.KEY=VALUE``.
-    settings : mapping, optional
-        Settings of the executor that win over configured ones.
-    store_path : path, optional
-        The user's store.
-    on_progress : callable, optional
-        Told how a run that is driven from here goes on.
+) -> Prepared:
+    """Check all that `submit` is given, and merge it with the configuration; writes nothing.
 
     Raises
     ------
     ReflowError
-        Whatever is wrong; nothing was written where it is a UsageError.
+        Whatever is wrong.
     """
     from ..config import load_config
     from ..config.overrides import parse_overrides
-    from .api import Run
 
     compiled = flow.compile()
     cwd = os.getcwd()
@@ -128,9 +104,6 @@ def submit(
     chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
     inline = chosen.name == "inline"
     entry = entry_of(flow, importable=not inline)
-    if dry_run:
-        raise UsageError("nothing is submitted by the local executor, so there is nothing to show", hint="see `dag`")
-    prepare(directory)
     definition = Definition(
         version=__version__,
         run_id=run_id,
@@ -155,16 +128,87 @@ def submit(
         verify=verify,
     )
     secrets = Secrets(env=environments(tasks), config=dict(config.secrets()))
-    definition, root = create(definition, secrets, entry.file if os.path.isfile(entry.file) else "", Registry(store))
+    return Prepared(definition, secrets, chosen, config)
+
+
+def submit(
+    flow: Flow,
+    run_dir: str | os.PathLike[str] | None,
+    params: Mapping[str, Any],
+    *,
+    executor: str | Executor | None = None,
+    fallback: str | None = None,
+    force: bool = False,
+    force_tasks: Sequence[str] = (),
+    verify: bool = True,
+    wait: bool = False,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    store_path: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Start a run.
+
+    Parameters
+    ----------
+    flow : Flow
+        The root workflow.
+    run_dir : path, optional
+        Where the run keeps everything; ``[defaults] run_dir`` where None.
+    params : mapping
+        Values of the workflow's parameters, by key.
+    executor : str or Executor, optional
+        A name, an executor, or None: configured, else the single scheduler found, else `fallback`.
+    fallback : str, optional
+        The executor where none is named, configured or found.
+    force, force_tasks : bool, sequence of str
+        Compute everything, or these tasks, whatever the cache holds.
+    verify : bool
+        Whether output files of cached results are checked.
+    wait : bool
+        Whether to return only when the run has ended.
+    overrides : mapping or sequence of str
+        ``TASK.KEY=VALUE``.
+    settings : mapping, optional
+        Settings of the executor that win over configured ones.
+    store_path : path, optional
+        The user's store.
+    on_progress : callable, optional
+        Told how a run that is driven from here goes on.
+
+    Raises
+    ------
+    ReflowError
+        Whatever is wrong; nothing was written where it is a UsageError.
+    """
+    from .api import Run
+
+    made = check(
+        flow,
+        run_dir,
+        params,
+        executor=executor,
+        fallback=fallback,
+        force=force,
+        force_tasks=force_tasks,
+        verify=verify,
+        overrides=overrides,
+        settings=settings,
+        store_path=store_path,
+    )
+    definition, chosen = made.definition, made.executor
+    prepare(definition.run_dir)
+    source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
+    definition, root = create(definition, made.secrets, source, Registry(definition.store))
     run = Run(root, definition)
-    if not entry.variable:
+    if not definition.entry.variable:
         run._memory = flow
     if on_progress is not None:
-        on_progress(Progress(message=f"run {definition.run_id} in {directory}"))
+        on_progress(Progress(message=f"run {definition.run_id} in {definition.run_dir}"))
     if is_pool(chosen):
         drive(root, chosen, on_progress)
         return run
-    chained = bool(config.get("dispatch.chain"))
+    chained = bool(made.config.get("dispatch.chain"))
     pause = advance(root, chosen, ask=False, waits=IN_PLACE, on_progress=on_progress)
     if pause is not None:
         time.sleep(pause)
@@ -191,7 +235,8 @@ def choose(
         None was named, and none or several were found.
     """
     if executor is not None and not isinstance(executor, str):
-        return executor
+        bind = getattr(executor, "bind", None)
+        return cast("Executor", bind(context.runner)) if callable(bind) else executor
     name = executor or config.get("executor.name")
     if name is None:
         found = plugins.detect(context.environ)
