@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from reflow.errors import UsageError
 from reflow.model.definition import Entry
 from reflow.worker.load import load_flow
