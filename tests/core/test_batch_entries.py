@@ -89,3 +89,15 @@ def test_the_table_of_options() -> None:
     assert "| `queue` | queue or partition | " in text
     assert "refused: " in text
     assert "emulated: by the worker's own clock" in text
+
+
+def test_the_page_shows_that_table() -> None:
+    from reflow_flux.dialect import Flux
+    from reflow_lsf.dialect import LSF, OpenLava
+    from reflow_pbs.dialect import PBS, Torque
+    from reflow_sge.dialect import GridEngine
+    from reflow_slurm.dialect import Slurm
+
+    page = (Path(__file__).parents[2] / "docs" / "schedulers.md").read_text()
+    kinds = (Slurm, PBS, Torque, LSF, OpenLava, GridEngine, Flux)
+    assert table({kind.title: kind.cells for kind in kinds}) in page
