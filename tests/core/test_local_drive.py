@@ -208,3 +208,19 @@ def test_two_processes_run_in_one_directory_with_one_cache(lab: Any) -> None:
     lab.ran()
     assert lab.good().result("total") == 190
     assert lab.ran() == []
+
+
+def test_workers_that_never_get_ready_do_not_hold_up_the_end(lab: Any) -> None:
+    lab.write("""
+    @wf.job(setup=f"touch {HERE}/preparing; sleep 300")
+    def one() -> int:
+        return 1
+    """)
+    process = start(lab)
+    until((lab.path / "preparing").exists)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130
+    assert lab.counts(Run.open(lab.run_dir)) == {"one": {"CANCELLED": 1}}

@@ -226,18 +226,18 @@ def make() -> list[int]:
 
 @wf.array_job({options})
 def work(x: Annotated[int, Result(step="make")]) -> int:
-    note("begin", time.time())
+    note("begin", time.time(), "work")
     time.sleep(0.05)
-    note("end", time.time())
+    note("end", time.time(), "work")
     if x < 4 and reflow.context().attempt == 1:
         raise ValueError
     return x
 
 @wf.array_job({others})
 def other(x: Annotated[int, Result(step="make")]) -> int:
-    note("begin", time.time())
+    note("begin", time.time(), "other")
     time.sleep(0.05)
-    note("end", time.time())
+    note("end", time.time(), "other")
     return x
 """
 
@@ -245,7 +245,7 @@ def other(x: Annotated[int, Result(step="make")]) -> int:
 def most(lab: Any) -> int:
     """How many elements ran at once, at most."""
     now = found = 0
-    moments = sorted((float(at), 1 if what == "begin" else -1) for what, at in (line.split() for line in lab.ran()))
+    moments = sorted((float(at), 1 if what == "begin" else -1) for what, at, _ in map(str.split, lab.ran()))
     for _, step in moments:
         now += step
         found = max(found, now)
@@ -269,13 +269,7 @@ def test_parallelism_and_budgets_are_kept(lab: Any, options: str, others: str, e
 
 def test_parallelism_holds_over_attempts(lab: Any) -> None:
     lab.write(OVERLAPS.format(options="array_parallelism=1, retries=1", others=""))
-    lab.edit(
-        'def other(x: Annotated[int, Result(step="make")]) -> int:\n    note("begin", time.time())',
-        """\
-def other(x: Annotated[int, Result(step="make")]) -> int:
-    return x
-""",
-    )
+    lab.edit('    note("begin", time.time(), "other")', "    return x")
     lab.good(LocalExecutor(max_workers=4))
     assert most(lab) == 1
 
@@ -285,8 +279,13 @@ def test_larger_than_the_machine_runs_alone_and_says_so(lab: Any) -> None:
     said: list[str] = []
     lab.good(LocalExecutor(max_workers=4, cpus=2), on_progress=lambda step: said.append(step.message))
     assert any("work asks for 9 cpus, this machine has 2" in line for line in said)
-    times = sorted(float(line.split()[1]) for line in lab.ran())
-    assert len(times) == 2 * 20
+    running: list[str] = []
+    together: set[tuple[str, ...]] = set()
+    for _, what, name in sorted((float(at), what, name) for what, at, name in map(str.split, lab.ran())):
+        running.append(name) if what == "begin" else running.remove(name)
+        together.add(tuple(sorted(running)))
+    assert together <= {(), ("work",), ("other",), ("other", "other")}
+    assert ("work",) in together
 
 
 def test_an_executor_may_be_used_again(lab: Any) -> None:
@@ -311,6 +310,29 @@ def test_a_worker_that_cannot_start_is_a_failure_to_launch(lab: Any, monkeypatch
     assert (failure["task"], failure["class"]) == ("one", "launch")
     assert "out of order" in failure["reason"]
     assert lab.counts(run)["other"] == {"SUCCESS": 1}
+
+
+def test_workers_that_end_before_they_take_anything_are_not_started_for_ever(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.write("""
+    @wf.job()
+    def one() -> int:
+        return 1
+    """)
+    hollow = lab.path / "reflow_hollow"
+    hollow.mkdir()
+    (hollow / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if '--lane' in sys.orig_argv:\n"
+        "    import reflow.worker.main as main\n"
+        "    main.Lane.serve = lambda lane: print('worn out', file=sys.stderr)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(hollow))
+    run = lab.run(LocalExecutor(max_workers=2))
+    (failure,) = run.status()["failures"]
+    assert failure["class"] == "launch"
+    assert "worn out" in failure["reason"]
 
 
 def test_a_script_that_workers_cannot_import_fails_its_elements(lab: Any) -> None:
