@@ -12,17 +12,19 @@ def write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def write_new(path: str, data: bytes, mode: int = 0o666) -> None:
-    """Create a file whole, durably; one that is there is replaced."""
+def write_new(path: str, data: bytes, mode: int = 0o666, *, durable: bool = True) -> None:
+    """Create a file whole; one that is there is replaced. Not `durable`: it need not outlive the machine."""
     temporary = f"{path}.{os.getpid()}.tmp"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         write_all(file, data)
-        os.fsync(file)
+        if durable:
+            os.fsync(file)
     finally:
         os.close(file)
     os.replace(temporary, path)
-    sync_directory(os.path.dirname(path))
+    if durable:
+        sync_directory(os.path.dirname(path))
 
 
 def claim(path: str, data: bytes) -> bool:

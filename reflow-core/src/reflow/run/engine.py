@@ -388,21 +388,40 @@ class Engine:
         """Publish results to the cache: many at a time, or all there are."""
         if not force and sum(map(len, self._fresh.values())) < _PUBLISH:
             return
-        for name, indices in list(self._fresh.items()):
-            del self._fresh[name]
-            self._publish(name, indices)
-
-    def _publish(self, name: str, indices: Sequence[int]) -> None:
-        task = self.definition.task(name)
-        if self._cache is None or task.cache is False:
+        fresh, self._fresh = self._fresh, {}
+        if self._cache is None:
             return
         self._log.commit()  # what others may reuse must outlive us
-        progress = self.state.tasks[name]
+        settler = Settler()
         entries: list[CacheEntry] = []
+        decided: list[Kept | Uncached] = []
+        for name, indices in fresh.items():
+            if self.definition.task(name).cache is not False:
+                self._collect(name, indices, settler, entries, decided)
+        try:
+            if entries:
+                self._check()
+                self._cache.publish(entries)
+        except OSError as error:
+            self._warn(f"results cannot be kept in the cache now: {error}")
+            return
+        for event in decided:
+            self._log.add(event)
+
+    def _collect(
+        self,
+        name: str,
+        indices: Sequence[int],
+        settler: Settler,
+        entries: list[CacheEntry],
+        decided: list[Kept | Uncached],
+    ) -> None:
+        """Make up what the cache is to hold of a task's elements, and what is to be written down of them."""
+        task = self.definition.task(name)
+        progress = self.state.tasks[name]
         kept: list[int] = []
         spoiled: list[int] = []
         recoded: list[int] = []
-        settler = Settler()
         for index in indices:
             inputs = self._part(name, progress.part[index])
             element = inputs.element(index)
@@ -434,21 +453,14 @@ class Engine:
                 )
             )
             kept.append(index)
-        try:
-            if entries:
-                self._check()
-                self._cache.publish(entries)
-        except OSError as error:
-            self._warn(f"results cannot be kept in the cache now: {error}")
-            return
         if kept:
-            self._log.add(Kept(task=name, elements=to_ranges(kept)))
-        for indices, reason in (
+            decided.append(Kept(task=name, elements=to_ranges(kept)))
+        for left, reason in (
             (spoiled, "an input file changed while the run used it"),
             (recoded, "the task's code changed while the run used it"),
         ):
-            if indices:
-                self._log.add(Uncached(task=name, elements=to_ranges(indices), reason=reason))
+            if left:
+                decided.append(Uncached(task=name, elements=to_ranges(left), reason=reason))
 
     def _same_code(self, name: str, keyed: int, ran: int) -> bool:
         """Whether the code generation that an element's key speaks of and the one that ran it are one to this task."""

@@ -89,7 +89,7 @@ class Jobs:
         """Write what workers need to know, and the script, unless warm workers make it needless."""
         path = layout.job(self._root, spec.tag)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_new(path, msgspec.json.encode(spec), 0o600)
+        write_new(path, msgspec.json.encode(spec), 0o600, durable=not warm)
         for directory in layout.log_dirs(self._root, task.name, task.array, list(elements)):
             os.makedirs(directory, exist_ok=True)
         if not warm:
