@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from reflow import LocalExecutor, Run, RunState
-from reflow.errors import DataError
+from reflow.errors import DataError, UsageError
 from reflow.model.frames import HEAD, parse
 from reflow.model.record import Event, Intent
 from reflow.model.state import State
@@ -172,3 +173,27 @@ def test_code_that_is_made_anew_in_memory_is_what_retry_runs(tmp_path: Path) -> 
     assert wf.run_local(tmp_path / "run", executor="inline").explain()[0]["decision"] == "hit"
     cell(task.format("return 6"))
     assert wf.run_local(tmp_path / "run", executor="inline").result("one") == 6
+
+
+def test_a_path_that_is_not_utf8_is_refused_before_anything_is_written(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.write(FLOW)
+    odd = lab.path / os.fsdecode(b"odd\xff")
+    with pytest.raises(UsageError, match="not valid UTF-8"):
+        lab.run(run_dir=odd)
+    assert not odd.exists()
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    with pytest.raises(UsageError, match="not valid UTF-8"):
+        lab.run()
+    assert list(lab.run_dir.glob(".reflow/*")) == []
+
+
+def test_a_path_of_odd_characters(lab: Any) -> None:
+    lab.write(FLOW)
+    lab.edit("def make() -> list[int]:", "def make(run_dir: RunDir) -> list[int]:\n    (run_dir / 'made').touch()")
+    odd = lab.path / "sp ace 'quo\"te\nnew ünï % $HOME #"
+    for executor in ("inline", "local"):
+        assert lab.good(executor, run_dir=odd, force=True).result("total") == 3
+    assert (odd / "made").exists()
