@@ -18,6 +18,7 @@ import sys
 import termios
 import time
 from array import array
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from subprocess import Popen
 from typing import Any
@@ -33,7 +34,7 @@ from ..model.ranges import from_ranges
 from ..model.record import Closed, Finished, JobSpec, Mail, Opened, Started
 from ..model.resources import Resources
 from ..process.spawn import spawn
-from ..worker.main import RING_END, RING_START, TOKEN, Announced
+from ..worker.main import RING_END, RING_START, TOKEN, Announced, announcements
 
 _mail = msgspec.json.Decoder(Mail)
 
@@ -42,6 +43,16 @@ _WAITING, _QUEUED, _RUNNING, _SUCCESS, _FAILED = range(5)
 
 #: seconds between the request to end and the kill
 GRACE = 5.0
+
+#: seconds for which work waits while other work has all that it needs, before it has its turn
+_TURN = 1.0
+
+#: how often an element is queued again that workers have taken and died, and how many workers may die in a row
+#: that have not come so far as to begin one
+_MOST_LOST = 3
+
+#: groups of lanes beyond the number of workers that have a pipe at once
+_MOST_PIPES = 16
 
 #: how long the pool sleeps at most between two looks at its workers' mailboxes
 _LOOK_FIRST, _LOOK_LAST = 0.05, 1.0
@@ -56,89 +67,148 @@ class _Work:
         self.ref = JobRef(f"local-{os.getpid()}-{number}")
         self.slots = job.slots if job.slots is not None else 1
         self.state = bytearray(self.slots)
+        #: how many slots wait: those from `next` on, and those in `again`, unless they have ended
+        self.left = self.slots
         self.next = 0
-        self.waiting = list[int]()  # slots to be queued again
-        self.inside = 0
+        self.again = deque[int]()
+        #: whether it stands in a line
+        self.lined = False
         self.ended = 0
         self.status: dict[int, JobStatus] = {}
-        self.cancelled = False
         self.begin = time.monotonic() + (job.begin or 0.0)
         self.elements: Sequence[int] = ()
         self.slot_of: Mapping[int, int] = {}
-        self.pids: dict[int, _Script] = {}
         #: slots to be ended as soon as it is known which worker has taken them
         self.doomed: dict[int, JobStatus] = {}
+        #: how often slots were lost with the worker that had taken them
+        self.lost: dict[int, int] = {}
         self.group: _Group | None = None
         #: what its parallelism is counted over: the task, all attempts of it
         self.family = job.spec.task if job.spec is not None else job.tag
-
-    @property
-    def todo(self) -> int:
-        """Slots that have not been let in."""
-        return 0 if self.cancelled else self.slots - self.next + len(self.waiting)
+        #: whether its elements are let in one by one, as there is room
+        asked = job.resources
+        self.paced = any(claim is not None for claim in (asked.cpus, asked.mem, asked.time, job.throttle))
 
     def take(self) -> int:
         """The next slot to be let in."""
-        if self.waiting:
-            return self.waiting.pop()
+        self.left -= 1
+        while self.again:
+            slot = self.again.popleft()
+            if self.state[slot] == _WAITING:
+                return slot
+        while self.state[self.next] != _WAITING:
+            self.next += 1
         self.next += 1
         return self.next - 1
 
-    @property
-    def paced(self) -> bool:
-        """Whether its elements are let in one by one, as there is room."""
-        asked = self.job.resources
-        return (
-            asked.cpus is not None or asked.mem is not None or asked.time is not None or self.job.throttle is not None
-        )
+    def give_back(self, slots: Sequence[int]) -> None:
+        """Let slots wait that had been taken."""
+        for slot in slots:
+            self.state[slot] = _WAITING
+        self.again.extend(slots)
+        self.left += len(slots)
 
 
-class _Script:
+class _Line:
+    """Works that ask for the same, first come, first served."""
+
+    def __init__(self, paced: bool) -> None:
+        self.paced = paced
+        self.works = deque[_Work]()
+        #: when something of it was last let in, or when it began to wait
+        self.since = time.monotonic()
+
+
+class _Child:
+    """A process of the pool, and what is to become of it."""
+
+    def __init__(self, process: Popen[bytes]) -> None:
+        self.process = process
+        #: when it reaches its walltime; once it was asked to end, when it is killed
+        self.due: float | None = None
+        self.asked = False
+        #: why it was asked to end, as the status of the slot it runs
+        self.why: JobStatus | None = None
+        try:
+            self.watch = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):
+            self.watch = -1
+
+    def interrupt(self, why: JobStatus | None) -> None:
+        """Ask it to end."""
+        if not self.asked:
+            self.asked, self.why, self.due = True, why, time.monotonic() + GRACE
+            _signal(self.process, signal.SIGTERM)
+
+    def enforce(self, now: float, asked: Resources) -> None:
+        """End it where it has reached its walltime, kill it where it did not end when asked."""
+        if self.due is None or now < self.due:
+            return
+        if self.asked:
+            self.due = None
+            _signal(self.process, signal.SIGKILL)
+        else:
+            self.interrupt(_timeout(asked))
+
+
+class _Script(_Child):
     """A plain script that runs as one slot."""
 
-    def __init__(self, process: Popen[bytes], deadline: float | None) -> None:
-        self.process = process
-        self.deadline = deadline
-        self.why: JobStatus | None = None
-        self.kill_at: float | None = None
+    def __init__(self, process: Popen[bytes], work: _Work, slot: int) -> None:
+        super().__init__(process)
+        self.work = work
+        self.slot = slot
 
 
-class _Lane:
+class _Lane(_Child):
     """A warm worker process."""
 
-    def __init__(self, slot: int, process: Popen[bytes], control: int, path: str, box: str, group: _Group) -> None:
-        self.slot = slot
-        self.process = process
+    def __init__(self, process: Popen[bytes], control: int, path: str, box: str, group: _Group) -> None:
+        super().__init__(process)
         self.control = control
         self.path = path
         self.box = box
         self.group = group
         self.file = -1
         self.offset = 0
-        self.announced = 0
+        #: what it runs, as far as was read, and since when
         self.work: _Work | None = None
-        self.index = -1
-        self.deadline: float | None = None
-        #: why this worker is being ended, as the status of the slot it runs
-        self.why: JobStatus | None = None
-        self.kill_at: float | None = None
+        self.slot = -1
+        self.began = 0.0
         self.closed = False
+        #: told to take nothing more
         self.retired = False
+
+    def retire(self) -> None:
+        """Let it end as soon as it is between two elements. One that it has taken, it runs."""
+        if not self.retired:
+            self.retired = True
+            try:
+                os.write(self.control, b"\0")
+            except BrokenPipeError:
+                pass  # it has ended
+            os.close(self.control)
 
 
 class _Group:
-    """Lanes that were started alike, and the pipe they share."""
+    """Lanes that are started alike, and the pipe they share."""
 
     def __init__(self, key: str, env: Mapping[str, str], wrapper: tuple[str, ...]) -> None:
         self.key = key
         self.env = env
         self.wrapper = wrapper
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.reader, False)
-        os.set_blocking(self.writer, False)
+        self.reader = self.writer = -1
         self.lanes: list[_Lane] = []
-        self.announcements: list[tuple[int, bytes]] = []
+        #: elements that are queued or run
+        self.inside = 0
+        #: since when it has had fewer lanes than it could use
+        self.short: float | None = None
+        #: a lane has died that may have taken a token
         self.suspect = False
+        #: no lane may be started until all have ended
+        self.clearing = False
+        #: lanes that died, in a row, before they began an element
+        self.barren = 0
 
     @property
     def tokens(self) -> int:
@@ -147,9 +217,29 @@ class _Group:
         fcntl.ioctl(self.reader, termios.FIONREAD, count)
         return count[0] // TOKEN.size
 
+    @property
+    def staying(self) -> list[_Lane]:
+        """Lanes that will take what comes."""
+        return [lane for lane in self.lanes if not lane.retired]
+
+    @property
+    def wanted(self) -> int:
+        """Lanes that it could use: not for what those run that leave."""
+        if self.clearing or self.barren >= _MOST_LOST:
+            return 0
+        return self.inside - sum(lane.retired and lane.work is not None for lane in self.lanes)
+
+    def open(self) -> None:
+        """Make the pipe."""
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self.writer, False)
+
     def close(self) -> None:
+        """Let go of the pipe."""
         os.close(self.reader)
         os.close(self.writer)
+        self.reader = self.writer = -1
 
 
 class LocalExecutor:
@@ -181,13 +271,22 @@ class LocalExecutor:
         self._max_workers = max_workers or _cpus()
         self._cpu_budget = cpus or _cpus()
         self._mem_budget = mem or _memory()
-        self._works: list[_Work] = []
+        self._serial = 0
         self._by_ref: dict[str, _Work] = {}
         self._by_tag: dict[str, _Work] = {}
-        self._open: list[_Work] = []
+        #: works that have not ended, by number
+        self._open: dict[int, _Work] = {}
+        #: those whose time has not come
+        self._held: list[_Work] = []
+        self._lines: dict[object, _Line] = {}
+        #: who waits for the start of an element that is queued: task, element, attempt
+        self._expected: dict[tuple[str, int, int], tuple[_Work, int]] = {}
         self._groups: dict[str, _Group] = {}
+        #: groups that have a pipe
+        self._active: list[_Group] = []
         self._lanes: list[_Lane] = []
-        self._serial = 0
+        self._scripts: list[_Script] = []
+        self._hired = 0
         self._used_cpus = 0
         self._used_mem = 0
         self._paced_inside = 0
@@ -197,6 +296,9 @@ class LocalExecutor:
         self._ended: list[Ended] = []
         self._look = _LOOK_FIRST
         self._bell_read = self._bell_write = -1
+        self._poll = select.poll()
+        self._index = -1
+        self._indexed = 0
         self._root = ""
         self._tag = ""
         self._python = sys.executable
@@ -216,17 +318,19 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> Submission:
         """Take a job; it is started when it is waited for, or asked about."""
-        work = _Work(len(self._works), job)
+        work = _Work(self._serial, job)
         if job.spec is not None:
             work.elements = from_ranges(job.spec.elements)
             if work.elements != range(work.slots):
                 work.slot_of = {element: slot for slot, element in enumerate(work.elements)}
-        self._works.append(work)
+            self._announce(work, job.spec)
+            work.group = self._group(job.spec)
+        self._serial += 1
         self._by_ref[work.ref.id] = work
         self._by_tag[job.tag] = work
-        self._open.append(work)
-        if work.slots == 0:
-            self._open.remove(work)
+        if work.slots:
+            self._open[work.number] = work
+            self._held.append(work)
         return Submission(work.ref)
 
     def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
@@ -254,22 +358,18 @@ class LocalExecutor:
         wanted: dict[int, set[int]] = {}
         for ref in jobs:
             work = self._by_ref.get(ref.id)
-            if work is not None:
+            if work is not None and work.number in self._open:
+                every = range(work.slots)
                 slots = wanted.setdefault(work.number, set())
-                slots.update(range(work.slots) if ref.slot is None else [ref.slot])
+                slots.update(every if ref.slot is None else {ref.slot}.intersection(every))
         why = JobStatus(state=JobState.CANCELLED, failure_class=FailureClass.CANCELLED, reason="cancelled")
+        for group in self._active:
+            self._withdraw(group, wanted)
         for number, slots in wanted.items():
-            work = self._works[number]
-            self._withdraw(work, slots)
+            work = self._open[number]
             for slot in sorted(slots):
                 if work.state[slot] == _WAITING:
-                    if slot >= work.next:
-                        work.waiting.extend(range(work.next, slot))
-                        work.next = slot + 1
-                    else:
-                        work.waiting.remove(slot)
-                    self._end(work, slot, why, entered=False)
-                    self._ended.append(Ended(work.job.tag, slot, why))
+                    self._fail(work, slot, why)
                 elif work.state[slot] in (_QUEUED, _RUNNING):
                     self._stop(work, slot, why)
 
@@ -277,9 +377,13 @@ class LocalExecutor:
 
     def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
         """Work for a run."""
+        path = announcements(root, tag)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._index, self._indexed = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), 0
         self._bell_read, self._bell_write = os.pipe()
         os.set_blocking(self._bell_read, False)
         os.set_blocking(self._bell_write, False)
+        self._poll.register(self._bell_read, select.POLLIN)
         self._root, self._tag, self._python, self._cwd = root, tag, python, cwd
 
     def wait(self, timeout: float) -> Heard:
@@ -292,40 +396,58 @@ class LocalExecutor:
     def close(self) -> None:
         """End all workers, the running ones by a signal first, and let go of everything."""
         why = JobStatus(state=JobState.CANCELLED, failure_class=FailureClass.CANCELLED, reason="the run was stopped")
-        for work in list(self._open):
-            self.cancel([work.ref])
-        for lane in list(self._lanes):
-            self._retire(lane)
+        self.cancel([work.ref for work in self._open.values()])
+        for lane in self._lanes:
+            lane.retire()
             if lane.work is not None:
-                self._interrupt(lane, why)
-        deadline = time.monotonic() + GRACE
-        while (self._lanes or any(work.pids for work in self._open)) and time.monotonic() < deadline + 2 * GRACE:
-            self._work(0.05)
-        for process in self._processes():  # one that never came so far as to take an element, say
-            _signal(process, signal.SIGKILL)
-            process.wait()
-        for group in self._groups.values():
+                lane.interrupt(why)
+            elif lane.file < 0:  # it has not begun, and its preparation may take for ever
+                _signal(lane.process, signal.SIGTERM)
+        deadline = time.monotonic() + 3 * GRACE
+        while self._children and time.monotonic() < deadline:
+            self._round(0.05)
+        for child in self._children:  # one that never came so far as to take an element, say
+            _signal(child.process, signal.SIGKILL)
+            child.process.wait()
+        self._reap([])
+        for group in self._active:
             group.close()
-        self._groups.clear()
-        self._open.clear()
-        if self._bell_read >= 0:
-            os.close(self._bell_read)
-            os.close(self._bell_write)
-            self._bell_read = self._bell_write = -1
+        for left in (self._active, self._groups, self._lines, self._held, self._open, self._expected, self._inside):
+            left.clear()
+        self._ended, self._warnings = [], []
+        self._used_cpus = self._used_mem = self._paced_inside = 0
+        if self._index >= 0:
+            self._poll.unregister(self._bell_read)
+            for descriptor in (self._bell_read, self._bell_write, self._index):
+                os.close(descriptor)
+            self._bell_read = self._bell_write = self._index = -1
 
     # --- inside --------------------------------------------------------------
+
+    @property
+    def _children(self) -> list[_Lane | _Script]:
+        return [*self._lanes, *self._scripts]
 
     def _work(self, timeout: float) -> list[Letter]:
         deadline = time.monotonic() + timeout
         while True:
             self._dispatch()
-            letters, rang = self._listen(max(0.0, deadline - time.monotonic()))
-            self._reap(letters)
-            self._enforce()
+            letters, rang = self._round(max(0.0, deadline - time.monotonic()))
             if letters or self._ended or self._warnings or time.monotonic() >= deadline:
                 return letters
             if not rang:
                 self._look = min(self._look * 2, _LOOK_LAST)
+
+    def _round(self, timeout: float) -> tuple[list[Letter], bool]:
+        """Hear what workers say, and see to those that have ended, or are to end."""
+        letters, rang = self._listen(timeout)
+        self._reap(letters)
+        now = time.monotonic()
+        for lane in self._lanes:
+            lane.enforce(now, lane.work.job.resources if lane.work is not None else Resources())
+        for script in self._scripts:
+            script.enforce(now, script.work.job.resources)
+        return letters, rang
 
     def _status(self, work: _Work, slot: int) -> JobStatus:
         if not 0 <= slot < work.slots:
@@ -349,9 +471,16 @@ class LocalExecutor:
                 return False
         return True
 
+    def _throttled(self, work: _Work) -> bool:
+        return work.job.throttle is not None and self._inside.get(work.family, 0) >= work.job.throttle
+
     def _room(self, work: _Work) -> bool:
         """Whether another element of `work` may be let in, by budget and parallelism."""
-        if work.job.throttle is not None and self._inside.get(work.family, 0) >= work.job.throttle:
+        if work.job.spec is None and len(self._scripts) >= self._max_workers:
+            return False
+        if not work.paced:
+            return True
+        if self._throttled(work):
             return False
         asked = work.job.resources
         cpus, mem = asked.cpus or 0, asked.mem or 0
@@ -374,90 +503,141 @@ class LocalExecutor:
         return self._paced_inside < self._max_workers
 
     def _dispatch(self) -> None:
-        now = time.monotonic()
-        scripts = sum(len(work.pids) for work in self._open)
-        for work in self._open:
-            if not work.todo or not self._may_start(work, now):
-                continue
-            if work.job.spec is None:
-                while work.todo and scripts < self._max_workers and self._room(work):
-                    self._start_script(work, work.take())
-                    scripts += 1
-                continue
-            group = self._group_of(work, work.job.spec)
-            if not any(number == work.number for number, _ in group.announcements):
-                self._announce(group, work)
-            if work.paced:
-                flags = RING_END | (RING_START if work.job.resources.time is not None else 0)
-                while work.todo and self._room(work):
-                    slot = work.take()
-                    if not self._put(group, TOKEN.pack(work.number, work.elements[slot], flags, 0)):
-                        work.waiting.append(slot)
-                        break
-                    self._enter(work, slot)
-            else:
-                self._fill(group, work)
-        for group in self._groups.values():
-            self._staff(group)
+        """Let in what may run now.
 
-    def _fill(self, group: _Group, work: _Work) -> None:
-        """Queue as many elements as the pipe takes, in writes that are atomic each."""
-        most = select.PIPE_BUF // TOKEN.size
-        flags = RING_END if work.slots <= 4 * self._max_workers else 0
-        while work.todo:
-            slots = [work.take() for _ in range(min(most, work.todo))]
-            data = b"".join([TOKEN.pack(work.number, work.elements[slot], flags, 0) for slot in slots])
-            if not self._put(group, data):
-                work.waiting.extend(reversed(slots))
+        What has waited for longer than a turn comes first, and nothing else
+        that is paced is let in before it: it may need more than is ever free
+        while others are.
+        """
+        now = time.monotonic()
+        if self._held:
+            held, self._held = self._held, []
+            for work in held:
+                if self._may_start(work, now):
+                    self._queue(work)
+                else:
+                    self._held.append(work)
+        late = now - _TURN
+        full = self._paced_inside >= self._max_workers
+        for key, line in sorted(self._lines.items(), key=lambda item: min(item[1].since, late)):
+            if line.paced and full:
+                continue
+            self._let_in(line, now)
+            if not line.works:
+                del self._lines[key]
+            elif line.paced and line.since < late and not self._throttled(line.works[0]):
+                full = True
+        self._staff(now)
+
+    def _queue(self, work: _Work) -> None:
+        """Let a work stand in line, behind what asks for the same."""
+        work.lined = True
+        asked = work.job.resources
+        family = work.family if work.job.throttle is not None else None
+        key = (work.group and work.group.key, work.paced, family, asked.cpus, asked.mem)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(work.paced)
+        line.works.append(work)
+
+    def _let_in(self, line: _Line, now: float) -> None:
+        while line.works:
+            work = line.works[0]
+            if not work.left:
+                line.works.popleft()
+                work.lined = False
+            elif not self._room(work):
                 return
-            for slot in slots:
-                work.state[slot] = _QUEUED
-            work.inside += len(slots)
+            elif work.group is None:
+                self._start_script(work, work.take())
+                line.since = now
+            elif self._put(work, work.group):
+                line.since = now
+            else:
+                return
+
+    def _put(self, work: _Work, group: _Group) -> bool:
+        """Queue elements, as many as make one atomic write; False where the pipe is full."""
+        if group.writer < 0:
+            if len(self._active) >= self._max_workers + _MOST_PIPES:
+                return False
+            group.open()
+            self._active.append(group)
+        flags = 0
+        if work.paced or work.slots <= 4 * self._max_workers:
+            flags |= RING_END
+        if work.job.resources.time is not None:
+            flags |= RING_START
+        most = 1 if work.paced else select.PIPE_BUF // TOKEN.size
+        slots = [work.take() for _ in range(min(most, work.left))]
+        try:
+            os.write(
+                group.writer,
+                b"".join([TOKEN.pack(work.number, work.elements[slot], flags, 0) for slot in slots]),
+            )
+        except BlockingIOError:
+            work.give_back(slots)
+            return False
+        for slot in slots:
+            self._enter(work, slot)
+        return True
 
     @staticmethod
-    def _put(group: _Group, data: bytes) -> bool:
-        try:
-            os.write(group.writer, data)
-        except BlockingIOError:
-            return False
-        return True
+    def _name(work: _Work, slot: int) -> tuple[str, int, int]:
+        """What a worker says has started, of a slot."""
+        assert work.job.spec is not None
+        return work.job.spec.task, work.elements[slot], work.job.spec.attempt
 
     def _enter(self, work: _Work, slot: int) -> None:
         work.state[slot] = _QUEUED
-        work.inside += 1
+        if work.group is not None:
+            work.group.inside += 1
+            self._expected[self._name(work, slot)] = work, slot
         if work.paced:
             self._paced_inside += 1
             self._inside[work.family] = self._inside.get(work.family, 0) + 1
             self._used_cpus += work.job.resources.cpus or 0
             self._used_mem += work.job.resources.mem or 0
 
-    def _leave(self, work: _Work) -> None:
-        work.inside -= 1
+    def _leave(self, work: _Work, slot: int) -> None:
+        if work.group is not None:
+            work.group.inside -= 1
+            if work.state[slot] == _QUEUED:
+                self._expected.pop(self._name(work, slot), None)
         if work.paced:
             self._paced_inside -= 1
             self._inside[work.family] -= 1
             self._used_cpus -= work.job.resources.cpus or 0
             self._used_mem -= work.job.resources.mem or 0
 
-    def _end(self, work: _Work, slot: int, status: JobStatus | None, *, entered: bool = True) -> None:
+    def _requeue(self, work: _Work, slot: int) -> None:
+        """Let a slot wait again that was let in."""
+        self._leave(work, slot)
+        work.give_back([slot])
+        if not work.lined:
+            self._queue(work)
+
+    def _end(self, work: _Work, slot: int, status: JobStatus | None) -> None:
         """Note that a slot has ended; `status` where it says more than success."""
         if work.state[slot] in (_SUCCESS, _FAILED):
             return
-        if entered:
-            self._leave(work)
+        if work.state[slot] == _WAITING:
+            work.left -= 1
+        else:
+            self._leave(work, slot)
         work.state[slot] = _SUCCESS if status is None else _FAILED
         if status is not None:
             work.status[slot] = status
         work.ended += 1
-        if work.ended == work.slots and work in self._open:
-            self._open.remove(work)
+        if work.ended == work.slots:
+            self._open.pop(work.number, None)
+
+    def _fail(self, work: _Work, slot: int, status: JobStatus) -> None:
+        """End a slot whose worker has not reported its end."""
+        self._end(work, slot, status)
+        self._ended.append(Ended(work.job.tag, slot, status))
 
     # --- lanes ---------------------------------------------------------------
-
-    def _group_of(self, work: _Work, spec: JobSpec) -> _Group:
-        if work.group is None:
-            work.group = self._group(spec)
-        return work.group
 
     def _group(self, spec: JobSpec) -> _Group:
         cpus = spec.resources.cpus or 1
@@ -491,170 +671,151 @@ class LocalExecutor:
             stream.write("\n".join(lines) + "\n")
         return path
 
-    def _announce(self, group: _Group, work: _Work) -> None:
-        spec = work.job.spec
-        assert spec is not None
-        line = (
-            msgspec.json.encode(
-                Announced(number=work.number, tag=work.job.tag, task=spec.task, array=spec.array, attempt=spec.attempt)
-            )
-            + b"\n"
-        )
-        group.announcements.append((work.number, line))
-
-    def _staff(self, group: _Group) -> None:
-        """Start lanes for what is queued, within the number of workers."""
-        wanted = min(self._max_workers, sum(work.inside for work in self._open if work.group is group))
-        have = [lane for lane in group.lanes if not lane.retired]
-        while len(have) < wanted:
-            if sum(not lane.retired for lane in self._lanes) >= self._max_workers:
-                idle = next(
-                    (
-                        one
-                        for one in self._lanes
-                        if one.group is not group and one.work is None and not one.retired and not one.group.tokens
-                    ),
-                    None,
-                )
-                if idle is None:
-                    break
-                self._retire(idle)
-            lane = self._hire(group)
-            if lane is None:
-                return
-            have.append(lane)
-        for lane in have:
-            self._tell(lane)
-
-    def _hire(self, group: _Group) -> _Lane | None:
-        slot = self._serial
-        self._serial += 1
-        path = layout.box(self._root, self._tag, slot)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        control_read, control_write = os.pipe()
-        output = os.open(
-            f"{layout.mailbox(self._root, self._tag)}/workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666
-        )
+    def _announce(self, work: _Work, spec: JobSpec) -> None:
+        """Write down for lanes what a work's tokens speak of."""
+        if self._index < 0:
+            raise ExecutorError(f"{work.job.name} was submitted to a pool that is not open")
+        known = Announced(number=work.number, tag=work.job.tag, task=spec.task, array=spec.array, attempt=spec.attempt)
+        line = msgspec.json.encode(known) + b"\n"
         try:
-            process = spawn(
-                [
-                    *group.wrapper,
-                    self._python,
-                    "-m",
-                    "reflow.worker",
-                    "--lane",
-                    self._root,
-                    self._tag,
-                    str(slot),
-                    str(group.reader),
-                    str(self._bell_write),
-                    str(control_read),
-                    str(os.getpid()),
-                ],
-                env=group.env,
-                cwd=self._cwd,
-                output=output,
-                keep=(group.reader, self._bell_write, control_read),
-            )
+            if os.pwrite(self._index, line, self._indexed) < len(line):
+                raise OSError("no space is left")  # what was written of it is written over, and never read
+        except OSError as error:
+            raise ExecutorError(f"local workers cannot be told of {work.job.name}: {error}") from None
+        self._indexed += len(line)
+
+    def _staff(self, now: float) -> None:
+        """Give every group its lanes, within the number of workers."""
+        for group in [one for one in self._active if not one.inside and not one.lanes]:
+            self._active.remove(group)
+            group.close()
+        short: list[_Group] = []
+        for group in sorted(self._active, key=lambda one: (len(one.staying), now if one.short is None else one.short)):
+            while len(group.staying) < min(group.wanted, self._max_workers):
+                if len(self._lanes) >= self._max_workers or not self._hire(group):
+                    short.append(group)
+                    group.short = now if group.short is None else group.short
+                    break
+            else:
+                group.short = None
+        if short and len(self._lanes) >= self._max_workers:
+            self._hand_over(short, now)
+
+    def _hand_over(self, short: Sequence[_Group], now: float) -> None:
+        """Let lanes end, so that groups that have too few can have theirs.
+
+        Idle ones at once; and one that is in the midst of its group's work,
+        where others have waited for a turn. A lane that leaves counts until it
+        has ended, so that no more elements run at once than there may.
+        """
+        missing = sum(min(group.wanted, self._max_workers) - len(group.staying) for group in short)
+        missing -= sum(lane.retired and lane.work is None for lane in self._lanes)
+        for group in self._active:
+            staying = group.staying
+            idle = [lane for lane in staying if lane.work is None]
+            for lane in idle[: max(0, min(missing, len(staying) - group.wanted))]:
+                lane.retire()
+                missing -= 1
+        first = short[0]
+        if missing > 0 and first.short is not None and now - first.short >= _TURN:
+            have = len(first.staying)
+            rich = max(self._active, key=lambda one: len(one.staying))
+            if len(rich.staying) > have + (have > 0):
+                max(rich.staying, key=lambda lane: (lane.work is None, lane.began)).retire()
+                first.short = now
+
+    def _hire(self, group: _Group) -> bool:
+        """Start a lane; False where that is not possible."""
+        slot = self._hired
+        self._hired += 1
+        path = layout.box(self._root, self._tag, slot)
+        control_read, control_write = os.pipe()
+        try:
+            output = os.open(self._workers_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            try:
+                numbers = (slot, group.reader, self._bell_write, control_read, os.getpid())
+                process = spawn(
+                    [
+                        *group.wrapper,
+                        *(self._python, "-m", "reflow.worker", "--lane", self._root, self._tag),
+                        *map(str, numbers),
+                    ],
+                    env=group.env,
+                    cwd=self._cwd,
+                    output=output,
+                    keep=(group.reader, self._bell_write, control_read),
+                )
+            finally:
+                os.close(output)
         except OSError as error:
             os.close(control_write)
-            self._stillborn(group, str(error))
-            return None
+            self._give_up(group, str(error))
+            return False
         finally:
-            os.close(output)
             os.close(control_read)
-        lane = _Lane(slot, process, control_write, path, path[len(self._root) + len("/mailbox/") :], group)
+        lane = _Lane(process, control_write, path, path[len(self._root) + len("/mailbox/") :], group)
+        self._watch(lane)
         self._lanes.append(lane)
         group.lanes.append(lane)
-        return lane
+        return True
 
-    def _tell(self, lane: _Lane) -> None:
-        news = lane.group.announcements[lane.announced :]
-        if news:
-            try:
-                os.write(lane.control, b"".join(line for _, line in news))
-            except BrokenPipeError:
-                return  # it died; it is about to be reaped
-            lane.announced += len(news)
+    @property
+    def _workers_log(self) -> str:
+        return f"{layout.mailbox(self._root, self._tag)}/workers.log"
 
-    @staticmethod
-    def _retire(lane: _Lane) -> None:
-        """Let a lane end as soon as it is idle."""
-        if not lane.retired:
-            lane.retired = True
-            os.close(lane.control)
+    def _watch(self, child: _Child) -> None:
+        if child.watch >= 0:
+            self._poll.register(child.watch, select.POLLIN)
 
-    def _interrupt(self, lane: _Lane, why: JobStatus | None) -> None:
-        if lane.why is None and lane.kill_at is None:
-            lane.why = why
-            lane.kill_at = time.monotonic() + GRACE
-            _signal(lane.process, signal.SIGTERM)
+    def _unwatch(self, child: _Child) -> None:
+        if child.watch >= 0:
+            self._poll.unregister(child.watch)
+            os.close(child.watch)
 
-    def _withdraw(self, work: _Work, slots: Collection[int]) -> None:
-        """Take tokens of these slots out of the pipe again."""
-        group = work.group
-        if group is None:
-            return
+    def _withdraw(self, group: _Group, wanted: Mapping[int, Collection[int]]) -> None:
+        """Take tokens of these slots, by number of the work, out of the pipe again."""
         data = b""
         while True:
             try:
-                more = os.read(group.reader, 65536)
+                data += os.read(group.reader, 65536)
             except BlockingIOError:
                 break
-            data += more
         keep = []
         for start in range(0, len(data), TOKEN.size):
             token = data[start : start + TOKEN.size]
             number, element, _, _ = TOKEN.unpack(token)
-            slot = work.slot_of.get(element, element) if number == work.number else -1
-            if number == work.number and slot in slots:
-                work.state[slot] = _WAITING
-                work.waiting.append(slot)
-                self._leave(work)
-            else:
-                keep.append(token)
+            slots = wanted.get(number)
+            if slots is not None:
+                work = self._open[number]
+                slot = work.slot_of.get(element, element)
+                if slot in slots:
+                    self._requeue(work, slot)
+                    continue
+            keep.append(token)
         most = select.PIPE_BUF // TOKEN.size
         for start in range(0, len(keep), most):
             os.write(group.writer, b"".join(keep[start : start + most]))
 
     def _stop(self, work: _Work, slot: int, why: JobStatus) -> None:
-        script = work.pids.get(slot)
-        if script is not None:
-            if script.kill_at is None:
-                script.why = why
-                script.kill_at = time.monotonic() + GRACE
-                _signal(script.process, signal.SIGTERM)
-            return
-        for lane in self._lanes:
-            if lane.work is work and work.slot_of.get(lane.index, lane.index) == slot:
-                self._interrupt(lane, why)
+        for child in self._children:
+            if child.work is work and child.slot == slot:
+                child.interrupt(why)
                 return
         work.doomed[slot] = why
 
     # --- hearing -------------------------------------------------------------
 
     def _listen(self, timeout: float) -> tuple[list[Letter], bool]:
-        pause = min(timeout, self._look if self._lanes or any(w.pids for w in self._open) else timeout)
+        pause = timeout
         now = time.monotonic()
-        for moment in self._moments():
-            pause = min(pause, max(0.0, moment - now))
-        poll = select.poll()
-        if self._bell_read >= 0:
-            poll.register(self._bell_read, select.POLLIN)
-        watched = []
-        for process in self._processes():
-            try:
-                descriptor = os.pidfd_open(process.pid)
-            except (AttributeError, OSError):
-                pause = min(pause, 0.05)
-                continue
-            watched.append(descriptor)
-            poll.register(descriptor, select.POLLIN)
-        try:
-            rang = bool(poll.poll(pause * 1000))
-        finally:
-            for descriptor in watched:
-                os.close(descriptor)
+        for child in self._children:
+            pause = min(pause, self._look if child.watch >= 0 else 0.05)
+            if child.due is not None:
+                pause = min(pause, max(0.0, child.due - now))
+        for work in self._held:
+            if work.begin > now:
+                pause = min(pause, work.begin - now)
+        rang = bool(self._poll.poll(pause * 1000))
         if rang:
             self._look = _LOOK_FIRST
             try:
@@ -662,20 +823,6 @@ class LocalExecutor:
             except OSError:
                 pass  # it was something else, or there is none
         return [letter for lane in self._lanes if (letter := self._read(lane)) is not None], rang
-
-    def _moments(self) -> list[float]:
-        times = [work.begin for work in self._open if work.todo and work.job.begin]
-        watched: list[_Lane | _Script] = [*self._lanes]
-        for work in self._open:
-            watched.extend(work.pids.values())
-        for one in watched:
-            times.extend(moment for moment in (one.deadline, one.kill_at) if moment is not None)
-        return times
-
-    def _processes(self) -> list[Popen[bytes]]:
-        return [lane.process for lane in self._lanes] + [
-            script.process for work in self._open for script in work.pids.values()
-        ]
 
     def _read(self, lane: _Lane) -> Letter | None:
         if lane.file < 0:
@@ -699,59 +846,54 @@ class LocalExecutor:
 
     def _note(self, lane: _Lane, record: Mail) -> bool:
         """Follow what a lane is doing; False where the record is not to be passed on."""
-        kind = type(record)
-        if kind is Started:
-            assert isinstance(record, Started)
-            work = self._find(lane, record.t, record.i, record.a)
-            lane.work, lane.index = work, record.i
-            if work is not None:
-                slot = self._slot(work, record.i)
-                work.state[slot] = _RUNNING
-                seconds = work.job.resources.time
-                lane.deadline = None if seconds is None else time.monotonic() + seconds
-                if slot in work.doomed:
-                    self._interrupt(lane, work.doomed.pop(slot))
-        elif kind is Finished:
-            assert isinstance(record, Finished)
-            work, why = lane.work, lane.why
-            lane.work, lane.deadline = None, None
-            if work is None:
-                return True
-            slot = self._slot(work, record.i)
-            if record.f and why is not None:
-                self._end(work, slot, why)
-                self._ended.append(Ended(work.job.tag, slot, why))
-                return False
-            status = None
-            if record.f:
-                status = JobStatus(
-                    state=JobState.FAILED,
-                    exit_code=record.x,
-                    signal=record.s,
-                    failure_class=FailureClass(record.f),
-                    reason=record.w,
-                )
-            self._end(work, slot, status)
-        elif kind is Closed:
+        if isinstance(record, Started):
+            self._started(lane, record)
+        elif isinstance(record, Finished):
+            return self._finished(lane, record)
+        elif isinstance(record, Closed):
             lane.closed = True
-        return kind is not Opened
+        return not isinstance(record, Opened)
 
-    @staticmethod
-    def _slot(work: _Work, element: int) -> int:
-        return work.slot_of.get(element, element) if work.slot_of else element
+    def _started(self, lane: _Lane, record: Started) -> None:
+        lane.group.barren = 0
+        lane.began = time.monotonic()
+        lane.work, lane.slot = self._expected.pop((record.t, record.i, record.a), (None, -1))
+        work, slot = lane.work, lane.slot
+        if work is None:
+            return
+        work.state[slot] = _RUNNING
+        doomed = work.doomed.pop(slot, None)
+        if lane.asked:
+            lane.why = doomed  # it was asked for the sake of the element before
+        elif doomed is not None:
+            lane.interrupt(doomed)
+        elif work.job.resources.time is not None:
+            lane.due = lane.began + work.job.resources.time
 
-    def _find(self, lane: _Lane, task: str, element: int, attempt: int) -> _Work | None:
-        for work in self._open:
-            spec = work.job.spec
-            if (
-                spec is not None
-                and spec.task == task
-                and spec.attempt == attempt
-                and (element in work.slot_of if work.slot_of else element < work.slots)
-                and work.state[self._slot(work, element)] == _QUEUED
-            ):
-                return work
-        return None
+    def _finished(self, lane: _Lane, record: Finished) -> bool:
+        work, slot = lane.work, lane.slot
+        lane.work = None
+        if not lane.asked:
+            lane.due = None
+        if work is None:
+            return True
+        if record.f and lane.why is not None:
+            self._fail(work, slot, lane.why)
+            return False
+        if lane.asked and record.f == FailureClass.CANCELLED:
+            self._requeue(work, slot)
+            return False
+        status = None
+        if record.f:
+            status = JobStatus(
+                state=JobState.FAILED,
+                exit_code=record.x,
+                signal=record.s,
+                failure_class=FailureClass(record.f),
+                reason=record.w,
+            )
+        self._end(work, slot, status)
+        return True
 
     # --- ends ----------------------------------------------------------------
 
@@ -767,57 +909,58 @@ class LocalExecutor:
             self._lanes.remove(lane)
             lane.group.lanes.remove(lane)
             if lane.work is not None:
-                work, slot = lane.work, self._slot(lane.work, lane.index)
-                status = lane.why or _status_of(code)
-                self._end(work, slot, status)
-                self._ended.append(Ended(work.job.tag, slot, status))
+                if lane.asked and lane.why is None:
+                    self._requeue(lane.work, lane.slot)
+                else:
+                    self._fail(lane.work, lane.slot, lane.why or _status_of(code))
             if not lane.closed:
-                lane.group.suspect = True
-                if lane.file < 0 and lane.why is None:
-                    self._stillborn(lane.group, self._last_words())
+                self._died(lane)
+            lane.retire()
+            self._unwatch(lane)
             if lane.file >= 0:
                 os.close(lane.file)
-            self._retire(lane)
-        for group in self._groups.values():
-            if group.suspect:
+        for group in self._active:
+            if group.barren >= _MOST_LOST and not any(lane.began for lane in group.lanes):
+                self._give_up(group, self._last_words())
+            if group.suspect or not group.lanes:
                 self._recover(group)
-        for work in list(self._open):
-            for slot, script in list(work.pids.items()):
-                code = script.process.poll()
-                if code is None:
-                    continue
-                _signal(script.process, signal.SIGKILL)
-                del work.pids[slot]
-                ended = script.why or (None if code == 0 else _status_of(code))
-                self._end(work, slot, ended)
-                if ended is not None:
-                    self._ended.append(Ended(work.job.tag, slot, ended))
+        for script in list(self._scripts):
+            code = script.process.poll()
+            if code is None:
+                continue
+            _signal(script.process, signal.SIGKILL)
+            self._scripts.remove(script)
+            self._unwatch(script)
+            status = script.why or (None if code == 0 else _status_of(code))
+            if status is None:
+                self._end(script.work, script.slot, None)
+            else:
+                self._fail(script.work, script.slot, status)
+
+    def _died(self, lane: _Lane) -> None:
+        """A lane ended without a word: it may have taken a token, and others may fare alike."""
+        group = lane.group
+        group.suspect = True
+        group.barren += not lane.began and not lane.retired
 
     def _last_words(self) -> str:
         """What a worker said before it had an element's log to say it to."""
-        path = f"{layout.mailbox(self._root, self._tag)}/workers.log"
         try:
-            with open(path, encoding="utf-8", errors="replace") as stream:
+            with open(self._workers_log, encoding="utf-8", errors="replace") as stream:
                 return stream.read()[-400:].strip().rpartition("\n")[2]
         except OSError:
             return ""
 
-    def _stillborn(self, group: _Group, said: str) -> None:
-        """A worker could not even begin: its elements fail rather than start workers for ever."""
-        status = JobStatus(
-            state=JobState.FAILED,
-            failure_class=FailureClass.LAUNCH,
-            reason=f"the worker process did not start: {said}" if said else "the worker process did not start",
-        )
-        for work in list(self._open):
-            if work.group is group:
-                self._withdraw(work, range(work.slots))
-                for slot in range(work.slots):
-                    if work.state[slot] == _WAITING:
-                        self._end(work, slot, status, entered=False)
-                        self._ended.append(Ended(work.job.tag, slot, status))
-                work.waiting.clear()
-                work.next = work.slots
+    def _give_up(self, group: _Group, said: str) -> None:
+        """Workers cannot even begin: what waits for them fails rather than start workers for ever."""
+        group.barren = 0
+        status = _launch(f"the worker process did not start: {said}" if said else "the worker process did not start")
+        works = [work for work in self._open.values() if work.group is group]
+        self._withdraw(group, {work.number: range(work.slots) for work in works})
+        for work in works:
+            for slot in range(work.slots):
+                if work.state[slot] == _WAITING:
+                    self._fail(work, slot, status)
 
     def _recover(self, group: _Group) -> None:
         """Queue again what a worker took and died before it could say so.
@@ -825,49 +968,29 @@ class LocalExecutor:
         Only when no worker of the group is left can nobody hold a token; so the
         idle ones are let go first.
         """
+        group.clearing = False
         if group.tokens or any(lane.work is not None for lane in group.lanes):
             return
-        missing = [
-            (work, slot)
-            for work in self._open
-            if work.group is group
-            for slot in range(work.next)
-            if work.state[slot] == _QUEUED
-        ]
-        if not missing:
-            group.suspect = False
+        group.clearing = group.suspect = group.inside > 0
+        for lane in group.lanes if group.clearing else ():
+            lane.retire()
+        if not group.inside or group.lanes:
             return
-        if group.lanes:
-            for lane in group.lanes:
-                self._retire(lane)
-            return
-        group.suspect = False
-        for work, slot in missing:
-            self._leave(work)
-            work.state[slot] = _WAITING
-            why = work.doomed.pop(slot, None)
-            if why is None:
-                work.waiting.append(slot)
-            else:
-                self._end(work, slot, why, entered=False)
-                self._ended.append(Ended(work.job.tag, slot, why))
+        group.clearing = group.suspect = False
+        for work in [one for one in self._open.values() if one.group is group]:
+            for slot in range(work.next):
+                if work.state[slot] == _QUEUED:
+                    self._lost(work, slot)
 
-    def _enforce(self) -> None:
-        """End what has reached its walltime, and kill what did not end when asked."""
-        now = time.monotonic()
-        for lane in self._lanes:
-            if lane.kill_at is not None and now >= lane.kill_at:
-                _signal(lane.process, signal.SIGKILL)
-            elif lane.deadline is not None and now >= lane.deadline and lane.work is not None:
-                self._interrupt(lane, _timeout(lane.work.job.resources))
-        for work in self._open:
-            for script in work.pids.values():
-                if script.kill_at is not None and now >= script.kill_at:
-                    _signal(script.process, signal.SIGKILL)
-                elif script.deadline is not None and now >= script.deadline and script.kill_at is None:
-                    script.why = _timeout(work.job.resources)
-                    script.kill_at = now + GRACE
-                    _signal(script.process, signal.SIGTERM)
+    def _lost(self, work: _Work, slot: int) -> None:
+        why = work.doomed.pop(slot, None)
+        lost = work.lost[slot] = work.lost.get(slot, 0) + 1
+        if why is None and lost > _MOST_LOST:
+            why = _launch(f"{lost} workers have died before they could begin it: {self._last_words()}".rstrip(": "))
+        if why is None:
+            self._requeue(work, slot)
+        else:
+            self._fail(work, slot, why)
 
     # --- scripts -------------------------------------------------------------
 
@@ -882,12 +1005,17 @@ class LocalExecutor:
             finally:
                 os.close(output)
         except OSError as error:
-            status = JobStatus(state=JobState.FAILED, failure_class=FailureClass.LAUNCH, reason=str(error))
-            self._end(work, slot, status)
-            self._ended.append(Ended(work.job.tag, slot, status))
+            self._fail(work, slot, _launch(str(error)))
             return
-        seconds = work.job.resources.time
-        work.pids[slot] = _Script(process, None if seconds is None else time.monotonic() + seconds)
+        script = _Script(process, work, slot)
+        if work.job.resources.time is not None:
+            script.due = time.monotonic() + work.job.resources.time
+        self._watch(script)
+        self._scripts.append(script)
+
+
+def _launch(reason: str) -> JobStatus:
+    return JobStatus(state=JobState.FAILED, failure_class=FailureClass.LAUNCH, reason=reason)
 
 
 def _timeout(asked: Resources) -> JobStatus:

@@ -8,16 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import msgspec
 
-from ..errors import CodecError, ReflowError
+from ..errors import CodecError, DataError, ReflowError
 from ..model import layout
 from ..model.codec import codec_of, files
 from ..model.names import Source
 from ..model.record import Finished, JobSpec
-from ..model.schema import describe
+from ..model.schema import describe, escape
 from ..model.task import Task
 from .context import Context, TaskInterrupted, enter
 from .inputs import Inputs
@@ -39,6 +40,43 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signa
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
+class Interrupts:
+    """What a termination signal does: interrupt, once, where that is possible, and be remembered anyway."""
+
+    def __init__(self) -> None:
+        #: name of the first signal that came, or ""
+        self.asked = ""
+        #: whether a signal raises `TaskInterrupted`: user code is being run, or nothing at all
+        self.exposed = False
+        self._listening = False
+
+    def listen(self, *numbers: int) -> None:
+        """Handle these signals from now on."""
+        self._listening = True
+        for number in numbers:
+            signal.signal(number, self._handle)
+
+    def expose(self) -> None:
+        """Let a signal interrupt from here on; one that has come before does so at once."""
+        self.exposed = True
+        if self.asked:
+            raise TaskInterrupted(self.asked)
+
+    def caused(self, error: BaseException) -> bool:
+        """Whether an exception is an interruption from outside: a task can raise such ones itself.
+
+        Where nobody listens for signals, as in a person's own process, all are.
+        """
+        return isinstance(error, (TaskInterrupted, KeyboardInterrupt)) and bool(self.asked or not self._listening)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            return  # what is being saved is not to be interrupted, too
+        self.asked = signal.Signals(number).name
+        if self.exposed:
+            raise TaskInterrupted(self.asked)
+
+
 class ElementRunner:
     """Runs elements of one job.
 
@@ -56,6 +94,8 @@ class ElementRunner:
         Resolved Python types of its parameters; ``return`` is the result's.
     mailbox : Mailbox
         Where to report.
+    interrupts : Interrupts, optional
+        The process's own, where it listens for signals.
     """
 
     def __init__(
@@ -66,6 +106,7 @@ class ElementRunner:
         function: Callable[..., Any],
         types: Mapping[str, Any],
         mailbox: Mailbox,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self._root = root
         self._spec = spec
@@ -94,11 +135,13 @@ class ElementRunner:
         self._cwd = os.getcwd()
         self._environ = os.environ._data.copy()  # type: ignore[attr-defined]  # compared without decoding all of it
         self._pid = os.getpid()
-        #: called before user code is
-        self.before: Callable[[], None] = _nothing
         self._cpus = spec.resources.cpus or 1
-        #: whether user code is being run: what a signal may interrupt
-        self.inside = False
+        self._interrupts = interrupts or Interrupts()
+
+    @property
+    def inside(self) -> bool:
+        """Whether user code is being run: what a signal may interrupt."""
+        return self._interrupts.exposed
 
     def _arguments(self, index: int) -> dict[str, Any]:
         arguments = dict(self._shared)
@@ -135,16 +178,15 @@ class ElementRunner:
         )
         try:
             arguments = self._arguments(index)
-            self.inside = True
-            self.before()
+            self._interrupts.expose()
             value = self._function(**arguments)
-            self.inside = False
+            self._interrupts.exposed = False
             if os.getpid() != self._pid:
                 raise SystemExit(0)
             result = self._encode(value, index)
             outputs = self._outputs(result)
         except BaseException as error:  # whatever a task raises is its result
-            self.inside = False
+            self._interrupts.exposed = False
             if os.getpid() != self._pid:
                 _end_fork(error)
             self._report(error, index, begin, _cpu() - cpu)
@@ -182,11 +224,12 @@ class ElementRunner:
             path = os.path.join(self._cwd, name)
             digest = fingerprints.output(path, declared)
             if digest is not None:
-                found[path] = digest
+                found[escape(path)] = digest
         return msgspec.json.encode(found)
 
     def _report(self, error: BaseException, index: int, begin: float, cpu: float) -> None:
-        record = failure_of(error, self._task.name, index, self._spec.attempt, begin)
+        interrupted = self._interrupts.caused(error)
+        record = failure_of(error, self._task.name, index, self._spec.attempt, begin, interrupted=interrupted)
         seconds = self._spec.resources.time
         if record.f == "cancelled" and seconds is not None and record.e - begin >= seconds - min(_EARLY, seconds / 10):
             record.f, record.w = "timeout", f"walltime exceeded: {record.w}"
@@ -220,26 +263,44 @@ class ElementRunner:
 
 
 def redirect(root: str, task: str, array: bool, index: int, attempt: int) -> None:
-    """Send standard output and error, of this process and its children, to the element's log."""
+    """Send standard output and error, of this process and its children, to the element's log.
+
+    Raises
+    ------
+    DataError
+        The log cannot be written; output goes nowhere then, for it belongs to no other element.
+    """
     path = layout.log(root, task, array, index)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    failure: OSError | None = None
     try:
-        log = os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        log = os.open(path, flags, 0o666)
+        try:
+            log = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            log = os.open(path, flags, 0o666)
+    except OSError as error:
+        failure = error
+        log = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     if log > 2:
         os.close(log)
     else:  # the task before has closed its own
         os.set_inheritable(log, True)
+    if failure is not None:
+        raise DataError(f"the log {path} cannot be written: {failure.strerror}")
     if attempt > 1:
         os.write(2, b"--- attempt %d ---\n" % attempt)
 
 
-def failure_of(error: BaseException, task: str, index: int, attempt: int, begin: float) -> Finished:
-    """What is reported of an element that raised; its traceback goes to standard error as well."""
+def failure_of(
+    error: BaseException, task: str, index: int, attempt: int, begin: float, *, interrupted: bool = False
+) -> Finished:
+    """What is reported of an element that raised; its traceback goes to standard error as well.
+
+    ``interrupted``: it was made to, from outside.
+    """
     from traceback import format_exception, format_exception_only
 
     record = Finished(t=task, i=index, a=attempt, b=begin, e=time.time(), f="error")
@@ -251,7 +312,7 @@ def failure_of(error: BaseException, task: str, index: int, attempt: int, begin:
         record.f = "exit"
         record.x = code if isinstance(code, int) else 0 if code is None else 1
         record.w = f"the task called sys.exit({code!r}) instead of returning"
-    elif isinstance(error, (TaskInterrupted, KeyboardInterrupt)):
+    elif interrupted:
         record.f = "cancelled"
         record.w = f"interrupted by {error}" if str(error) else "interrupted"
     elif isinstance(error, ReflowError):
@@ -292,10 +353,6 @@ def _reopened(descriptor: int) -> TextIO:
     return open(  # it lives as long as the process
         descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
-
-
-def _nothing() -> None:
-    pass
 
 
 def _as_path(raw: bytes) -> Any:
