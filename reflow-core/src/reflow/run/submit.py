@@ -92,6 +92,11 @@ def check(
             "no run directory was given", hint="name one with --run-dir, or set [defaults] run_dir in the configuration"
         )
     directory = os.path.abspath(os.path.expanduser(os.fspath(where)))
+    for path, what in ((directory, "the run directory"), (cwd, "the working directory")):
+        if not _is_utf8(path):
+            raise UsageError(
+                f"{what} {path!r} has a name that is not UTF-8", hint="use another directory, or rename it"
+            )
     store = find_store(override=store_path)
     context = Context(
         environ=os.environ,
@@ -266,6 +271,14 @@ def choose(
 def _sections(config: Config) -> dict[str, Any]:
     names = dict.fromkeys(row.key.partition(".")[0] for row in config.rows())
     return {name: config.section(name) for name in names}
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _user() -> str:
