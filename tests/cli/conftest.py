@@ -76,7 +76,9 @@ class Shelf:
             raise RunNotFound(f"no run {ref!r}", hint="see `reflow runs`")
         return found[0]
 
-    def listing(self, store_path: object = None) -> list[dict[str, Any]]:
+    def listing(
+        self, store_path: object = None, *, workflow: str | None = None, limit: int | None = None
+    ) -> list[dict[str, Any]]:
         self.store_paths.append(store_path)
         return [
             {
@@ -87,7 +89,8 @@ class Shelf:
                 "run_dir": run.run_dir,
             }
             for run in self.runs
-        ]
+            if workflow in (None, run.workflow)
+        ][:limit]
 
 
 class _Registry:

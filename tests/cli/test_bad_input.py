@@ -339,23 +339,17 @@ def test_arguments_that_are_no_utf_8(place: Place) -> None:
     refused(place("-m", "reflow", "status", b"caf\xe9"), 2, "\\udce9")
 
 
-unrecorded = pytest.mark.xfail(strict=True, reason="the engine's records hold no path that is not UTF-8 yet")
-
-
-@unrecorded
 def test_a_path_that_is_no_utf_8(place: Place) -> None:
     found = place.run("--count", "1", "--file", b"/data/caf\xe9")
     assert found.returncode == 0, found.stderr
 
 
-@unrecorded
 def test_a_run_directory_that_is_no_utf_8(place: Place) -> None:
     found = place("pipeline.py", "run", "--executor", "local", "--count", "1", "--run-dir", b"caf\xe9")
     refused(found, 2, "\\udce9")
     assert os.listdir(place.path) == ["pipeline.py"]
 
 
-@unrecorded
 def test_a_working_directory_that_is_no_utf_8(place: Place) -> None:
     place.path = Path(os.fsdecode(os.fsencode(place.path) + b"/caf\xe9"))
     place.path.mkdir()

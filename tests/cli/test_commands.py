@@ -218,7 +218,7 @@ def test_runs(reflow: Call, shelf: Any) -> None:
     assert [run["run_id"] for run in json.loads(reflow("runs", "--json", "--workflow", "a").out)] == ["a-1"]
     said = reflow("runs", "-n", "1")
     assert "a-1" not in said.out
-    assert said.err == "1 older run not shown; --limit 2 shows all\n"
+    assert said.err == "older runs are not shown; --limit 2 shows more\n"
 
 
 # cancel, retry

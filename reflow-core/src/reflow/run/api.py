@@ -532,10 +532,29 @@ class Run:
         return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
 
 
-def runs(store_path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
-    """All runs that the registry knows, newest first; ``status`` is ``gone`` where the directory is."""
+def runs(
+    store_path: str | os.PathLike[str] | None = None, *, workflow: str | None = None, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Runs that the registry knows, newest first.
+
+    Parameters
+    ----------
+    store_path : path, optional
+        The user's store.
+    workflow : str, optional
+        Runs of this workflow only.
+    limit : int, optional
+        So many at most; only theirs are looked at.
+
+    Returns
+    -------
+    list of dict
+        ``run_id``, ``workflow``, ``status`` (``gone`` where the run's directory
+        is), ``created``, ``run_dir``, ``user``, ``host``, ``script``.
+    """
     found: list[dict[str, Any]] = []
-    for record in Registry(find_store(override=store_path)).listing():
+    records = Registry(find_store(override=store_path)).listing(workflow)
+    for record in sorted(records, key=lambda one: (one.created, one.run_id), reverse=True)[:limit]:
         if record.gone:
             state = "gone"
         else:
@@ -555,4 +574,4 @@ def runs(store_path: str | os.PathLike[str] | None = None) -> list[dict[str, Any
                 "script": record.script,
             }
         )
-    return sorted(found, key=lambda one: (one["created"], one["run_id"]), reverse=True)
+    return found

@@ -42,6 +42,7 @@ from ..model.record import (
     Wake,
     Woke,
 )
+from ..model.schema import escape, unescape
 from ..model.state import CACHED, CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS, State
 from ..model.task import JSON
 from ..planning.plan import Action, Expand, Finish, Record, Skip, Submit, next_due, plan
@@ -433,11 +434,13 @@ class Engine:
                 continue
             guards: Mapping[str, str] = {}
             if inputs.header.files or element.f:
-                found = settler.settle({**inputs.header.files, **element.f}, {**inputs.header.guards, **element.g})
+                found = settler.settle(
+                    _paths({**inputs.header.files, **element.f}), _paths({**inputs.header.guards, **element.g})
+                )
                 if found is None:
                     spoiled.append(index)
                     continue
-                guards = found
+                guards = {escape(path): guard for path, guard in found.items()}
             record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
             entries.append(
                 CacheEntry(
@@ -883,6 +886,11 @@ def _interrupted(state: State, letter: Letter) -> Finished | None:
         if type(record) is Finished and record.f == FailureClass.CANCELLED and state.accepts(record):
             return record
     return None
+
+
+def _paths(written: Mapping[str, str]) -> dict[str, str]:
+    """Paths as the file system has them, from the text by which records name them."""
+    return {unescape(path): digest for path, digest in written.items()}
 
 
 def _submitted(tag: str, submission: Submission) -> Submitted:

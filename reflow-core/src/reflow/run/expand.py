@@ -16,6 +16,7 @@ from ..model.frames import frame
 from ..model.names import Fingerprint, Source
 from ..model.ranges import to_ranges
 from ..model.record import Event, Expanded, Hit
+from ..model.schema import escape, unescape
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest, types
@@ -122,6 +123,8 @@ class Expander:
         exact = Identity(self._definition.workflow, task, task.code, shared, names)
         loose = Identity(self._definition.workflow, task, "", shared, names)
         keep = task.cache is not False and bool(task.code)
+        if self._cache is not None and task.cache is not False and not task.code:
+            lookup.notes.append(f"{name}: results are not kept for later runs: {task.code_problem}")
         why: dict[str, list[int]] = {}
         for first in range(0, len(wanted), _AT_ONCE):
             chunk = wanted[first : first + _AT_ONCE]
@@ -173,8 +176,9 @@ class Expander:
             fingerprints = self._fingerprints[key] = Fingerprints(policy, named=key[1])
         cwd = self._definition.cwd
         prints = fingerprints.many((os.path.join(cwd, path), declared) for path, declared in named)
-        marks = {path: found.digest for path, found in prints.items()}
-        guards = {path: found.guard for path, found in prints.items() if found.guard is not None}
+        # A path that is no UTF-8 is kept as text that is.
+        marks = {escape(path): found.digest for path, found in prints.items()}
+        guards = {escape(path): found.guard for path, found in prints.items() if found.guard is not None}
         ordered = sorted(marks.items())
         alone = digest(raw).hex()[:_SHORT]
         whole = digest(raw, ordered)
@@ -195,7 +199,7 @@ class Expander:
         if definition.force or task.name in definition.force_tasks:
             return "forced"
         if not task.code:
-            return "the task's source code could not be read, or was edited after it was imported"
+            return task.code_problem
         for upstream in task.after:
             if self._state.tasks[upstream].ran:
                 return f"ordered after {upstream}, which ran"
@@ -340,7 +344,7 @@ class _Lookup:
         if self._task.verify and self._definition.verify:
             for path, digest in entry.outputs.items():
                 if not self._is_still(path, digest):
-                    return f"output {path} {'has changed' if os.path.lexists(path) else 'is gone'}"
+                    return f"output {path} {'has changed' if os.path.lexists(unescape(path)) else 'is gone'}"
         for path, digest in entry.guards.items():
             if not self._is_still(path, digest):
                 return f"input {path} has changed"
@@ -349,7 +353,7 @@ class _Lookup:
     def _is_still(self, path: str, digest: str) -> bool:
         known = self._still.get((path, digest))
         if known is None:
-            known = self._still[path, digest] = still(path, digest)
+            known = self._still[path, digest] = still(unescape(path), digest)
         return known
 
     def _history(self) -> list[CacheEntry]:
@@ -386,7 +390,8 @@ def _parts(values: Iterable[_Value]) -> dict[str, str]:
 
 def parts_of(task: Task, shared: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """An identity's components, as the cache keeps them."""
-    return {"code": task.code[:_SHORT], "types": types(task)[:_SHORT], "version": task.version, **shared, **own}
+    parts = {"code": task.code, "types": types(task), "env": task.env_digest}
+    return {name: part[:_SHORT] for name, part in parts.items()} | {"version": task.version, **shared, **own}
 
 
 def _leave_one_out(parts: Mapping[str, str]) -> Iterator[tuple[str, int]]:

@@ -24,8 +24,10 @@ def command(
     from ...run.api import runs as all_runs
 
     session = Session.of(ctx)
-    wanted = {name for name in (workflow, session.flow.name if session.flow is not None else None) if name is not None}
-    known = [run for run in all_runs(store_path=store_path) if wanted <= {run["workflow"]}]
+    own = session.flow.name if session.flow is not None else None
+    # One more than is shown tells whether there are older ones.
+    foreign = own is not None and workflow not in (None, own)
+    known = [] if foreign else all_runs(store_path, workflow=own or workflow, limit=limit + 1)
     shown = known[:limit]
     if as_json:
         render.put_json(shown)
@@ -38,4 +40,4 @@ def command(
         [[run["run_id"], run["status"], render.moment(run["created"]), run["run_dir"]] for run in shown],
     )
     if len(known) > limit:
-        render.say(f"{render.plural(len(known) - limit, 'older run')} not shown; --limit {len(known)} shows all")
+        render.say(f"older runs are not shown; --limit {2 * limit} shows more")
