@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.authoring.source import code_digest
+from reflow.authoring.source import code_of
 
 BASE = """
     @wf.job()
@@ -50,7 +50,7 @@ def digest(tmp_path: Path) -> Any:
         path.write_text(HEADER + textwrap.dedent(source), encoding="utf-8")
         scope: dict[str, Any] = {"__name__": path.stem}
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
-        return code_digest(scope[name])
+        return code_of(scope[name]).digest
 
     return take
 
@@ -172,16 +172,16 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         path.write_text(f"def task():\n    {body}\n")
         scope: dict[str, Any] = {}
         exec(compile(path.read_text(), str(path), "exec"), scope)
-        found.append(code_digest(scope["task"]))
+        found.append(code_of(scope["task"]).digest)
     assert found[0] != found[1]
 
 
 def test_no_source() -> None:
     scope: dict[str, Any] = {}
     exec("def task(): return 1", scope)
-    assert code_digest(scope["task"]) == ""
-    assert code_digest(len) == ""
-    assert code_digest(functools.partial(len)) == ""
+    assert code_of(scope["task"]).digest == ""
+    assert code_of(len).digest == ""
+    assert code_of(functools.partial(len)).digest == ""
 
 
 @pytest.mark.parametrize("text", ["def (:\n", "x = 1\n", "def task(): return '\0'\n"])
@@ -189,9 +189,9 @@ def test_source_that_is_not_what_was_run(text: str) -> None:
     scope: dict[str, Any] = {}
     exec(compile("def task(): return 1", "<cell>", "exec"), scope)
     linecache.cache["<cell>"] = (len(text), None, [text], "<cell>")
-    assert code_digest(scope["task"]) == ""
+    assert code_of(scope["task"]).digest == ""
     linecache.cache["<cell>"] = (1, None, ["def task(): return 1\n"], "<cell>")
-    assert len(code_digest(scope["task"])) == 64
+    assert len(code_of(scope["task"]).digest) == 64
 
 
 def test_surrogates_in_the_source() -> None:
@@ -199,7 +199,7 @@ def test_surrogates_in_the_source() -> None:
     scope: dict[str, Any] = {}
     exec(compile(text, "<surrogate>", "exec"), scope)
     linecache.cache["<surrogate>"] = (len(text), None, [text], "<surrogate>")
-    assert len(code_digest(scope["task"])) == 64
+    assert len(code_of(scope["task"]).digest) == 64
 
 
 expressions = st.recursive(
@@ -220,7 +220,7 @@ def test_two_functions_agree_when_their_code_does(left: str, right: str) -> None
         scope: dict[str, Any] = {}
         exec(compile(text, "<given>", "exec"), scope)
         linecache.cache["<given>"] = (len(text), None, [text], "<given>")
-        return code_digest(scope["task"])
+        return code_of(scope["task"]).digest
 
     same = ast.dump(ast.parse(left)) == ast.dump(ast.parse(right))
     assert (take(left) == take(right)) == same

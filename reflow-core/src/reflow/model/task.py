@@ -74,8 +74,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     #: what the function returns; an array task's element
     returns: Schema
     after: tuple[str, ...] = ()
-    #: digest of the function's normalised source, "" where it could not be read
+    #: digest of the function's normalised source and of what it captures, "" where there is none
     code: str = ""
+    #: why there is none, a sentence
+    code_problem: str = ""
+    #: digest of the variables that the decorator sets, "" for none
+    env_digest: str = ""
     version: str = "1"
     cache: bool | str = True
     verify: bool = True

@@ -10,7 +10,7 @@ import msgspec
 from ..model.task import Task
 
 #: counts changes of this scheme; entries of another scheme are never hit
-SCHEME = b"reflow-identity-1"
+SCHEME = b"reflow-identity-2"
 
 
 def digest(raw: bytes, files: Iterable[tuple[str, str]] = ()) -> bytes:
@@ -37,7 +37,7 @@ class Identity:
     workflow : str
         The root workflow's name.
     task : Task
-        The task, with its code digest and version.
+        The task, with its version and the digest of its variables.
     code : str
         The digest of its code that counts; "" under the policy ``ignore``.
     common : mapping of parameter name to digest
@@ -48,7 +48,7 @@ class Identity:
 
     def __init__(self, workflow: str, task: Task, code: str, common: Mapping[str, bytes], names: Iterable[str]) -> None:
         state = sha256(SCHEME)
-        for part in (workflow, task.name, task.version, types(task), code):
+        for part in (workflow, task.name, task.version, task.env_digest, types(task), code):
             encoded = part.encode("utf-8", "surrogatepass")
             state.update(b"%d:" % len(encoded) + encoded)
         for name in sorted(common):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..authoring.flow import Flow
-from ..authoring.source import code_digest
+from ..authoring.source import code_of
 from ..errors import CodecError, UsageError
 from ..model.codec import codec_of
 from ..model.definition import Entry
 from ..model.names import Fingerprint, did_you_mean
 from ..model.retry import Retry
 from ..model.task import Input, Task, TaskSpec
+from ..planning.identity import digest
 from ..worker.load import module_name
 
 if TYPE_CHECKING:
@@ -45,13 +46,17 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Ta
     given = spec.config
     resolved = config.task(given, name=spec.name, overrides=overrides)
     verify = given.verify if given.verify is not None else bool(config.get("cache.verify"))
+    code = code_of(spec.function)
     return Task(
         name=spec.name,
         array=given.array,
         inputs=tuple(_named(wired, given.fingerprint) for wired in spec.inputs),
         returns=spec.returns,
         after=spec.after,
-        code=code_digest(spec.function),
+        code=code.digest,
+        code_problem=code.problem,
+        # What configuration sets says where the task runs; what its author sets may say what it does.
+        env_digest=digest(msgspec.json.encode(given.env, order="sorted")).hex() if given.env else "",
         version=given.version,
         cache=given.cache,
         verify=verify,
