@@ -202,6 +202,9 @@ def submit(
         store_path=store_path,
     )
     definition, chosen = made.definition, made.executor
+    if not is_pool(chosen):
+        _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
+        definition = msgspec.structs.replace(definition, settings=chosen.settings)
     prepare(definition.run_dir)
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
     definition, root = create(definition, made.secrets, source, Registry(definition.store))
