@@ -37,6 +37,9 @@ _EARLY = 10.0
 #: signals whose handlers a task may change for itself alone
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
+#: the handler of a signal, as it is; `signal.getsignal` would make a member of an Enum of it, at many times the cost
+_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -162,7 +165,7 @@ class ElementRunner:
         """
         attempt = self._spec.attempt
         cpu = _cpu()
-        left = sys.stdout, sys.stderr, [signal.getsignal(number) for number in _SIGNALS]
+        left = sys.stdout, sys.stderr, [_handler_of(number) for number in _SIGNALS]
         seconds = self._spec.resources.time
         enter(
             Context(
@@ -245,7 +248,7 @@ class ElementRunner:
         sys.stdout = stdout if not stdout.closed else _reopened(1)
         sys.stderr = stderr if not stderr.closed else _reopened(2)
         for number, handler in zip(_SIGNALS, handlers, strict=True):
-            if signal.getsignal(number) is not handler:
+            if _handler_of(number) is not handler:
                 signal.signal(number, handler)
         if os.environ._data != self._environ:  # type: ignore[attr-defined]
             os.environ.clear()
