@@ -81,6 +81,7 @@ def test_exit_kill_and_exception(site: Any) -> None:
     assert found[1] == ("exit", 3, None)
     assert found[5] in (("exit", None, 9), ("exit", 137, 9), ("exit", 137, None))
     assert found[9][0] == "error"
+    assert len(live.ids()["wake-up"]) <= 4, "wake-ups for jobs that had gone already"
     (live.run_dir / "mended").touch()
     live.reflow("retry", str(live.run_dir))
     live.wait("SUCCESS")

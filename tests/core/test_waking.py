@@ -1,0 +1,108 @@
+"""Which wake-ups a run needs, and what the scheduler's words mean for elements that have not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from reflow.model import layout
+from reflow.model.definition import Definition, Entry
+from reflow.model.job import JobRef, JobState, JobStatus
+from reflow.model.names import FailureClass, Mode, Source
+from reflow.model.record import Expanded, Finished, Intent, Read, Submitted, Wake
+from reflow.model.schema import Schema
+from reflow.model.state import State
+from reflow.model.task import Input, Task
+from reflow.planning.reconcile import judge, overdue, refs
+from reflow.planning.waking import flying, groups, uncovered
+
+INT = Schema("int")
+RUNNING = JobStatus(state=JobState.RUNNING)
+UNKNOWN = JobStatus(state=JobState.UNKNOWN, native="not known")
+DONE = JobStatus(state=JobState.SUCCESS)
+
+
+@pytest.fixture
+def state() -> State:
+    """An array of three elements in one job, ``tag`` with id 7, which a task waits for."""
+    gather = Input(name="xs", source=Source.RESULT, schema=INT, steps=("work",), mode=Mode.GATHER)
+    definition = Definition(
+        version="1",
+        run_id="r",
+        workflow="w",
+        created=0.0,
+        run_dir="/r",
+        cwd="/",
+        entry=Entry(),
+        tasks=(
+            Task(name="work", array=True, inputs=(), returns=INT),
+            Task(name="total", array=False, inputs=(gather,), returns=INT),
+        ),
+        executor="slurm",
+    )
+    state = State(definition)
+    state.apply(Expanded(task="work", size=3, part=0, pending="0-2", at=0.0))
+    state.apply(Intent(tag="tag", task="work", elements="0-2", attempt=1, part=0, at=0.0, array=True))
+    state.apply(Submitted(tag="tag", id="7", at=0.0))
+    state.definition = definition  # type: ignore[attr-defined]
+    return state
+
+
+def wanted(state: State, unheard: frozenset[str] = frozenset()) -> list[tuple[str, ...]]:
+    open_tags = flying(state, unheard)
+    found = uncovered(groups(state.definition, state), state.wakes.values(), open_tags)  # type: ignore[attr-defined]
+    return [group for group in found if open_tags.intersection(group)]
+
+
+def ask(state: State, now: float, answers: Mapping[int | None, JobStatus]) -> frozenset[str]:
+    verdict = judge(state, {JobRef("7", slot): status for slot, status in answers.items()}, now, 10.0)
+    for event in verdict.events:
+        state.apply(event)
+    return verdict.unheard
+
+
+def test_a_job_in_flight_wants_one_wake_up(state: State) -> None:
+    assert wanted(state) == [("tag",)]
+    state.apply(Wake(tag="wake", waits=("tag",), at=0.0))
+    assert not wanted(state)
+
+
+def test_no_wake_up_waits_for_a_job_that_has_gone(state: State) -> None:
+    ask(state, 20.0, {0: RUNNING, 1: DONE, 2: DONE})
+    assert wanted(state) == [("tag",)]
+    ask(state, 21.0, {0: DONE, 1: DONE, 2: DONE})
+    assert not wanted(state)
+    assert overdue(state, 22.0, 5.0) == ([], 3.0)
+
+
+def test_no_wake_up_waits_for_a_job_that_nothing_is_known_of(state: State) -> None:
+    """Soon after its submission, or where accounting is away: a wake-up would start at once, and ask again."""
+    assert ask(state, 1.0, {None: UNKNOWN}) == {"tag"}
+    assert ask(state, 100.0, {}) == {"tag"}
+    assert not state.gone
+    assert not wanted(state, frozenset({"tag"}))
+
+
+def test_what_vanishes_from_its_array_was_cancelled_while_it_waited(state: State) -> None:
+    state.apply(Read(box=layout.box("", "tag", 2).removeprefix("/mailbox/"), upto=100))
+    ask(state, 20.0, {0: RUNNING})
+    failed, _ = overdue(state, 100.0, 5.0)
+    assert {one.elements: one.f for one in failed} == {"1": FailureClass.CANCELLED, "2": FailureClass.LOST}
+
+
+def test_accounting_may_say_later_why(state: State) -> None:
+    ask(state, 20.0, {None: UNKNOWN})
+    late = JobStatus(state=JobState.FAILED, failure_class=FailureClass.TIMEOUT, reason="walltime exceeded")
+    ask(state, 24.0, {0: late, 1: late})
+    ask(state, 25.0, {0: UNKNOWN, 1: UNKNOWN})
+    failed, _ = overdue(state, 26.0, 5.0)
+    assert {one.elements: one.f for one in failed} == {"0-1": FailureClass.TIMEOUT, "2": FailureClass.LOST}
+
+
+def test_what_has_reported_is_not_asked_for(state: State) -> None:
+    assert refs(state) == [JobRef("7")]
+    for index in range(3):
+        state.apply(Finished(t="work", i=index, a=1, b=0.0, e=1.0))
+    assert refs(state) == []
+    assert not flying(state)
