@@ -64,6 +64,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
         Absolute path that takes what the script says.
     inherited : mapping
         Variables of the submission, recorded then; see `inherited`.
+    inherited_file : str
+        Absolute path of a file to be sourced: further ones that nobody else may read.
     modules : tuple of str
         Environment modules to be loaded.
     env_file : str
@@ -77,6 +79,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     title: tuple[str, ...] = ()
     log: str = "/dev/null"
     inherited: Mapping[str, str] = {}
+    inherited_file: str = ""
     modules: tuple[str, ...] = ()
     env_file: str = ""
     setup: str = ""
@@ -114,6 +117,8 @@ def render(body: Body) -> str:
     lines += [f'reflow_stop() {{ echo "reflow: $1" >&2; exit {STOPPED}; }}', ""]
     if body.inherited:
         lines += ["# as it was at submission", *exports(dict(body.inherited)), ""]
+    if body.inherited_file:
+        lines += _source(body.inherited_file)
     if body.modules:
         load = words(["module", "load", *body.modules])
         lines += [
@@ -122,8 +127,7 @@ def render(body: Body) -> str:
             "",
         ]
     if body.env_file:
-        path = quote(body.env_file)
-        lines += [f"[ -r {path} ] || reflow_stop {quote('cannot read ' + body.env_file)}", f". {path}", ""]
+        lines += _source(body.env_file)
     if body.setup.strip():
         lines += ["# setup", body.setup.replace("\r\n", "\n").strip("\n"), ""]
     cwd = quote(body.cwd)
@@ -160,6 +164,11 @@ def outliving(remap: str = "") -> str:
         "fi",
     )
     return "\n".join(lines)
+
+
+def _source(file: str) -> list[str]:
+    path = quote(file)
+    return [f"[ -r {path} ] || reflow_stop {quote('cannot read ' + file)}", f". {path}", ""]
 
 
 def _line(text: str) -> str:

@@ -460,7 +460,7 @@ class Run:
         """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
         from ..config.overrides import parse_overrides
         from ..worker.load import load_flow
-        from .engine import Secrets, load_secrets
+        from .engine import load_secrets
         from .freeze import encode_parameters, environments, freeze_tasks
 
         definition = load_definition(self.root, current)
@@ -508,7 +508,7 @@ class Run:
             overrides=tuple(all_given),
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
-        secrets = Secrets(env=environments(whole), config=load_secrets(self.root, current).config)
+        secrets = msgspec.structs.replace(load_secrets(self.root, current), env=environments(whole))
         write_generation(self.root, following, secrets, entry.file if entry.variable else "")
         return current + 1
 

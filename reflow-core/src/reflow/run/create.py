@@ -122,7 +122,7 @@ def write_generation(root: str, definition: Definition, secrets: Secrets, source
     if source:
         with open(source, "rb") as stream:
             write_new(f"{directory}/{os.path.basename(definition.entry.file)}", stream.read())
-    if secrets.env or secrets.config:
+    if secrets != Secrets():
         write_new(layout.secrets(root, definition.generation), msgspec.json.encode(secrets), 0o600)
     write_new(layout.definition(root, definition.generation), msgspec.json.encode(definition))
 

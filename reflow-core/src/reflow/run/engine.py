@@ -25,6 +25,7 @@ from ..model.record import (
     Expanded,
     Failed,
     Finished,
+    Gone,
     Intent,
     Kept,
     Obeyed,
@@ -52,11 +53,12 @@ from ..planning.waking import flying, groups, uncovered
 from ..worker.files import Settler
 from ..worker.inputs import Inputs
 from ..worker.tags import void
+from .cache import Forgiving
 from .expand import Expander, parts_of
 from .jobs import Jobs
 from .lease import Lease, LeaseLapsed
 from .log import Log, Results, replay
-from .mail import commands, unread
+from .mail import UNREADABLE, commands, unread
 
 #: results published at a time
 _PUBLISH = 1000
@@ -94,11 +96,13 @@ def load_definition(root: str, generation: int = 1) -> Definition:
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     """What only the run's owner may read: ``secrets.json``, mode 0600.
 
-    ``env`` holds the tasks' environment variables, ``config`` secret configuration.
+    ``env`` holds the tasks' environment variables, ``config`` secret configuration,
+    ``inherited`` what ``[executor] inherit_env`` adds to the variables that every job is given.
     """
 
     env: Mapping[str, Mapping[str, str]] = {}
     config: Mapping[str, JSON] = {}
+    inherited: Mapping[str, str] = {}
 
 
 def load_secrets(root: str, generation: int = 1) -> Secrets:
@@ -147,14 +151,15 @@ class Engine:
         self.executor = executor
         self.warnings: list[str] = []
         self._lease = lease
-        self._cache = cache
+        self._cache = None if cache is None else Forgiving(cache, self._warn)
         first = load_definition(root)
         self.state = State(first)
         span = replay(root, self.state)
         self.definition = first if self.state.generation == 1 else load_definition(root, self.state.generation)
         self._log = Log(root, lease.epoch, self.state, span)
-        self._jobs = Jobs(root, self.definition, config)
-        self._env = load_secrets(root, self.state.generation).env
+        secrets = load_secrets(root, self.state.generation)
+        self._jobs = Jobs(root, self.definition, config, secrets.inherited)
+        self._env = secrets.env
         self._results = Results(root)
         self._inputs: dict[str, Inputs] = {}
         self._fresh: dict[str, list[int]] = {}
@@ -491,6 +496,8 @@ class Engine:
             if verb == "cancel":
                 answer = self._cancel(command)
                 verb = "cancel" if command.tasks else "stop"
+            elif verb == UNREADABLE:
+                answer = f"{layout.commands(self.root)}/{command.id}.json holds no command, and is passed over"
             else:
                 answer = self._retry(command)
             self._log.add(Obeyed(id=command.id, verb=verb, at=time.time(), said=answer))
@@ -645,10 +652,32 @@ class Engine:
                 claimed = void(layout.tag(self.root, tag))
                 if claimed is None:
                     self._log.add(Voided(tag=tag, reason="the scheduler does not know it", at=now))
-                else:
+                elif claimed:
                     self._log.add(Submitted(tag=tag, id=claimed, at=now))
+                else:
+                    self._started_unseen(tag, now)
         self._log.commit()
         return wait
+
+    def _started_unseen(self, tag: str, now: float) -> None:
+        """A job has started that the scheduler does not know, and that could not tell its own id.
+
+        So it has ended, or nobody can be asked about it. Its record counts if one
+        comes within the grace period; a wake-up's start was all that was waited for.
+        """
+        position = self.state.open_flights.get(tag)
+        if position is None:
+            self._log.add(Woke(tag=tag, at=now, reason="it has started"))
+            return
+        flight = self.state.flights[position]
+        silent = [
+            index
+            for index in flight.elements
+            if self.state.flight_of(flight.task, index) is flight and (flight.task, index) not in self.state.gone
+        ]
+        if silent:
+            why = "it has started, and the scheduler does not know it"
+            self._log.add(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why))
 
     def hear(self) -> bool:
         """Take in what the mailbox holds; says whether there was anything."""

@@ -34,9 +34,12 @@ class Jobs:
         The run.
     config : Config
         Its configuration: what wake-ups ask for.
+    inherited : mapping
+        Variables of the submission that no job may show.
     """
 
-    def __init__(self, root: str, definition: Definition, config: Config) -> None:
+    def __init__(self, root: str, definition: Definition, config: Config, inherited: Mapping[str, str]) -> None:
+        self._inherited = inherited
         self._root = root
         self._definition = definition
         self._config = config
@@ -128,15 +131,18 @@ class Jobs:
             title=(title,),
             log=layout.job_log(self._root, tag),
             inherited=self._definition.environment,
+            inherited_file=f"{self._root}/scripts/inherited.env" if self._inherited else "",
             modules=tuple(modules),
             env_file=f"{self._root}/scripts/{tag}.env",
             setup=setup,
         )
 
-    @staticmethod
-    def _write(path: str, body: Body, env: Mapping[str, str]) -> None:
+    def _write(self, path: str, body: Body, env: Mapping[str, str]) -> None:
         """Write a script, and the variables that it sources, which only the owner may read."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.makedirs(os.path.dirname(body.log), exist_ok=True)
+        if body.inherited_file and not os.path.exists(body.inherited_file):
+            text = environment(self._inherited)
+            write_new(body.inherited_file, text.encode("utf-8", "surrogateescape"), 0o600)
         write_new(body.env_file, environment(env).encode("utf-8", "surrogateescape"), 0o600)
         write_new(path, render(body).encode("utf-8", "surrogateescape"), 0o777)

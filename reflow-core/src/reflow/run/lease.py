@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from ..errors import DataError, LeaseLost
+from ..errors import LeaseLost
 from ..model import layout
 from ..worker.mailbox import born
 from .durable import claim
@@ -78,20 +78,13 @@ def latest(root: str) -> int:
 
 
 def owner(root: str, epoch: int) -> Owner:
-    """Who holds, or held, that epoch.
-
-    Raises
-    ------
-    DataError
-        The file is damaged.
-    """
-    path = layout.lease(root, epoch)
-    with open(path, "rb") as stream:
+    """Who holds, or held, that epoch; of a damaged file somebody unknown, whose counter stands still."""
+    with open(layout.lease(root, epoch), "rb") as stream:
         data = stream.read()
     try:
         return msgspec.json.decode(data.strip(), type=Owner)
-    except msgspec.DecodeError:
-        raise DataError(f"{path} is damaged") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Owner(epoch=epoch, host="", pid=0, counter=-1)  # whoever holds it writes it whole at its next beat
 
 
 class Lease:

@@ -17,6 +17,9 @@ from .durable import write_new
 _mail = msgspec.json.Decoder(Mail)
 _command = msgspec.json.Decoder(Command)
 
+#: verb of what stands for a command whose file cannot be read
+UNREADABLE = "unreadable"
+
 
 def read_box(root: str, box: str, start: int) -> Letter | None:
     """What one mailbox file holds from `start` on; None where there is no such file.
@@ -105,7 +108,7 @@ def post(root: str, command: Command) -> None:
 
 
 def commands(root: str, state: State) -> list[Command]:
-    """Commands that have not been obeyed, oldest first."""
+    """Commands that have not been obeyed, oldest first; for a file that holds none, one that is `UNREADABLE`."""
     try:
         names = os.listdir(layout.commands(root))
     except FileNotFoundError:
@@ -115,6 +118,12 @@ def commands(root: str, state: State) -> list[Command]:
         identifier, _dot, end = name.rpartition(".")
         if end != "json" or identifier in state.obeyed:
             continue
-        with open(f"{layout.commands(root)}/{name}", "rb") as stream:
-            found.append(_command.decode(stream.read()))
+        try:
+            with open(f"{layout.commands(root)}/{name}", "rb") as stream:
+                command = _command.decode(stream.read())
+        except (msgspec.DecodeError, UnicodeDecodeError, PermissionError, IsADirectoryError):
+            command = Command(id="", verb=UNREADABLE)
+        if command.id != identifier:  # it would be obeyed again and again
+            command = Command(id=identifier, verb=UNREADABLE)
+        found.append(command)
     return sorted(found, key=lambda command: (command.at, command.id))

@@ -33,7 +33,7 @@ def rehearse(made: Prepared) -> list[dict[str, Any]]:
     """
     definition, executor = made.definition, made.executor
     root = layout.root(definition.run_dir, definition.run_id)
-    jobs = Jobs(root, definition, made.config)
+    jobs = Jobs(root, definition, made.config, made.secrets.inherited)
     edges = {task["name"]: task["depends"] for task in dag(definition.workflow, definition.tasks)["tasks"]}
     steps: list[dict[str, Any]] = []
     for task in definition.tasks:

@@ -12,7 +12,7 @@ import msgspec
 
 from .. import __version__
 from ..authoring.flow import Flow
-from ..batch.script import inherited
+from ..batch.script import INHERITED, inherited
 from ..errors import UsageError
 from ..model.definition import Definition
 from ..model.job import Executor
@@ -109,6 +109,7 @@ def check(
     chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
     inline = chosen.name == "inline"
     entry = entry_of(flow, importable=not inline)
+    given = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
     definition = Definition(
         version=__version__,
         run_id=run_id,
@@ -124,7 +125,7 @@ def check(
         config=config.to_json(),
         store=store,
         python=str(config.get("executor.python") or sys.executable),
-        environment=inherited(os.environ, tuple(config.get("executor.inherit_env") or ())),
+        environment={name: value for name, value in given.items() if name in INHERITED},
         user=_user(),
         host=os.uname().nodename,
         overrides=(dict(overrides) if isinstance(overrides, Mapping) else list(overrides),) if overrides else (),
@@ -132,7 +133,11 @@ def check(
         force_tasks=tuple(force_tasks),
         verify=verify,
     )
-    secrets = Secrets(env=environments(tasks), config=dict(config.secrets()))
+    secrets = Secrets(
+        env=environments(tasks),
+        config=dict(config.secrets()),
+        inherited={name: value for name, value in given.items() if name not in INHERITED},
+    )
     return Prepared(definition, secrets, chosen, config)
 
 

@@ -145,7 +145,7 @@ class SqliteCache:
         except sqlite3.OperationalError as error:
             self.close()
             raise OSError(f"the cache {self.path} cannot be written: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             raise self._damage(error) from error
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class SqliteCache:
             if problem not in self.problems:
                 self.problems.append(problem)
             return None
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             raise self._damage(error) from error
 
     def _damage(self, error: Exception) -> DataError:

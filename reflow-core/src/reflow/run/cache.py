@@ -1,0 +1,70 @@
+"""A cache that no run fails for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ..model.cache import CacheBackend, CacheEntry
+
+
+class Forgiving:
+    """A cache backend of which only `publish` may fail, and only with OSError.
+
+    A backend may be damaged, full, locked, or somebody else's plugin: then
+    nothing is found in it, and that is said.
+
+    Parameters
+    ----------
+    backend : CacheBackend
+        The one that is asked.
+    warn : callable
+        Told what went wrong, in a sentence.
+    """
+
+    def __init__(self, backend: CacheBackend, warn: Callable[[str], None]) -> None:
+        self._backend = backend
+        self._warn = warn
+
+    def lookup(self, keys: Sequence[str]) -> Mapping[str, CacheEntry]:
+        """See `CacheBackend.lookup`."""
+        try:
+            return self._backend.lookup(keys)
+        except Exception as error:
+            self._unread(error)
+            return {}
+
+    def history(self, workflow: str, task: str) -> Iterator[CacheEntry]:
+        """See `CacheBackend.history`; ends where it cannot be read on."""
+        try:
+            yield from self._backend.history(workflow, task)
+        except Exception as error:
+            self._unread(error)
+
+    def publish(self, entries: Sequence[CacheEntry]) -> None:
+        """See `CacheBackend.publish`.
+
+        Raises
+        ------
+        OSError
+            They cannot be kept, whatever the reason.
+        """
+        try:
+            self._backend.publish(entries)
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(_said(error)) from error
+
+    def close(self) -> None:
+        """See `CacheBackend.close`."""
+        try:
+            self._backend.close()
+        except Exception as error:
+            self._unread(error)
+
+    def _unread(self, error: Exception) -> None:
+        self._warn(f"the cache cannot be used now, and nothing is taken from it: {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
