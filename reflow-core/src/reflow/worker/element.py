@@ -136,6 +136,8 @@ class ElementRunner:
                 self._common.append((name, decoders[name], bytes(raw)))
         self._own = [(name, decoders[name]) for name in self._inputs.header.names]
         self._cwd = os.getcwd()
+        #: as of the end of the element before: what was used between elements is too little to be asked for
+        self._used = _usage()
         self._environ = os.environ._data.copy()  # type: ignore[attr-defined]  # compared without decoding all of it
         self._pid = os.getpid()
         self._cpus = spec.resources.cpus or 1
@@ -164,7 +166,7 @@ class ElementRunner:
             Whether it succeeded.
         """
         attempt = self._spec.attempt
-        cpu = _cpu()
+        before, _ = self._used
         left = sys.stdout, sys.stderr, [_handler_of(number) for number in _SIGNALS]
         seconds = self._spec.resources.time
         enter(
@@ -192,10 +194,12 @@ class ElementRunner:
             self._interrupts.exposed = False
             if os.getpid() != self._pid:
                 _end_fork(error)
-            self._report(error, index, begin, _cpu() - cpu)
+            self._used = _usage()
+            self._report(error, index, begin, self._used[0] - before, self._used[1])
             return False
         else:
-            self._mailbox.succeeded(self._name, index, attempt, begin, _cpu() - cpu, _memory(), result, outputs)
+            self._used = cpu, memory = _usage()
+            self._mailbox.succeeded(self._name, index, attempt, begin, cpu - before, memory, result, outputs)
             return True
         finally:
             enter(None)
@@ -230,13 +234,13 @@ class ElementRunner:
                 found[escape(path)] = digest
         return msgspec.json.encode(found)
 
-    def _report(self, error: BaseException, index: int, begin: float, cpu: float) -> None:
+    def _report(self, error: BaseException, index: int, begin: float, cpu: float, memory: int) -> None:
         interrupted = self._interrupts.caused(error)
         record = failure_of(error, self._task.name, index, self._spec.attempt, begin, interrupted=interrupted)
         seconds = self._spec.resources.time
         if record.f == "cancelled" and seconds is not None and record.e - begin >= seconds - min(_EARLY, seconds / 10):
             record.f, record.w = "timeout", f"walltime exceeded: {record.w}"
-        record.c, record.m = cpu, _memory()
+        record.c, record.m = cpu, memory
         self._mailbox.failed(record)
 
     def close(self) -> None:
@@ -370,10 +374,8 @@ def _printable(text: str, most: int) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _cpu() -> float:
+def _usage() -> tuple[float, int]:
+    """CPU seconds of this process and the children it has waited for, and its peak memory in bytes."""
     own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _memory() -> int:
-    return getrusage(RUSAGE_SELF).ru_maxrss * _MEMORY_UNIT
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return cpu, own.ru_maxrss * _MEMORY_UNIT

@@ -51,6 +51,9 @@ class Element(msgspec.Struct, frozen=True, omit_defaults=True):
     g: Mapping[str, str] = {}
 
 
+#: bytes read at a time
+_AHEAD = 1 << 16
+
 _header = msgspec.json.Decoder(Header)
 _values = msgspec.json.Decoder(Values)
 _element = msgspec.json.Decoder(Element)
@@ -69,23 +72,31 @@ class Inputs:
         self.path = path
         self._file = os.open(path, os.O_RDONLY)
         self._index = os.open(path + ".idx", os.O_RDONLY)
+        # Who reads one element mostly reads others near it next: what was read is kept.
+        self._data, self._data_at = b"", 0
+        self._offsets, self._offsets_at = b"", 0
         self.header: Header = _header.decode(self._frame(0))
 
     def _frame(self, offset: int) -> bytes:
-        data = os.pread(self._file, 4096, offset)
+        start = offset - self._data_at
+        if start < 0 or start + HEAD > len(self._data):
+            self._data, self._data_at, start = os.pread(self._file, _AHEAD, offset), offset, 0
         try:
-            length = HEAD + int(data[:8], 16) + 1
+            length = HEAD + int(self._data[start : start + 8], 16) + 1
         except ValueError:
             raise DataError(f"{self.path} is damaged at byte {offset}") from None
-        if length > len(data):
-            data = os.pread(self._file, length, offset)
-        payloads, _ = parse(data[:length])
+        if start + length > len(self._data):
+            self._data, self._data_at, start = os.pread(self._file, max(length, _AHEAD), offset), offset, 0
+        payloads, _ = parse(self._data[start : start + length])
         if not payloads:
             raise DataError(f"{self.path} is damaged at byte {offset}")
         return payloads[0]
 
     def _offset(self, index: int) -> int:
-        return int.from_bytes(os.pread(self._index, 8, 8 * index), "little")
+        start = 8 * index - self._offsets_at
+        if start < 0 or start + 8 > len(self._offsets):
+            self._offsets, self._offsets_at, start = os.pread(self._index, _AHEAD, 8 * index), 8 * index, 0
+        return int.from_bytes(self._offsets[start : start + 8], "little")
 
     def values(self, index: int) -> tuple[msgspec.Raw, ...]:
         """An element's own values, encoded."""
