@@ -1,0 +1,67 @@
+"""What a worker has imported when it calls a task: a start-up that is paid for every element of a batch job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reflow.model.definition import Entry
+from reflow.worker.load import load_flow
+from reflow.workflow import Workflow
+
+SCRIPT = """
+import sys
+from typing import Annotated
+import reflow
+
+wf = reflow.Workflow("imports")
+
+@wf.job()
+def loaded(n: Annotated[int, reflow.Param()] = 1, run_dir: reflow.RunDir = reflow.RunDir()) -> list[str]:
+    return sorted(sys.modules)
+"""
+
+#: reflow's own; to be extended only by what a task cannot start without
+OWN = {
+    "reflow",
+    "reflow.authoring",
+    "reflow.authoring.flow",
+    "reflow.authoring.hints",
+    "reflow.authoring.markers",
+    "reflow.errors",
+    "reflow.model",
+    "reflow.model.codec",
+    "reflow.model.codec_scalar",
+    "reflow.model.codec_wire",
+    "reflow.model.definition",
+    "reflow.model.frames",
+    "reflow.model.layout",
+    "reflow.model.names",
+    "reflow.model.ranges",
+    "reflow.model.record",
+    "reflow.model.resources",
+    "reflow.model.retry",
+    "reflow.model.schema",
+    "reflow.model.task",
+    "reflow.worker",
+    "reflow.worker.context",
+    "reflow.worker.element",
+    "reflow.worker.inputs",
+    "reflow.worker.load",
+    "reflow.worker.mailbox",
+    "reflow.worker.main",
+    "reflow.worker.tags",
+    "reflow.workflow",
+}
+
+HEAVY = {"typer", "click", "rich", "pluggy", "sqlite3", "subprocess", "platformdirs", "asyncio", "json", "logging"}
+
+
+def test_a_worker_imports_this_and_no_more(tmp_path: Path) -> None:
+    script = tmp_path / "imports.py"
+    script.write_text(SCRIPT)
+    flow = load_flow(Entry(file=str(script), module="imports", variable="wf", path=(str(tmp_path),)))
+    assert isinstance(flow, Workflow)
+    run = flow.run_local(tmp_path / "run", max_workers=1, store_path=tmp_path / "store")
+    loaded = set(run.result("loaded"))
+    assert {name for name in loaded if name.partition(".")[0] == "reflow"} - {"reflow.worker.__main__"} == OWN
+    assert not HEAVY & loaded
