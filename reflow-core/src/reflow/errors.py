@@ -114,5 +114,9 @@ class NotReady(ReflowError):
     """A result was asked for that is not there."""
 
 
+class Stalled(ReflowError):
+    """A run is waited for that nobody drives and nothing will wake."""
+
+
 class LeaseLost(ReflowError):
     """Another process writes this run now; this one has stopped writing."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..authoring.flow import Flow
-from ..errors import NotReady, ReflowError, RunNotFound, UsageError
+from ..errors import NotReady, ReflowError, RunNotFound, Stalled, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
 from ..model.definition import Definition
@@ -30,7 +30,11 @@ from .drive import Progress, config_of, drive, executor_of
 from .engine import is_pool, load_definition
 from .log import Results
 from .mail import post
-from .view import explain, look, status
+from .view import explain, look, standing, status
+
+
+#: looks at a run that find nobody driving it, before `Run.wait` gives up
+_STALLED_LOOKS = 5
 
 
 class Run:
@@ -150,19 +154,31 @@ class Run:
         timeout : float, optional
             Seconds to wait at most.
         interval : float
-            Seconds between two looks.
+            Seconds between two looks, at first; they grow to 5 s.
 
         Returns
         -------
         RunState
             Where it stands then.
+
+        Raises
+        ------
+        Stalled
+            Nobody drives the run, and nothing will wake it.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        stalled = 0
         while True:
-            state = self.state
-            if state.ended or (deadline is not None and time.monotonic() >= deadline):
-                return state
+            state = look(self.root, self.definition)
+            if state.run.ended or (deadline is not None and time.monotonic() >= deadline):
+                return state.run
+            word = standing(self.root, self.definition, state)
+            # Who takes over from whom leaves a moment in which nobody seems to be there.
+            stalled = stalled + 1 if word["status"] == "STALLED" else 0
+            if stalled >= _STALLED_LOOKS:
+                raise Stalled(f"run {self.run_id} will not end by itself: {word['reason']}")
             time.sleep(interval)
+            interval = min(interval * 1.2, max(interval, 5.0))
 
     def result(self, task: str) -> Any:
         """What a single task returned, of its annotated type.

@@ -64,7 +64,7 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
         "run": {
             "run_id": definition.run_id,
             "workflow": definition.workflow,
-            **_standing(root, definition, state),
+            **standing(root, definition, state),
             "run_dir": definition.run_dir,
             "created": definition.created,
             "started": state.started or None,
@@ -82,7 +82,7 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
     return told
 
 
-def _standing(root: str, definition: Definition, state: State) -> dict[str, str]:
+def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nobody drives it and nothing will wake it."""
     plain = {"status": state.run.value, "reason": state.reason or state.asked.problem}
     epoch = latest(root)

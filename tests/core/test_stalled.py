@@ -1,0 +1,45 @@
+"""A run whose driver was killed says so, is not waited for in vain, and is driven on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reflow.errors import Stalled
+from reflow.model.names import RunState
+from reflow.run.api import Run
+
+SCRIPT = """
+import os, signal, sys
+import reflow
+
+wf = reflow.Workflow("stalled")
+
+@wf.job()
+def kills_the_driver(mark: str = {mark!r}) -> int:
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        os.kill(os.getppid(), signal.SIGKILL)
+    return 1
+
+if __name__ == "__main__":
+    wf.run_local({run!r}, max_workers=1, store_path={store!r})
+"""
+
+
+def test_a_killed_driver(tmp_path: Path) -> None:
+    script = tmp_path / "stalled.py"
+    names = {name: str(tmp_path / name) for name in ("mark", "run", "store")}
+    script.write_text(SCRIPT.format(**names))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    run = Run.open(names["run"])
+    assert run.status()["run"]["status"] == "STALLED"
+    with pytest.raises(Stalled, match=f"reflow drive {run.run_id}"):
+        run.wait(interval=0.01)
+    assert run.drive() is RunState.SUCCESS
+    assert run.wait() is RunState.SUCCESS
+    assert run.result("kills_the_driver") == 1
