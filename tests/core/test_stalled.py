@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from reflow.errors import Stalled
 from reflow.model.names import RunState
 from reflow.run.api import Run
