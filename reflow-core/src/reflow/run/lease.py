@@ -45,6 +45,11 @@ class Owner(msgspec.Struct, kw_only=True):
     #: seconds since the epoch at which its process takes the lease again; 0.0 where it does not mean to
     back: float = 0.0
 
+    @property
+    def damaged(self) -> bool:
+        """Whether this stands for whoever a damaged file speaks of."""
+        return self.counter < 0
+
     def dead(self) -> bool:
         """Whether its process is known to be gone: it ran on this host, and does not any more."""
         if self.host != os.uname().nodename:
@@ -115,7 +120,8 @@ class Lease:
             The run's root directory.
         patience : float
             Seconds to wait for a holder that is alive; one whose counter stands
-            still is waited for as long as its expiry needs, if patience allows.
+            still is waited for as long as its expiry needs, if patience allows;
+            one whose file is damaged, in any case.
         expiry, beat : float
             Seconds of silence after which a lease may be taken, and between beats.
         job : str
@@ -140,7 +146,8 @@ class Lease:
                     if watched != (epoch, now.counter):
                         watched, since = (epoch, now.counter), clock()
                     if clock() - since <= expiry:
-                        if clock() - started >= patience:
+                        # Of a damaged file one beat tells more, or else its expiry: nothing else would ever end it.
+                        if clock() - started >= patience and not now.damaged:
                             return None
                         time.sleep(min(beat / 5, 0.2))
                         continue
