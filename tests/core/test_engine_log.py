@@ -180,12 +180,12 @@ def test_a_path_that_is_not_utf8_is_refused_before_anything_is_written(
 ) -> None:
     lab.write(FLOW)
     odd = lab.path / os.fsdecode(b"odd\xff")
-    with pytest.raises(UsageError, match="not .*UTF-8"):
+    with pytest.raises(UsageError, match=r"not .*UTF-8"):
         lab.run(run_dir=odd)
     assert not odd.exists()
     odd.mkdir()
     monkeypatch.chdir(odd)
-    with pytest.raises(UsageError, match="not .*UTF-8"):
+    with pytest.raises(UsageError, match=r"not .*UTF-8"):
         lab.run()
     assert list(lab.run_dir.glob(".reflow/*")) == []
 

@@ -201,6 +201,7 @@ class InlineExecutor:
             mailbox.failed(record)
             succeeded = False
         else:
+            os.environ.update(spec.env)  # taken back by the runner, with whatever else the task changes
             succeeded = runner.run(index, begin)
         if not succeeded:
             self._smooth = False

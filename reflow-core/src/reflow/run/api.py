@@ -32,7 +32,6 @@ from .log import Results
 from .mail import post
 from .view import explain, look, standing, status
 
-
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
 _STALLED_LOOKS = 5
 
