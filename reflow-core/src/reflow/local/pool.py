@@ -51,6 +51,9 @@ _TURN = 1.0
 #: that have not come so far as to begin one
 _MOST_LOST = 3
 
+#: lanes that may end in a row, over all, without having begun an element
+_MOST_FRUITLESS = 500
+
 #: groups of lanes beyond the number of workers that have a pipe at once
 _MOST_PIPES = 16
 
@@ -287,6 +290,7 @@ class LocalExecutor:
         self._lanes: list[_Lane] = []
         self._scripts: list[_Script] = []
         self._hired = 0
+        self._fruitless = 0
         self._used_cpus = 0
         self._used_mem = 0
         self._paced_inside = 0
@@ -725,7 +729,18 @@ class LocalExecutor:
                 first.short = now
 
     def _hire(self, group: _Group) -> bool:
-        """Start a lane; False where that is not possible."""
+        """Start a lane; False where that is not possible.
+
+        Raises
+        ------
+        ExecutorError
+            So many lanes in a row have run nothing that more would go on for ever.
+        """
+        if self._fruitless > _MOST_FRUITLESS:
+            raise ExecutorError(
+                f"{self._fruitless} local workers in a row have ended without running anything",
+                hint="the run is as it was: `reflow drive` goes on with it; please report this",
+            )
         slot = self._hired
         self._hired += 1
         path = layout.box(self._root, self._tag, slot)
@@ -855,7 +870,7 @@ class LocalExecutor:
         return not isinstance(record, Opened)
 
     def _started(self, lane: _Lane, record: Started) -> None:
-        lane.group.barren = 0
+        lane.group.barren = self._fruitless = 0
         lane.began = time.monotonic()
         lane.work, lane.slot = self._expected.pop((record.t, record.i, record.a), (None, -1))
         work, slot = lane.work, lane.slot
@@ -908,6 +923,7 @@ class LocalExecutor:
                 letters.append(letter)
             self._lanes.remove(lane)
             lane.group.lanes.remove(lane)
+            self._fruitless += not lane.began
             if lane.work is not None:
                 if lane.asked and lane.why is None:
                     self._requeue(lane.work, lane.slot)
