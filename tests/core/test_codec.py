@@ -638,7 +638,7 @@ def test_a_lower_limit_of_digits_is_said() -> None:
     sys.set_int_max_str_digits(640)
     try:
         for tp in (int, Optional[int]):
-            with pytest.raises(CodecError, match=r"cannot be written: .*640 digits"):
+            with pytest.raises(CodecError, match=r"cannot be written: .*640\b"):
                 write(tp, 10**1000)
     finally:
         sys.set_int_max_str_digits(usual)
