@@ -66,14 +66,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=_pythons())
 def tests(session: nox.Session) -> None:
-    """Run the tests on every Python found: all of them with coverage on this one, the quick ones on the others."""
+    """Run the tests on every Python found: all of them with coverage on this one, the library's quick ones on others."""
     if session.python == CURRENT:
         _install(session, "-r", CLIMATE)
         measure = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if not session.posargs else []
         session.run("pytest", *measure, *session.posargs)
     else:
         _install(session)
-        session.run("pytest", "-m", "not slow", *session.posargs)
+        session.run("pytest", "-m", "not slow", "--ignore=tests/cli", "--ignore=tests/docs", *session.posargs)
 
 
 @nox.session
