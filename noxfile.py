@@ -66,7 +66,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=_pythons())
 def tests(session: nox.Session) -> None:
-    """Run the tests on every Python found: all of them with coverage on this one, the library's quick ones on others."""
+    """Run the tests on every Python found: all with coverage on this one, the library's quick ones on the others."""
     if session.python == CURRENT:
         _install(session, "-r", CLIMATE)
         measure = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if not session.posargs else []
