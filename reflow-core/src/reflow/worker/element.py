@@ -38,7 +38,7 @@ _EARLY = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 #: the handler of a signal, as it is; `signal.getsignal` would make a member of an Enum of it, at many times the cost
-_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_handler_of: Callable[[int], Any] = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
 
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
