@@ -30,7 +30,6 @@ def prepare(run_dir: str) -> None:
     UsageError
         It is a file, or cannot be made or written.
     """
-    _check_text(run_dir)
     if os.path.lexists(run_dir) and not os.path.isdir(run_dir):
         raise UsageError(f"the run directory {run_dir} is a file", hint="name a directory with --run-dir")
     try:
@@ -67,8 +66,6 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
     definition, root
         As written, and the run's root directory.
     """
-    for path in (definition.cwd, definition.entry.file):
-        _check_text(path)
     while True:
         root = layout.root(definition.run_dir, definition.run_id)
         try:
@@ -105,14 +102,6 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
             f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}"
         ) from None
     return definition, root
-
-
-def _check_text(path: str) -> None:
-    """Refuse a path that records, which are JSON, cannot hold."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the path {path!r} is not valid UTF-8", hint="run the workflow where all names are") from None
 
 
 def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> None:

@@ -92,11 +92,6 @@ def check(
             "no run directory was given", hint="name one with --run-dir, or set [defaults] run_dir in the configuration"
         )
     directory = os.path.abspath(os.path.expanduser(os.fspath(where)))
-    for path, what in ((directory, "the run directory"), (cwd, "the working directory")):
-        if not _is_utf8(path):
-            raise UsageError(
-                f"{what} {path!r} has a name that is not UTF-8", hint="use another directory, or rename it"
-            )
     store = find_store(override=store_path)
     context = Context(
         environ=os.environ,
@@ -109,6 +104,11 @@ def check(
     chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
     inline = chosen.name == "inline"
     entry = entry_of(flow, importable=not inline)
+    for path, what in ((directory, "the run directory"), (cwd, "the working directory"), (entry.file, "the script")):
+        if not _is_utf8(path):  # records are JSON, which cannot hold it
+            raise UsageError(
+                f"{what} {path!r} has a name that is not UTF-8", hint="use another directory, or rename it"
+            )
     given = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
     definition = Definition(
         version=__version__,
