@@ -51,6 +51,7 @@ OWN = {
     "reflow.worker.load",
     "reflow.worker.mailbox",
     "reflow.worker.main",
+    "reflow.worker.relay",
     "reflow.worker.tags",
     "reflow.workflow",
 }

@@ -36,6 +36,7 @@ OTHERS: dict[str, type[msgspec.Struct]] = {
     "an input of a task": Input,
     "`secrets.json`": Secrets,
     "`jobs/TAG.json`": record.JobSpec,
+    "each item of `jobs/TAG.wakes`": record.Awaited,
     "`lease/S/EPOCH`": Owner,
     "`mailbox/commands/ID.json`": record.Command,
     "first frame of `inputs/TASK.PART`": Header,
@@ -111,6 +112,8 @@ def test_every_place_in_a_run_is_named() -> None:
         layout.script("", "task", "tag"),
         layout.job_log("", "tag"),
         layout.tag("", "tag"),
+        layout.wakes("", "tag"),
+        f"{layout.relay('', 'tag')}/0/0/1",
         layout.inputs("", "task", 0),
         layout.log("", "task", False, 0),
         layout.log("", "task", True, 0),
@@ -120,7 +123,7 @@ def test_every_place_in_a_run_is_named() -> None:
     assert functions == {
         *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "box", "commands", "job", "script"),
         "job_log",
-        *("tag", "inputs", "log", "log_dirs", "scratch"),
+        *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch"),
     }, "a place is new: name it on the page, and here"
     known = patterns()
     for place in places:

@@ -81,6 +81,8 @@ class ExecutorError(ReflowError):
     maybe_done : bool
         Whether the scheduler may have done what was asked all the same (a
         submit command that timed out or was killed).
+    elsewhere : bool
+        Whether the same call may succeed on another machine: this one may not submit.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ExecutorError(ReflowError):
         stderr: str = "",
         transient: bool = False,
         maybe_done: bool = False,
+        elsewhere: bool = False,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
@@ -100,6 +103,7 @@ class ExecutorError(ReflowError):
         self.stderr = stderr
         self.transient = transient
         self.maybe_done = maybe_done
+        self.elsewhere = elsewhere
 
 
 class RunNotFound(UsageError):

@@ -501,6 +501,7 @@ class CommandExecutor:
             stderr=done.stderr or done.stdout,
             transient=done.returncode is None or re.search(self.speaks.passing, said) is not None,
             maybe_done=maybe_done,
+            elsewhere=re.search(self.speaks.elsewhere, said) is not None,
             hint=hint,
         )
 

@@ -121,7 +121,7 @@ class Dialect(ABC):
         Whether `live` leaves out elements of an array that have ended.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, gone, off, nothing, vanished : str
+    passing, uncertain, gone, off, nothing, vanished, elsewhere : str
         Regular expressions for messages: of an outage that passes; of a submit
         that may have worked all the same; of ids that are not known, or have
         ended; of an accounting that is switched off; of an answer of `live`
@@ -153,6 +153,10 @@ class Dialect(ABC):
     off: ClassVar[str] = r"(?!)"
     nothing: ClassVar[str] = r"(?!)"
     vanished: ClassVar[str] = r"(?!)"
+    elsewhere: ClassVar[str] = (
+        r"(?i)no submit host|not a submit host|access/permission denied|unauthorized request|bad uid for job execution"
+        r"|non-lsf host|not (?:allowed|permitted) to submit|submi\w+ (?:\w+ )*from (?:\w+ )*(?:host|node)s?\b"
+    )
     hints: ClassVar[Mapping[str, str]] = {}
     letters: ClassVar[Mapping[str, str]] = {}
 

@@ -59,6 +59,16 @@ def job(root: str, tag: str) -> str:
     return f"{root}/jobs/{tag}.json"
 
 
+def wakes(root: str, tag: str) -> str:
+    """Which wake-ups wait for a job, for its workers."""
+    return f"{root}/jobs/{tag}.wakes"
+
+
+def relay(root: str, tag: str) -> str:
+    """Where the slots of a job, or the jobs that a wake-up waits for, find out which of them is the last."""
+    return f"{root}/relay/{tag[:2]}/{tag}"
+
+
 def script(root: str, task: str, tag: str) -> str:
     """A script as it was submitted."""
     return f"{root}/scripts/{task}.{tag}.sh"

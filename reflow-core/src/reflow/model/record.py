@@ -303,11 +303,23 @@ class Wake(_Record, tag="wake"):
 
 
 class Woke(_Record, tag="woke"):
-    """A wake-up has started, or is gone; nothing is to be expected of it any more."""
+    """A wake-up has started, or is gone; nothing is to be expected of it any more.
+
+    ``spare``: its work was done before; its job may still be queued.
+    """
 
     tag: str
     at: float
     reason: str = ""
+    spare: bool = False
+
+
+class Barred(_Record, tag="barred"):
+    """A compute node could not submit: where a wake-up ran, or (``relay``) where the last worker of a group did."""
+
+    at: float
+    w: str
+    relay: bool = False
 
 
 class Gone(_Record, tag="gone"):
@@ -377,6 +389,7 @@ Event = (
     | Obeyed
     | Wake
     | Woke
+    | Barred
     | Gone
     | Asked
     | Told
@@ -414,3 +427,13 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     setup: str = ""
     fingerprint: str = "stat"
+    #: the last worker of a group starts the next advance
+    relay: bool = False
+
+
+class Awaited(msgspec.Struct, frozen=True):
+    """A wake-up that waits for a job, one of ``count`` jobs; its workers read this: ``jobs/TAG.wakes``."""
+
+    wake: str
+    position: int
+    count: int

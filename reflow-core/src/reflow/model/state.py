@@ -18,6 +18,7 @@ from .ranges import from_ranges
 from .record import (
     Again,
     Asked,
+    Barred,
     Cancelled,
     CodeChanged,
     Epoch,
@@ -298,6 +299,12 @@ class State:
         self.open_flights: dict[str, int] = {}
         #: wake-ups that have not started, by tag
         self.wakes: dict[str, WakeUp] = {}
+        #: wake-ups whose work was done before they started, and whose jobs may still be queued
+        self.spares: dict[str, WakeUp] = {}
+        #: why compute nodes cannot submit, as far as wake-ups have found; "" where one could since
+        self.barred = ""
+        #: whether workers may start the next advance: none was refused yet
+        self.relays = True
         #: (task, element) -> what the scheduler said when it was done with it and there was no record
         self.gone: dict[tuple[str, int], Gone] = {}
         self.asked = Asked(at=0.0)
@@ -494,14 +501,23 @@ class State:
         wake = self.wakes.get(event.tag)
         if wake is not None:
             wake.id, wake.cluster = event.id, event.cluster
+        self.barred = ""
         self.heard = max(self.heard, event.at)
 
     def _wake(self, event: Wake) -> None:
         self.wakes[event.tag] = WakeUp(event.tag, event.waits, event.at, event.due)
 
     def _woke(self, event: Woke) -> None:
-        self.wakes.pop(event.tag, None)
+        wake = self.wakes.pop(event.tag, None) or self.spares.pop(event.tag, None)
+        if wake is not None and event.spare:
+            self.spares[event.tag] = wake
         self.heard = max(self.heard, event.at)
+
+    def _barred(self, event: Barred) -> None:
+        if event.relay:
+            self.relays = False
+        else:
+            self.barred = event.w
 
     def _gone(self, event: Gone) -> None:
         position = self.open_flights.get(event.tag)

@@ -90,6 +90,7 @@ class Runner:
                 raise ExecutorError(
                     f"there is no program {argv[0]!r}",
                     argv=argv,
+                    elsewhere=True,
                     hint="load what provides it, or configure its path",
                 ) from None
             except ValueError as error:  # a NUL in an argument

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from ..model import layout
 from ..model.job import Executor
 from ..model.names import RunState
+from ..worker.tags import void
 from .drive import Progress, Watcher, cache_of, config_of
 from .engine import Engine, load_definition
 from .lease import EXPIRY, Lease
@@ -16,6 +18,9 @@ from .view import look
 #: how long an advance waits in place for something that is due by the clock, rather than submit a wake-up for it
 IN_PLACE = 120.0
 
+#: how long the last worker of a group, in whose place others could run, waits for who advances the run now
+BRIEF = 30.0
+
 #: seconds after which a scheduler that did not answer is asked again
 AGAIN = 15.0
 
@@ -24,7 +29,8 @@ def advance(
     root: str,
     executor: Executor,
     *,
-    woken: str = "",
+    wakes: Sequence[str] = (),
+    relaying: bool = False,
     ask: bool = True,
     chain: bool = True,
     patience: float = 0.0,
@@ -39,8 +45,10 @@ def advance(
         The run's root directory.
     executor : Executor
         What runs its jobs.
-    woken : str
-        The tag of the wake-up that this process is; "" for none.
+    wakes : sequence of str
+        Tags of the wake-ups whose work this is; none in the foreground.
+    relaying : bool
+        Whether this is done before they have started, in another job. They have to do it where this does not.
     ask : bool
         Whether the scheduler is asked about jobs that have not reported.
     chain : bool
@@ -59,7 +67,8 @@ def advance(
         Seconds after which the caller has to advance the run again; None where
         it has ended, will be woken, or is another process's now.
     """
-    lease = Lease.acquire(root, patience=patience)
+    woken = bool(wakes) and not relaying
+    lease = Lease.acquire(root, patience=patience, wakes=wakes, woken=woken)
     if lease is None:
         return None
     try:
@@ -70,18 +79,26 @@ def advance(
         lease.release()
         raise
     engine = Engine(root, lease, executor, cache, config)
+    relieved: list[str] = []
     try:
         watcher = Watcher(engine, on_progress)
         watcher.teller = Teller(definition, config, watcher.say)
+        engine.woken, engine.relaying = woken, relaying
         if woken:
-            engine.woke(woken)
+            for tag in wakes:
+                engine.woke(tag)
         chained = chain and bool(config.get("dispatch.chain"))
         pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits)
         watcher.last()
-        engine.back = 0.0 if pause is None or not waits else time.time() + pause
-        return pause
+        if relaying:
+            relieved = engine.relieve(wakes) if pause is None else []
+        else:
+            engine.back = 0.0 if pause is None or not waits else time.time() + pause
     finally:
         engine.close()
+    for tag in relieved:  # not before all is done, and durable: until then they are what goes on if this process dies
+        void(layout.tag(root, tag))
+    return pause
 
 
 def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: float) -> float | None:
@@ -98,6 +115,7 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
         ended = engine.advance()
         watcher(engine, "")
         if ended:
+            engine.dismiss()
             return None
         again = AGAIN if engine.away or engine.unheard else None
         times = [moment for moment in (due, engine.pause, unclear, lagging, again) if moment is not None]
@@ -105,6 +123,8 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
         late = pause is not None and pause > waits
         arranged = chain and engine.arrange(pause if late else None)
         engine.commit()
+        if engine.stranded and engine.woken and engine.away:
+            return None  # this node cannot submit, and will not in a while
         if not arranged or refused:
             break
         # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it. And one
@@ -157,8 +177,16 @@ def wake(root: str, tag: str, executor: Executor) -> None:
     """What a wake-up does: advance, and wait in place for what is due soon."""
     left = IN_PLACE
     # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for.
-    pause = advance(root, executor, woken=tag, patience=3 * EXPIRY, waits=left)
+    pause = advance(root, executor, wakes=(tag,), patience=3 * EXPIRY, waits=left)
     while pause is not None:
         time.sleep(pause)
         left = max(1.0, left - pause)
-        pause = advance(root, executor, patience=EXPIRY, waits=left)
+        pause = advance(root, executor, wakes=(tag,), patience=EXPIRY, waits=left)
+
+
+def relay(root: str, wakes: Sequence[str], executor: Executor) -> None:
+    """What the last worker of a group does: the work of the wake-ups that wait for it, unless it has to be waited for.
+
+    The scheduler is not asked: who has not reported is in no such group.
+    """
+    advance(root, executor, wakes=wakes, relaying=True, ask=False, patience=BRIEF, waits=float("inf"))

@@ -1,24 +1,49 @@
-"""``python -m reflow.run.dispatch ROOT TAG``: what a wake-up job runs."""
+"""``python -m reflow.run.dispatch [--last] ROOT TAG...``: what a wake-up job runs, and what a last worker becomes.
+
+Nothing is imported before it is known to be needed: most wake-ups find that their work has been done.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 from ..errors import ReflowError
-from .chain import wake
-from .drive import executor_of
-from .engine import load_definition
+from ..model import layout
+from ..worker.tags import VOID, read
 
 
 def main(argv: list[str]) -> int:
-    """Advance the run; errors are said in the job's log."""
-    root, tag = argv
+    """Advance the run; errors are said in the job's log.
+
+    A worker that has become this has done its own work: its job does not fail for anything that goes wrong here.
+    """
+    last = argv[0] == "--last"
+    root, *tags = argv[last:]
+    if not last and read(layout.tag(root, tags[0])) == VOID:
+        return 0
+    signal.signal(signal.SIGTERM, _leave)
+    from .chain import relay, wake
+    from .drive import executor_of
+    from .engine import load_definition
+
     try:
-        wake(root, tag, executor_of(load_definition(root), root))
+        executor = executor_of(load_definition(root), root)
+        if last:
+            relay(root, tags, executor)
+        else:
+            wake(root, tags[0], executor)
     except ReflowError as error:
         print(f"reflow: {error}", file=sys.stderr)
-        return error.exit_code
+        return 0 if last else error.exit_code
     return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End in good order: the lease is given back, so that nobody has to wait until it expires."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

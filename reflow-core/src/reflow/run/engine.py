@@ -19,6 +19,7 @@ from ..model.names import FailureClass, RunState
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import (
     Asked,
+    Barred,
     Cancelled,
     CodeChanged,
     Command,
@@ -140,11 +141,15 @@ class Engine:
         self.back = 0.0
         #: whether the scheduler does not answer, or takes nothing, for now
         self.away = False
+        #: whether this process runs on a compute node, which may not be allowed to submit; and whether in a job whose
+        #: work was another, so that what it cannot do is left to a wake-up
+        self.woken = self.relaying = False
         #: jobs of which it could say nothing when it was asked last, by tag
         self.unheard: frozenset[str] = frozenset()
         self._planned = 0.0
         #: a command of this process's own is in the mail
         self.hurry = False
+        self._relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
         self._policy = str(config.get("cache.policy"))
         self._grace = float(config.get("run.grace"))
         self._config = config
@@ -320,7 +325,8 @@ class Engine:
         task = self.definition.task(action.task)
         tag = new_tag(os.urandom(8))
         env = self._env.get(task.name, {})
-        spec = self._jobs.spec(action, tag, task, env, self.state.generation)
+        relay = self._relays and self.state.relays
+        spec = self._jobs.spec(action, tag, task, env, self.state.generation, relay=relay)
         self._jobs.write(task, spec, action.elements, warm=self.pooled)
         self._log.add(
             Intent(
@@ -347,10 +353,14 @@ class Engine:
         now = time.time()
         try:
             submission = self.executor.submit(job)
-        except ExecutorError as error:
+        except ReflowError as error:
+            if not isinstance(error, ExecutorError):
+                error = ExecutorError(error.message, hint=error.hint)
             if error.maybe_done:
                 self.away = True
                 self._warn(f"{error}; it is looked for before anything else is submitted")
+            elif self.relaying or (self.woken and error.elsewhere):
+                self._unable(job.tag, " ".join(str(error).split()), now, error.transient)
             elif error.transient:
                 self.away = True
                 self._warn(f"{error}; it is tried again")
@@ -358,11 +368,17 @@ class Engine:
             else:
                 self._refused(job.tag, str(error), now)
             return False
-        except ReflowError as error:
-            self._refused(job.tag, str(error), now)
-            return False
         self._log.add(_submitted(job.tag, submission))
         return True
+
+    def _unable(self, tag: str, why: str, now: float, passing: bool) -> None:
+        """What was to be submitted from here, and cannot be, waits for a process that can."""
+        self._log.add(Voided(tag=tag, reason=why, at=now))
+        if not (self.relaying and passing):
+            self._log.add(Barred(at=now, w=why, relay=self.relaying))
+        self.away = True
+        if not self.relaying:
+            self.stranded = why
 
     def _refused(self, tag: str, why: str, now: float) -> None:
         """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had."""
@@ -543,12 +559,13 @@ class Engine:
                 refs.append(JobRef(flight.id, None, cluster))
             else:
                 refs.extend(JobRef(flight.id, slot, cluster) for slot in slots)
-        wakes = [JobRef(wake.id, None, wake.cluster or None) for wake in self.state.wakes.values() if wake.id]
+        chain = {**self.state.wakes, **self.state.spares}
+        wakes = [JobRef(wake.id, None, wake.cluster or None) for wake in chain.values() if wake.id]
         if not command.tasks and wakes:
             # The chain first: what wakes up now would only find a run that is being ended.
             self._check()
             self.executor.cancel(wakes)
-            for tag in list(self.state.wakes):
+            for tag in chain:
                 self._log.add(Woke(tag=tag, at=time.time(), reason="cancelled"))
         if refs:
             self._check()
@@ -784,6 +801,8 @@ class Engine:
         tag = new_tag(os.urandom(8))
         now = time.time()
         self._log.add(Wake(tag=tag, waits=waits, at=now, due=0.0 if pause is None else now + pause))
+        if self._relays and self.state.relays:
+            self._jobs.awaited(waits, self.state.wakes.values())
         by_tag = {flight.tag: flight for flight in missing(self.state)}
         after = [JobRef(by_tag[one].id, None, by_tag[one].cluster or None) for one in waits]
         self._ask_for(self._jobs.wake(tag, after, pause))
@@ -792,6 +811,29 @@ class Engine:
         """Note that a wake-up has started."""
         if tag in self.state.wakes:
             self._log.add(Woke(tag=tag, at=time.time()))
+
+    def relieve(self, tags: Sequence[str]) -> list[str]:
+        """Note that the work of wake-ups is done, though they have not started; says of which ones it is."""
+        open_tags = flying(self.state)
+        done = [tag for tag in tags if tag in self.state.wakes and open_tags.isdisjoint(self.state.wakes[tag].waits)]
+        for tag in done:
+            self._log.add(Woke(tag=tag, at=time.time(), reason="the last worker went on", spare=True))
+        return done
+
+    def dismiss(self) -> None:
+        """The run has ended: take the wake-ups out of the queue that nobody needs any more."""
+        left = {**self.state.wakes, **self.state.spares}
+        refs = [JobRef(wake.id, None, wake.cluster or None) for wake in left.values() if wake.id]
+        if self.pooled or not refs:
+            return
+        self._check()
+        try:
+            self.executor.cancel(refs)
+        except ReflowError as error:
+            self._warn(f"wake-ups that are not needed any more are still queued: {error}")
+            return
+        for tag in left:
+            self._log.add(Woke(tag=tag, at=time.time(), reason="the run has ended"))
 
     # --- life ----------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -13,7 +13,8 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.job import Job, JobRef
 from ..model.ranges import to_ranges
-from ..model.record import JobSpec
+from ..model.record import Awaited, JobSpec
+from ..model.state import WakeUp
 from ..model.task import Task
 from ..planning.plan import Submit
 from ..planning.tags import job_name
@@ -44,7 +45,9 @@ class Jobs:
         self._definition = definition
         self._config = config
 
-    def spec(self, action: Submit, tag: str, task: Task, env: Mapping[str, str], generation: int) -> JobSpec:
+    def spec(
+        self, action: Submit, tag: str, task: Task, env: Mapping[str, str], generation: int, *, relay: bool = False
+    ) -> JobSpec:
         """What workers need to know of a submission."""
         return JobSpec(
             tag=tag,
@@ -60,6 +63,7 @@ class Jobs:
             modules=task.modules,
             setup=task.setup,
             fingerprint=task.fingerprint.value,
+            relay=relay,
         )
 
     def job(self, task: Task, spec: JobSpec, slots: int) -> Job:
@@ -98,6 +102,18 @@ class Jobs:
         if not warm:
             threads = dict.fromkeys(_THREADS, str(spec.resources.cpus or 1))
             self._write(layout.script(self._root, task.name, spec.tag), self.body(task, spec), {**threads, **spec.env})
+
+    def awaited(self, tags: Sequence[str], wakes: Iterable[WakeUp]) -> None:
+        """Tell the workers of jobs which wake-ups wait for them."""
+        open_wakes = list(wakes)
+        for tag in tags:
+            told = [
+                Awaited(wake=wake.tag, position=wake.waits.index(tag), count=len(wake.waits))
+                for wake in open_wakes
+                if tag in wake.waits
+            ]
+            # Who does not find it leaves the run to the wake-up.
+            write_new(layout.wakes(self._root, tag), msgspec.json.encode(told), durable=False)
 
     def wake(self, tag: str, after: Sequence[JobRef], begin: float | None) -> Job:
         """The job of a wake-up; its script is written."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -25,7 +26,13 @@ from .durable import claim
 BEAT = 5.0
 EXPIRY = 180.0
 
+#: beats missed after which it may be taken from a process whose job has ended, says the scheduler
+_MISSED = 4
+
 _SIZE = 512
+
+#: wake-ups that a lease names: its file has one size
+_NAMED = 8
 
 
 class LeaseLapsed(LeaseLost):
@@ -39,7 +46,8 @@ class Owner(msgspec.Struct, kw_only=True):
     host: str
     pid: int
     born: str = ""
-    job: str = ""
+    #: tags of the wake-ups whose work its process does: it runs in such a one's job, or in one that they wait for
+    wakes: tuple[str, ...] = ()
     counter: int = 0
     released: bool = False
     #: seconds since the epoch at which its process takes the lease again; 0.0 where it does not mean to
@@ -110,7 +118,14 @@ class Lease:
 
     @classmethod
     def acquire(
-        cls, root: str, *, patience: float = 0.0, expiry: float = EXPIRY, beat: float = BEAT, job: str = ""
+        cls,
+        root: str,
+        *,
+        patience: float = 0.0,
+        expiry: float = EXPIRY,
+        beat: float = BEAT,
+        wakes: Sequence[str] = (),
+        woken: bool = False,
     ) -> Lease | None:
         """Take the lease, or give up.
 
@@ -124,8 +139,11 @@ class Lease:
             one whose file is damaged, in any case.
         expiry, beat : float
             Seconds of silence after which a lease may be taken, and between beats.
-        job : str
-            The scheduler's id of the job that this process runs in.
+        wakes : sequence of str
+            Wake-ups whose work this process does.
+        woken : bool
+            Whether it runs in such a wake-up's job. A holder that did its work before ran in a job that has ended,
+            for else the scheduler would not have started this one: its silence is not waited for as long.
 
         Returns
         -------
@@ -145,13 +163,20 @@ class Lease:
                 if not (now.released or now.dead()):
                     if watched != (epoch, now.counter):
                         watched, since = (epoch, now.counter), clock()
-                    if clock() - since <= expiry:
+                    ended = woken and not set(wakes).isdisjoint(now.wakes)
+                    if clock() - since <= (min(expiry, _MISSED * beat) if ended else expiry):
                         # Of a damaged file one beat tells more, or else its expiry: nothing else would ever end it.
                         if clock() - started >= patience and not now.damaged:
                             return None
                         time.sleep(min(beat / 5, 0.2))
                         continue
-            mine = Owner(epoch=epoch + 1, host=os.uname().nodename, pid=os.getpid(), born=born(os.getpid()), job=job)
+            mine = Owner(
+                epoch=epoch + 1,
+                host=os.uname().nodename,
+                pid=os.getpid(),
+                born=born(os.getpid()),
+                wakes=tuple(wakes[:_NAMED]),
+            )
             path = layout.lease(root, epoch + 1)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if claim(path, _written(mine)):
@@ -180,7 +205,11 @@ class Lease:
             Somebody else has claimed it.
         """
         mine = Owner(
-            epoch=self.epoch + 1, host=self._mine.host, pid=os.getpid(), born=self._mine.born, job=self._mine.job
+            epoch=self.epoch + 1,
+            host=self._mine.host,
+            pid=os.getpid(),
+            born=self._mine.born,
+            wakes=self._mine.wakes,
         )
         path = layout.lease(self.root, mine.epoch)
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -84,7 +84,7 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
 
 def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nobody drives it and nothing will wake it."""
-    plain = {"status": state.run.value, "reason": state.reason or state.asked.problem}
+    plain = {"status": state.run.value, "reason": state.reason or state.asked.problem or state.barred}
     epoch = latest(root)
     if state.run.ended or not epoch:
         return plain
@@ -96,7 +96,8 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     if state.pools:
         told = f"the process that drove it is gone; `reflow drive {definition.run_id}` goes on"
     elif not any(wake.id for wake in state.wakes.values()):
-        told = f"nothing will wake it; `reflow drive {definition.run_id}` goes on"
+        why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
+        told = f"{why}; `reflow drive {definition.run_id}` goes on"
     else:
         return plain
     return {"status": "STALLED", "reason": told}

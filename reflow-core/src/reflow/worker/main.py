@@ -18,6 +18,7 @@ from ..model.definition import Definition
 from ..model.frames import parse
 from ..model.ranges import from_ranges
 from ..model.record import Finished, JobSpec, Mail
+from . import relay
 from .context import TaskInterrupted
 from .element import ElementRunner, Interrupts, failure_of, redirect
 from .load import load_flow
@@ -187,22 +188,30 @@ class Lane:
             pass  # the pool has rings enough to wake for, or is gone
 
 
-def slot(root: str, tag: str, index: int) -> None:
-    """Run the element of one slot of a scheduler's job."""
+def slot(root: str, tag: str, index: int) -> list[str]:
+    """Run the element of one slot of a scheduler's job.
+
+    Returns
+    -------
+    list of str
+        Tags of wake-ups whose work this process is to go on with, being the last that they wait for.
+    """
+    begun = time.time()
     interrupts = Interrupts()
     interrupts.listen(signal.SIGTERM)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         interrupts.listen(signal.SIGINT)  # some schedulers ask so first
     job = os.environ.get("REFLOW_JOB_ID", "")
     if not claim(layout.tag(root, tag), f"claimed {job}"):
-        return  # the run has given this submission up, and made another
+        return []  # the run has given this submission up, and made another
     with open(layout.job(root, tag), "rb") as stream:
         spec = msgspec.json.decode(stream.read(), type=JobSpec)
-    element = from_ranges(spec.elements)[index]
+    elements = from_ranges(spec.elements)
+    element = elements[index]
     mailbox = Mailbox(root, tag, index, job=job)
     if any(_succeeded(layout.box(root, tag, index, start)) for start in range(1, mailbox.start)):
-        mailbox.close()
-        return  # the scheduler has started it again, for reasons of its own: what has run stays
+        mailbox.close()  # the scheduler has started it again, for reasons of its own: what has run stays
+        return relay.due(root, spec, index, len(elements), begun)
     begin = time.time()
     mailbox.started(msgspec.json.encode(spec.task), element, spec.attempt, begin)
     try:
@@ -213,6 +222,8 @@ def slot(root: str, tag: str, index: int) -> None:
     else:
         runner.run(element, begin)
     mailbox.close()
+    wakes = relay.due(root, spec, index, len(elements), begun)
+    return [] if interrupts.asked else wakes
 
 
 def _succeeded(box: str) -> bool:
@@ -223,13 +234,17 @@ def _succeeded(box: str) -> bool:
     return any(isinstance(record, Finished) and not record.f for record in records)
 
 
-def _leave(code: int) -> NoReturn:
-    """End at once: threads and exit handlers of user code must not hold the job."""
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: threads and exit handlers of user code must not hold the job."""
+    _flush()
     os._exit(code)
 
 
@@ -241,5 +256,8 @@ def main(argv: list[str]) -> NoReturn:
         root, tag, *numbers = argv[1:]
         Lane(root, tag, *map(int, numbers)).serve()
     else:
-        slot(argv[0], argv[1], int(os.environ.get("REFLOW_SLOT", "0")))
+        wakes = slot(argv[0], argv[1], int(os.environ.get("REFLOW_SLOT", "0")))
+        if wakes:
+            _flush()
+            relay.become(argv[0], wakes)
     _leave(0)

@@ -35,17 +35,21 @@ def create(path: str, word: str) -> str:
     finally:
         os.close(file)
         os.unlink(draft)
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read()
+    return read(path)
+
+
+def read(path: str) -> str:
+    """What it says; "" where nobody has decided yet."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
 
 
 def claim(path: str, word: str) -> bool:
     """Claim a submission for a job that has started; False where it is void."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read() != VOID
-    except FileNotFoundError:
-        return create(path, word) != VOID
+    return (read(path) or create(path, word)) != VOID
 
 
 def void(path: str) -> str | None:

@@ -1,0 +1,123 @@
+"""The last worker of a group goes on with the run: how it knows that it is, and how it becomes the advance.
+
+Workers meet in pairs, in a tree of exclusive creates: who comes first to a place
+leaves its number there, and is done; who finds the other's number goes on to the
+next place up. So one of them gets to the top, after all others have reported, at
+two creates for each worker on average, and log2(N) at most. A worker that is lost
+leaves nobody at the top, and the wake-up goes on; one that is started again
+repeats its former steps, and heals what that one had left undone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import msgspec
+
+from ..model import layout
+from ..model.record import Awaited, JobSpec
+
+#: seconds of its walltime that a job must have left, and bytes of memory that it must have asked for, to advance a run
+TIME = 30.0
+MEMORY = 200 << 20
+
+_awaited = msgspec.json.Decoder(list[Awaited])
+
+
+def last(directory: str, position: int, count: int) -> bool:
+    """Arrive as number `position` of `count`.
+
+    Parameters
+    ----------
+    directory : str
+        Where these meet, and nobody else.
+    position, count : int
+        Who this is, counted from 0, and how many they are.
+
+    Returns
+    -------
+    bool
+        Whether all others have arrived before.
+
+    Raises
+    ------
+    OSError
+        The file system refuses.
+    """
+    level = 0
+    while count > 1 << level:
+        side = position >> level
+        if (side ^ 1) << level < count:  # else nobody is on the other side
+            place = f"{directory}/{level}/{(side >> 1) // layout.FANOUT}/{side >> 1}"
+            if _first(place, str(position)) or int(os.readlink(place)) >> level == side:
+                return False
+        level += 1
+    return True
+
+
+def _first(place: str, word: str) -> bool:
+    """Create a link that says `word`; False where one is there. A symbolic link is created whole, by one call."""
+    for missing in (True, False):
+        try:
+            os.symlink(word, place)
+            return True
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            if not missing:
+                raise
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+    raise AssertionError  # pragma: no cover - the second round returns or raises
+
+
+def due(root: str, spec: JobSpec, slot: int, slots: int, begun: float) -> list[str]:
+    """Wake-ups that wait for nothing any more, now that this slot has reported durably.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    spec : JobSpec
+        The job.
+    slot, slots : int
+        Which of how many slots this is.
+    begun : float
+        When the job started, in seconds since the epoch.
+
+    Returns
+    -------
+    list of str
+        Their tags; empty where this is not the last worker, or its job has too little left to go on.
+    """
+    if not spec.relay:
+        return []
+    try:
+        if not last(layout.relay(root, spec.tag), slot, slots):
+            return []
+        with open(layout.wakes(root, spec.tag), "rb") as stream:
+            waiting = _awaited.decode(stream.read())
+        found = [one.wake for one in waiting if last(layout.relay(root, one.wake), one.position, one.count)]
+    except (OSError, ValueError):
+        return []  # whatever is wrong, the wake-up is there
+    asked = spec.resources
+    short = asked.time is not None and time.time() - begun > asked.time - TIME
+    return [] if short or (asked.mem is not None and asked.mem < MEMORY) else found
+
+
+def command(root: str, wakes: list[str]) -> list[str]:
+    """What the last worker becomes."""
+    return [sys.executable, "-m", "reflow.run.dispatch", "--last", root, *wakes]
+
+
+def become(root: str, wakes: list[str]) -> None:
+    """Replace this process by the advance; returns only where that fails. What it says goes to the wake-up's log."""
+    try:
+        log = os.open(layout.job_log(root, wakes[0]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        argv = command(root, wakes)
+        os.execv(argv[0], argv)
+    except OSError:
+        pass
