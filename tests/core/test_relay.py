@@ -81,7 +81,7 @@ def test_a_worker_that_is_lost_leaves_it_to_the_wake_up(count: int, chance: rand
     chance.shuffle(order)
     lost = data.draw(st.sampled_from(order))
     with tempfile.TemporaryDirectory() as place:
-        assert not any([relay.last(place, number, count) for number in order if number != lost])
+        assert not any(relay.last(place, number, count) for number in order if number != lost)
 
 
 def test_what_it_costs_is_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
