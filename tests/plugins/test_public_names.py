@@ -19,7 +19,7 @@ def _stub() -> dict[str, str | None]:
     """Names of the stub -> module that each is imported from."""
     found: dict[str, str | None] = {}
     for node in ast.parse((ROOT / "__init__.pyi").read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module != "collections.abc":
+        if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 assert alias.asname == alias.name, f"{alias.name} is not exported"
                 found[alias.name] = node.module

@@ -1,5 +1,7 @@
-from collections.abc import Callable
-
+from reflow_flux.dialect import FluxExecutor as FluxExecutor
+from reflow_lsf.dialect import LSFExecutor as LSFExecutor
+from reflow_pbs.dialect import PBSExecutor as PBSExecutor
+from reflow_sge.dialect import SGEExecutor as SGEExecutor
 from reflow_slurm.dialect import SlurmExecutor as SlurmExecutor
 
 from . import errors as errors
@@ -26,8 +28,3 @@ from .worker.context import context as context
 from .workflow import Workflow as Workflow
 
 __version__: str
-
-PBSExecutor: Callable[..., Executor]
-LSFExecutor: Callable[..., Executor]
-SGEExecutor: Callable[..., Executor]
-FluxExecutor: Callable[..., Executor]
