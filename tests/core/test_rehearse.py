@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reflow.errors import UsageError
+from reflow.errors import NotReady, UsageError
 from reflow.model.definition import Entry
+from reflow.run.rehearse import Rehearsal
 from reflow.worker.load import load_flow
 from reflow.workflow import Workflow
 
@@ -50,12 +51,14 @@ def test_local(wf: Workflow, tmp_path: Path) -> None:
 def test_a_scheduler_that_is_not_here(wf: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("reflow_slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
-    numbers, double = wf.dry_run(tmp_path / "run", executor="slurm", store_path=tmp_path / "store", n=3)
+    numbers, double, wake = wf.dry_run(tmp_path / "run", executor="slurm", store_path=tmp_path / "store", n=3)
     assert numbers["command"].startswith("sbatch --parsable ")
     assert "-m reflow.worker" in numbers["script"]
     assert "s3cret" not in numbers["script"]
     assert "#SBATCH --mem=2097152K" in double["script"]
     assert "--array=0-0%3" in double["script"]
+    assert "-m reflow.run.dispatch" in wake["script"]
+    assert len({step["command"] for step in (numbers, double, wake)}) == 3
     assert not (tmp_path / "run").exists()
 
 
@@ -64,3 +67,45 @@ def test_mistakes_are_told_as_by_submit(wf: Workflow, tmp_path: Path) -> None:
         wf.dry_run(tmp_path / "run", executor="local", store_path=tmp_path / "store")
     with pytest.raises(UsageError, match="no task 'dobule'"):
         wf.dry_run(tmp_path / "run", executor="local", store_path=tmp_path / "store", force_tasks=["dobule"], n=1)
+
+
+def test_the_mode_dry_run_prints_and_returns_a_run_that_is_none(
+    wf: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("reflow_slurm")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    created: list[object] = []
+    run = wf.submit(
+        tmp_path / "run",
+        executor="dry-run",
+        store_path=tmp_path / "store",
+        wait=True,
+        on_created=created.append,
+        n=3,
+    )
+    out = capsys.readouterr().out
+    assert out.index("# numbers") < out.index("$ sbatch") < out.index("# double, after numbers")
+    assert run.state.value == run.wait().value == run.status()["run"]["status"] == "PENDING"
+    assert run.run_id.startswith("rehearsed-")
+    assert isinstance(run, Rehearsal)
+    assert [step["task"] for step in run.steps] == ["numbers", "double", "wake-up"]
+    for refused in (run.cancel, run.retry, run.drive):
+        with pytest.raises(UsageError, match="only rehearsed"):
+            refused()
+    with pytest.raises(NotReady):
+        run.result("numbers")
+    assert created == []
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "store").exists()
+
+
+def test_on_created(wf: Workflow, tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+    run = wf.run_local(
+        tmp_path / "run",
+        executor="inline",
+        store_path=tmp_path / "store",
+        n=1,
+        on_created=lambda made: seen.append((made.run_id, made.state.value)),
+    )
+    assert seen == [(run.run_id, "PENDING")]

@@ -53,9 +53,10 @@ def test_users_scripts_pass_a_strict_type_check(tmp_path: Path) -> None:
     (tmp_path / "readme.py").write_text(readme[1])
     (tmp_path / "typed.py").write_text(SCRIPT)
     (tmp_path / "wrong.py").write_text(WRONG)
+    how = ["--strict", "--python-version", "3.10", f"--cache-dir={tmp_path}/cache", "--follow-imports=silent"]
+    files = ["readme.py", "typed.py", "wrong.py", str(ROOT / "examples" / "etl.py")]
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--python-version", "3.10", f"--cache-dir={tmp_path}/cache"]
-        + ["--follow-imports=silent", "readme.py", "typed.py", "wrong.py", str(ROOT / "examples" / "etl.py")],
+        [sys.executable, "-m", "mypy", *how, *files],
         cwd=tmp_path,
         env={**os.environ, "MYPYPATH": ":".join(map(str, sorted(ROOT.glob("reflow-*/src"))))},
         capture_output=True,

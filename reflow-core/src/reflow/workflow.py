@@ -46,6 +46,7 @@ class Workflow(Flow):
         wait: bool = False,
         overrides: Mapping[str, Any] | Sequence[str] = (),
         store_path: str | os.PathLike[str] | None = None,
+        on_created: Callable[[Run], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         **params: Any,
     ) -> Run:
@@ -57,7 +58,8 @@ class Workflow(Flow):
             Where the run keeps everything; ``[defaults] run_dir`` where not given.
         executor : str or Executor, optional
             Configured, or the single scheduler found, where not given. With a
-            local executor the run goes in the foreground, to its end.
+            local executor the run goes in the foreground, to its end. With
+            ``"dry-run"`` scripts and commands are printed, and nothing is written or submitted.
         force, force_tasks : bool, sequence of str
             Compute everything, or these tasks, whatever the cache holds.
         verify : bool
@@ -68,6 +70,8 @@ class Workflow(Flow):
             ``{"compute.mem": "64G"}`` or ``["compute.mem=64G"]``.
         store_path : path, optional
             The user's store: registry and cache.
+        on_created : callable, optional
+            Told of the run as soon as it is there, before anything of it runs.
         on_progress : callable, optional
             Told how a run that is driven from here goes on.
         **params
@@ -84,9 +88,9 @@ class Workflow(Flow):
         UsageError
             A parameter, an option or the run directory is wrong. Nothing was written.
         """
-        from .run.submit import submit
+        from .run.submit import begin, check
 
-        return submit(
+        made = check(
             self,
             run_dir,
             params,
@@ -94,11 +98,10 @@ class Workflow(Flow):
             force=force,
             force_tasks=force_tasks,
             verify=verify,
-            wait=wait,
             overrides=overrides,
             store_path=store_path,
-            on_progress=on_progress,
         )
+        return begin(made, wait=wait, on_created=on_created, on_progress=on_progress)
 
     def run_local(
         self,
@@ -111,6 +114,7 @@ class Workflow(Flow):
         verify: bool = True,
         overrides: Mapping[str, Any] | Sequence[str] = (),
         store_path: str | os.PathLike[str] | None = None,
+        on_created: Callable[[Run], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         **params: Any,
     ) -> Run:
@@ -126,11 +130,11 @@ class Workflow(Flow):
 
         Other parameters are those of `submit`.
         """
-        from .run.submit import submit
+        from .run.submit import begin, check
 
         if executor is None:
             executor = "local" if self.file else "inline"
-        return submit(
+        made = check(
             self,
             run_dir,
             params,
@@ -141,8 +145,8 @@ class Workflow(Flow):
             verify=verify,
             overrides=overrides,
             store_path=store_path,
-            on_progress=on_progress,
         )
+        return begin(made, on_created=on_created, on_progress=on_progress)
 
     def dry_run(
         self,
@@ -162,22 +166,22 @@ class Workflow(Flow):
         -------
         list of dict
             For each task, in order, ``task``, ``array``, ``after`` and ``note``;
-            for a scheduler's jobs the ``script`` and the ``command`` as well.
+            for a scheduler's jobs the ``script`` and the ``command`` as well, and
+            a last one for the job that goes on with the run.
         """
-        from .run.rehearse import rehearse
         from .run.submit import check
 
-        return rehearse(
-            check(
-                self,
-                run_dir,
-                params,
-                executor=executor,
-                force_tasks=force_tasks,
-                overrides=overrides,
-                store_path=store_path,
-            )
+        made = check(
+            self,
+            run_dir,
+            params,
+            executor=executor,
+            dry=True,
+            force_tasks=force_tasks,
+            overrides=overrides,
+            store_path=store_path,
         )
+        return made.rehearse()
 
     def dag(self) -> dict[str, Any]:
         """The graph of tasks, as plain data."""

@@ -17,6 +17,7 @@ RESERVED = frozenset(
         "max_workers",
         "no_verify",
         "no_wait",
+        "on_created",
         "on_progress",
         "overrides",
         "param",

@@ -51,15 +51,18 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         Text of the script, with the scheduler's part.
     call : Call
         The command.
+    path : str
+        Where the script lies.
     """
 
     script: str
     call: Call
+    path: str
 
     @property
     def command(self) -> str:
         """The command as one line of a shell."""
-        return words(self.call.argv)
+        return words(self.call.argv) + (f" < {quote(self.path)}" if self.call.stdin is not None else "")
 
 
 class CommandExecutor:
@@ -345,8 +348,8 @@ class CommandExecutor:
         lines, rest = speaks.split(speaks.flags(job, self._site()))
         rest += job.native
         shebang, body = _parted(job.script, body)
-        draft = speaks.submit(job, "", rest)
-        head = [*lines, f"# submitted by: {words(draft.argv)}{' < ' + job.script if draft.stdin is not None else ''}"]
+        draft = Preview(script="", call=speaks.submit(job, "", rest), path=job.script)
+        head = [*lines, f"# submitted by: {draft.command}"]
         if speaks.outlive:
             head.append(speaks.outlive)
         if job.log != "/dev/null" and not any(job.log in line for line in lines) and f">>{quote(job.log)}" not in body:
@@ -363,7 +366,7 @@ class CommandExecutor:
         head.append(f"export REFLOW_JOB_ID={speaks.job_id}")
         head.append("REFLOW_EXEC=exec")
         script = "\n".join([shebang, *head, MARK, body])
-        return Preview(script=script, call=speaks.submit(job, script, rest))
+        return Preview(script=script, call=speaks.submit(job, script, rest), path=job.script)
 
     # -- inside ---------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import click
@@ -21,7 +21,7 @@ from .summary import interruptible, show_end
 
 if TYPE_CHECKING:
     from ..authoring import Flow, Parameter
-    from ..run.drive import Progress
+    from ..run.api import Run
     from ..run.submit import Prepared
 
 _META = "reflow.launch"
@@ -106,7 +106,11 @@ RunDir = Annotated[
 ]
 Executor = Annotated[
     str | None,
-    typer.Option("--executor", metavar="NAME", help="What runs the tasks: local, slurm, pbs, lsf, sge, flux, ..."),
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="What runs the tasks: local, slurm, pbs, lsf, sge, flux, ...; dry-run only shows what would be done.",
+    ),
 ]
 MaxWorkers = Annotated[
     int | None,
@@ -131,41 +135,20 @@ Param = Annotated[
 ]
 
 
-class _Announced:
-    """Prints ``Created run ID in DIR`` on stdout, once, as soon as there is a run; the rest is progress."""
-
-    def __init__(self, progress: Callable[[Progress], None], *, quiet: bool) -> None:
-        self._progress = progress
-        self.run_id = ""
-        self._quiet = quiet
-
-    def __call__(self, event: Progress) -> None:
-        # The first word of a submission is "run ID in DIR": the run is there from now on.
-        if not self.run_id and event.message.startswith("run "):
-            self.run_id = event.message.split()[1]
-            if not self._quiet:
-                render.put(f"Created {render.clean(event.message)}")
-                sys.stdout.flush()
-        else:
-            self._progress(event)
-
-
 def _show_rehearsal(made: Prepared, *, as_json: bool) -> None:
     """Print what a run would do."""
-    from ..run.rehearse import rehearse
+    from ..run.rehearse import as_text
 
-    steps = rehearse(made)
+    steps = made.rehearse()
     if as_json:
         render.put_json(steps)
         return
-    render.say(f"nothing is written or submitted; run directory {render.clean(made.definition.run_dir)}")
-    for step in steps:
-        after = f", after {', '.join(step['after'])}" if step["after"] else ""
-        note = f" ({step['note']})" if step["note"] else ""
-        render.put(f"# {render.clean(step['task'])}{after}{note}")
-        if "command" in step:
-            render.put(render.clean(step["script"], lines=True))
-            render.put(f"$ {render.clean(step['command'])}\n")
+    told = made.definition
+    render.say(f"nothing is written or submitted; {told.executor}, run directory {render.clean(told.run_dir)}")
+    for note in made.notes:
+        render.say(render.clean(note))
+    for line in as_text(steps):
+        render.put(render.clean(line, lines=True))
 
 
 def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
@@ -190,42 +173,35 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         session = Session.of(ctx)
         wanted: _Wanted = ctx.meta[_META]
         values = wanted.all_values(param or ())
-        from ..run.submit import check, submit
+        from ..run.submit import begin, check
 
-        if dry_run:
-            made = check(
-                wanted.flow,
-                run_dir,
-                values,
-                executor=executor,
-                fallback="local" if wait else None,
-                force=force,
-                force_tasks=tuple(force_task or ()),
-                verify=verify,
-                overrides=all_overrides(overrides, queue),
-                settings=None if max_workers is None else {"max_workers": max_workers},
-                store_path=store_path,
-            )
+        made = check(
+            wanted.flow,
+            run_dir,
+            values,
+            executor=executor,
+            fallback="local" if wait else None,
+            dry=dry_run,
+            force=force,
+            force_tasks=tuple(force_task or ()),
+            verify=verify,
+            overrides=all_overrides(overrides, queue),
+            settings=None if max_workers is None else {"max_workers": max_workers},
+            store_path=store_path,
+        )
+        if made.dry:
             _show_rehearsal(made, as_json=as_json)
             return
-        with watching() as progress:
-            announced = _Announced(progress, quiet=as_json)
-            with interruptible(session, lambda: announced.run_id):
-                run = submit(
-                    wanted.flow,
-                    run_dir,
-                    values,
-                    executor=executor,
-                    fallback="local" if wait else None,
-                    force=force,
-                    force_tasks=tuple(force_task or ()),
-                    verify=verify,
-                    wait=wait,
-                    overrides=all_overrides(overrides, queue),
-                    settings=None if max_workers is None else {"max_workers": max_workers},
-                    store_path=store_path,
-                    on_progress=announced,
-                )
+        created: list[str] = []
+
+        def announce(run: Run) -> None:
+            created.append(run.run_id)
+            if not as_json:
+                render.put(f"Created run {render.clean(f'{run.run_id} in {run.run_dir}')}")
+                sys.stdout.flush()
+
+        with watching() as progress, interruptible(session, lambda: "".join(created)):
+            run = begin(made, wait=wait, on_created=announce, on_progress=progress)
         if as_json:
             render.put_json(run.status()["run"])
         show_end(session, run)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
+from ..errors import RunNotFound, UsageError
 from ..model.ranges import from_ranges
+
+if TYPE_CHECKING:
+    from ..run.api import Run
+    from .session import Session
 
 RunArgument = Annotated[
     str | None,
@@ -25,6 +29,12 @@ SubjectArgument = Annotated[
         metavar="[SCRIPT|RUN_ID]",
         show_default=False,
         help="A script (FILE, or FILE:VARIABLE where it makes several workflows), or a run.",
+    ),
+]
+ElementArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN_ID] TASK[INDEX]", help="The run (the latest by default), and whose.", show_default=False
     ),
 ]
 RunOption = Annotated[
@@ -95,6 +105,35 @@ def one_element(text: str) -> tuple[str, int | None]:
     if indices is not None and len(indices) != 1:
         raise UsageError(f"{text!r} names {len(indices)} elements", hint="name one, like this: 'NAME[3]'")
     return name, indices[0] if indices else None
+
+
+def one_of_a_run(
+    session: Session, command: str, words: Sequence[str] | None, run_id: str | None, store_path: str | None
+) -> tuple[Run, str, int | None]:
+    """What ``[RUN_ID] TASK[INDEX]`` names: the run, the task, and the index or None.
+
+    Raises
+    ------
+    UsageError
+        If no task is named, or more than one.
+    RunNotFound
+        If there is no such run.
+    """
+    *before, target = words or [""]
+    if not target or len(before) > 1:
+        raise UsageError("name one task", hint=f"like this: {session.command(command, 'latest', 'TASK[0]')}")
+    try:
+        run = session.find(before[0] if before else None, run_id, store_path)
+    except RunNotFound:
+        if not before:
+            raise
+        # The other way round is as easy to read, and as easily typed.
+        try:
+            run = session.find(target, run_id, store_path)
+        except RunNotFound:
+            run = session.find(before[0], run_id, store_path)
+        target = before[0]
+    return run, *one_element(target)
 
 
 def all_overrides(given: list[str] | None, queue: str | None) -> list[str]:

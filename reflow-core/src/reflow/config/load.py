@@ -15,7 +15,7 @@ from ..model.options import PORTABLE
 from ..model.task import JSON
 from . import document
 from .config import Config, Item, Origin
-from .schema import PLUGIN_SECTIONS, RESOURCES, TABLES, Key, Schema, normal
+from .schema import DRY_RUN, PLUGIN_SECTIONS, RESOURCES, TABLES, Key, Schema, normal
 from .values import RESOURCE_TYPES, Place, Wrong, parse, parse_entry, scalar, suggest
 
 if TYPE_CHECKING:
@@ -342,9 +342,17 @@ class _Loader:
             self.problems.append((f"{at} {message}", None if key.secret else wrong.hint))
             return
         name = f"{section}.{key.name}"
-        if key.type not in TABLES:
+        if name == "executor.name" and parsed == DRY_RUN:  # which executor it is that is not used, is said elsewhere
+            self.items["executor.dry_run"] = Item(True, origin, "bool")
+        elif key.type not in TABLES:
             self.items[name] = Item(parsed, origin, key.type, key.secret)
-            return
+        else:
+            self._entries(name, key, value, parsed, origin, lines)
+
+    def _entries(
+        self, name: str, key: Key, value: JSON, parsed: JSON, origin: Origin, lines: Mapping[str, Origin]
+    ) -> None:
+        """Entries of a table, each with the line where it stands."""
         origins = {parse_entry(key, entry, value[entry])[0]: at for entry, at in lines.items()}
         for entry, one in parsed.items():
             kind = RESOURCE_TYPES.get(entry, "str") if key.type == "options" else "str"

@@ -69,7 +69,14 @@ SECTIONS: tuple[Section, ...] = (
                 aliases=("mode",),
                 variable="REFLOW_EXECUTOR",
                 unset="the single scheduler found",
-                help="Executor: slurm, pbs, torque, lsf, sge, flux, local, inline, or a plugin's.",
+                help="Executor: slurm, pbs, torque, lsf, sge, flux, local, inline, or a plugin's;"
+                " dry-run sets dry_run and leaves the executor as it is.",
+            ),
+            Key(
+                name="dry_run",
+                type="bool",
+                default=False,
+                help="Whether runs are only shown: scripts and commands, in order; nothing is written or submitted.",
             ),
             Key(
                 name="python",
@@ -340,6 +347,9 @@ SECTIONS: tuple[Section, ...] = (
         ),
     ),
 )
+
+#: as a mode, in place of an executor's name: everything is checked and shown, and nothing submitted
+DRY_RUN = "dry-run"
 
 
 class Schema:

@@ -176,6 +176,19 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class Examiner(Protocol):
+    """What an executor may offer besides: whether it can be asked for a job, before anything is submitted."""
+
+    def check(self, job: Job) -> None:
+        """Raise `UsageError`, with the reason and what to write instead, for what it cannot do."""
+        ...
+
+    def notes(self, job: Job) -> Sequence[str]:
+        """What a job asks for and is left out: said once, and no error."""
+        ...
+
+
 class Ended(msgspec.Struct, frozen=True):
     """A slot that ended without a finished record of its own, and how."""
 

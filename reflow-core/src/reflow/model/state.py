@@ -99,9 +99,17 @@ class Flight(msgspec.Struct):
     left: int
     #: of the code that it runs
     generation: int = 1
+    #: the scheduler's; several, between commas, where it makes a job of its own for each slot
     id: str = ""
     cluster: str = ""
     slots: dict[int, str] = {}
+
+    def own_ids(self) -> dict[int, str]:
+        """Element -> the id of its own job; empty where all are in one."""
+        parts = self.id.split(",")
+        if len(parts) > 1:
+            return dict(zip(self.elements, parts, strict=False))
+        return {self.elements[slot]: id for slot, id in self.slots.items()}
 
 
 class WakeUp(msgspec.Struct):

@@ -263,7 +263,11 @@ class Registry:
     def _advice(self, question: _Question) -> str:
         from difflib import get_close_matches
 
+        from ..config.schema import DRY_RUN
+
         names = [name for entry in self._all(question.hook) for name in question.names(entry)]
+        if question.hook == "reflow_executors" and not question.exported:
+            names.append(DRY_RUN)
         options = [*names, *BY_NAME] if question.hook == "reflow_executors" else names
         close = get_close_matches(question.name.lower(), options, n=1)
         listed = f"There are: {', '.join(sorted(names))}." if names else "There are none."
@@ -364,6 +368,7 @@ def registry(disabled: Collection[str] = ()) -> Registry:
 @lru_cache(maxsize=8)
 def _registry(configured: frozenset[str], environment: str) -> Registry:
     refuse_rival()
-    reasons = {normal(name.strip()): DISABLED for name in environment.split(",") if name.strip()}
-    reasons |= dict.fromkeys(configured, "the configuration ([plugins] disabled)")
+    reasons = dict.fromkeys(configured, "the configuration ([plugins] disabled)")
+    # The configuration's layers hold what the variable says, too: it is to be changed where it is said.
+    reasons |= {normal(name.strip()): DISABLED for name in environment.split(",") if name.strip()}
     return Registry(discover(reasons))

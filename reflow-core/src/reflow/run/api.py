@@ -28,6 +28,7 @@ from .chain import advance, foreground
 from .create import write_generation
 from .drive import Progress, config_of, drive, executor_of
 from .engine import is_pool, load_definition
+from .jobs import Jobs
 from .log import Results
 from .mail import post
 from .view import explain, look, standing, status
@@ -308,6 +309,66 @@ class Run:
                 why = "it has not run"
             raise NotReady(f"there is no log of {element}: {why}") from None
 
+    def script(self, task: str, index: int | None = None) -> dict[str, Any]:
+        """The script by which a task was submitted last.
+
+        Parameters
+        ----------
+        task : str
+            The task.
+        index : int, optional
+            Of an array task: the submission that held this element last.
+
+        Returns
+        -------
+        dict
+            ``task``, ``tag`` and ``attempt`` of the submission, its ``elements``,
+            ``job``, the scheduler's id for it, or for that element of it (None
+            where the scheduler has not answered), ``path`` and ``script``, the text.
+
+        Raises
+        ------
+        NotReady
+            Nothing of it was submitted, or what runs it needs no scripts.
+        UsageError
+            There is no such task or element.
+        """
+        found = self._task(task)
+        if not found.array and index not in (None, 0):
+            raise UsageError(f"{task} is a single task, it has no element {index}")
+        state = look(self.root, self.definition)
+        size = state.tasks[task].size
+        if index is not None and size is not None and not 0 <= index < size:
+            raise UsageError(f"{task} has {size} elements, so there is no element {index}")
+        flight = next(
+            (one for one in reversed(state.flights) if one.task == task and (index is None or index in one.elements)),
+            None,
+        )
+        element = task if index is None else f"{task}[{index}]"
+        if flight is None:
+            cached = size is not None and CACHED in state.tasks[task].status
+            why = "results were taken from the cache" if cached else "it has not been submitted"
+            raise NotReady(
+                f"there is no script of {element}: {why}", hint="`submit --dry-run` shows what would be submitted"
+            )
+        path = layout.script(self.root, task, flight.tag)
+        try:
+            text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            raise NotReady(
+                f"there is no script of {element}: the executor {self.definition.executor!r} runs tasks without",
+                hint="`submit --dry-run --executor NAME` shows a scheduler's",
+            ) from None
+        return {
+            "task": task,
+            "tag": flight.tag,
+            "attempt": flight.attempt,
+            "elements": to_ranges(flight.elements) if found.array else None,
+            "job": (flight.id if index is None else flight.own_ids().get(index, flight.id)) or None,
+            "path": path,
+            "script": text,
+        }
+
     def explain(self, task: str | None = None) -> list[dict[str, Any]]:
         """Why each element was computed, or taken from the cache.
 
@@ -515,6 +576,7 @@ class Run:
                 f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(told)}",
                 hint="submit a new run: what has not changed is taken from the cache",
             )
+        Jobs(self.root, definition, config, {}).examine(executor_of(definition, self.root), tasks)
         given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
         following = msgspec.structs.replace(
             definition,

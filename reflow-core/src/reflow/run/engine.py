@@ -805,7 +805,9 @@ class Engine:
             self._jobs.awaited(waits, self.state.wakes.values())
         by_tag = {flight.tag: flight for flight in missing(self.state)}
         after = [JobRef(by_tag[one].id, None, by_tag[one].cluster or None) for one in waits]
-        self._ask_for(self._jobs.wake(tag, after, pause))
+        job = self._jobs.wake(tag, after, pause)
+        self._jobs.write_wake(job)
+        self._ask_for(job)
 
     def woke(self, tag: str) -> None:
         """Note that a wake-up has started."""

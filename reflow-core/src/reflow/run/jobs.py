@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,19 +10,23 @@ import msgspec
 
 from ..batch.script import Body, environment, render
 from ..config import Config
+from ..errors import UsageError
 from ..model import layout
 from ..model.definition import Definition
-from ..model.job import Job, JobRef
+from ..model.job import Examiner, Executor, Job, JobRef
 from ..model.ranges import to_ranges
 from ..model.record import Awaited, JobSpec
 from ..model.state import WakeUp
 from ..model.task import Task
 from ..planning.plan import Submit
-from ..planning.tags import job_name
+from ..planning.tags import job_name, new_tag
 from .durable import write_new
 
 #: variables that say how many threads numerical libraries start
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+#: in place of a task's name, where a job only goes on with the run
+WAKE_UP = "wake-up"
 
 
 class Jobs:
@@ -82,6 +87,46 @@ class Jobs:
             spec=spec,
         )
 
+    def draft(self, task: Task) -> tuple[Job, JobSpec]:
+        """The job that a task's first element would be, under a tag that nobody has."""
+        tag = new_tag(hashlib.sha256(task.name.encode()).digest())
+        spec = self.spec(Submit(task.name, [0], 1, 0, task.resources), tag, task, {}, self._definition.generation)
+        return self.job(task, spec, 1), spec
+
+    def examine(self, executor: Executor, tasks: Sequence[Task]) -> list[str]:
+        """Find out whether an executor can be asked for the jobs of these tasks, and to wake the run.
+
+        Returns
+        -------
+        list of str
+            What it leaves out of what they ask for.
+
+        Raises
+        ------
+        UsageError
+            With all that it cannot do.
+        """
+        if not isinstance(executor, Examiner):
+            return []
+        drafts = [(f"{task.where}: task {task.name!r}", self.draft(task)[0]) for task in tasks]
+        if self._config.get("dispatch.chain"):
+            drafts.append(("[dispatch]", self.wake(new_tag(bytes(8)), (), None)))
+        wrong: list[tuple[str, UsageError]] = []
+        notes: dict[str, None] = {}
+        for where, job in drafts:
+            try:
+                executor.check(job)
+                notes |= dict.fromkeys(executor.notes(job))
+            except UsageError as error:
+                wrong.append((where, error))
+        if len(wrong) == 1:
+            where, only = wrong[0]
+            raise UsageError(f"{where}: {only.message}", hint=only.hint)
+        if wrong:
+            lines = [f"{where}: {one.message}{f' ({one.hint})' if one.hint else ''}" for where, one in wrong]
+            raise UsageError("\n  ".join([f"{len(lines)} requests cannot be submitted:", *lines]))
+        return list(notes)
+
     def body(self, task: Task, spec: JobSpec) -> Body:
         """What the script of a specification does."""
         return self._body(
@@ -116,21 +161,12 @@ class Jobs:
             write_new(layout.wakes(self._root, tag), msgspec.json.encode(told), durable=False)
 
     def wake(self, tag: str, after: Sequence[JobRef], begin: float | None) -> Job:
-        """The job of a wake-up; its script is written."""
+        """The job of a wake-up."""
         asked = self._config.dispatch()
-        body = self._body(
-            tag,
-            ("reflow.run.dispatch", self._root, tag),
-            title=f"reflow run {self._definition.run_id}: goes on with the run",
-            modules=asked.modules,
-            setup=asked.setup,
-        )
-        script = layout.script(self._root, "wake-up", tag)
-        self._write(script, body, asked.env)
         return Job(
             tag=tag,
-            name=job_name(tag, "wake-up"),
-            script=script,
+            name=job_name(tag, WAKE_UP),
+            script=layout.script(self._root, WAKE_UP, tag),
             after=tuple(after),
             begin=begin,
             resources=asked.resources,
@@ -139,6 +175,21 @@ class Jobs:
             log=layout.job_log(self._root, tag),
             cwd=self._definition.cwd,
         )
+
+    def wake_body(self, tag: str) -> Body:
+        """What the script of a wake-up does."""
+        asked = self._config.dispatch()
+        return self._body(
+            tag,
+            ("reflow.run.dispatch", self._root, tag),
+            title=f"reflow run {self._definition.run_id}: goes on with the run",
+            modules=asked.modules,
+            setup=asked.setup,
+        )
+
+    def write_wake(self, job: Job) -> None:
+        """Write the script of a wake-up."""
+        self._write(job.script, self.wake_body(job.tag), self._config.dispatch().env)
 
     def _body(self, tag: str, module: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
         return Body(

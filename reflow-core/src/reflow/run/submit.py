@@ -14,6 +14,7 @@ from .. import __version__
 from ..authoring.flow import Flow
 from ..batch.script import INHERITED, inherited
 from ..errors import UsageError
+from ..model import layout
 from ..model.definition import Definition
 from ..model.job import Executor
 from ..model.names import did_you_mean
@@ -28,21 +29,41 @@ from .create import create, new_run_id, prepare
 from .drive import Progress, drive
 from .engine import Secrets, is_pool
 from .freeze import encode_parameters, entry_of, environments, freeze_tasks
+from .jobs import Jobs
 
 if TYPE_CHECKING:
     from ..config import Config
     from .api import Run
 
-__all__ = ["Prepared", "Progress", "check", "submit"]
+__all__ = ["Prepared", "Progress", "begin", "check"]
 
 
-class Prepared(msgspec.Struct, frozen=True):
-    """A run that could be made: everything was checked, and nothing written."""
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that could be made: everything was checked, and nothing written.
 
+    Attributes
+    ----------
+    flow : Flow
+        The workflow.
+    notes : sequence of str
+        What its tasks ask for and the executor leaves out.
+    dry : bool
+        Whether it is only to be shown: the mode is ``dry-run``.
+    """
+
+    flow: Flow
     definition: Definition
     secrets: Secrets
     executor: Executor
     config: Config
+    notes: Sequence[str] = ()
+    dry: bool = False
+
+    def rehearse(self) -> list[dict[str, Any]]:
+        """What the run would do, in order; see `reflow.run.rehearse.rehearse`."""
+        from .rehearse import rehearse
+
+        return rehearse(self.definition, self.executor, self.config, self.secrets.inherited)
 
 
 def check(
@@ -52,6 +73,7 @@ def check(
     *,
     executor: str | Executor | None = None,
     fallback: str | None = None,
+    dry: bool = False,
     force: bool = False,
     force_tasks: Sequence[str] = (),
     verify: bool = True,
@@ -59,7 +81,33 @@ def check(
     settings: Mapping[str, Any] | None = None,
     store_path: str | os.PathLike[str] | None = None,
 ) -> Prepared:
-    """Check all that `submit` is given, and merge it with the configuration; writes nothing.
+    """Check all that a run is made from, and merge it with the configuration; writes nothing.
+
+    Parameters
+    ----------
+    flow : Flow
+        The root workflow.
+    run_dir : path, optional
+        Where the run keeps everything; ``[defaults] run_dir`` where None.
+    params : mapping
+        Values of the workflow's parameters, by key.
+    executor : str or Executor, optional
+        A name, an executor, or None: configured, else the single scheduler found, else `fallback`.
+        ``dry-run``: None, and the run is only to be shown.
+    fallback : str, optional
+        The executor where none is named, configured or found.
+    dry : bool
+        Whether the run is only to be shown, whatever the configuration says.
+    force, force_tasks : bool, sequence of str
+        Compute everything, or these tasks, whatever the cache holds.
+    verify : bool
+        Whether output files of cached results are checked.
+    overrides : mapping or sequence of str
+        ``TASK.KEY=VALUE``.
+    settings : mapping, optional
+        Settings of the executor that win over configured ones.
+    store_path : path, optional
+        The user's store.
 
     Raises
     ------
@@ -68,6 +116,7 @@ def check(
     """
     from ..config import load_config
     from ..config.overrides import parse_overrides
+    from ..config.schema import DRY_RUN
 
     compiled = flow.compile()
     cwd = os.getcwd()
@@ -93,12 +142,19 @@ def check(
         )
     directory = os.path.abspath(os.path.expanduser(os.fspath(where)))
     store = find_store(override=store_path)
+    sections = _sections(config)
+    mode = executor == DRY_RUN or bool(config.get("executor.dry_run"))
+    executor = None if executor == DRY_RUN else executor
+    dry = dry or mode
+    if dry:  # whatever can be found out of the site is welcome, and nothing is waited for
+        fallback = "slurm" if mode or fallback is None else fallback
+        sections["executor"] = {**sections["executor"], "command_timeout": 10, "command_attempts": 1}
     context = Context(
         environ=os.environ,
         runner=Runner(keep=tuple(config.get("executor.submit_env") or ())),
         store=store,
         cwd=cwd,
-        config=_sections(config),
+        config=sections,
         run_id=run_id,
     )
     chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
@@ -138,51 +194,31 @@ def check(
         config=dict(config.secrets()),
         inherited={name: value for name, value in given.items() if name not in INHERITED},
     )
-    return Prepared(definition, secrets, chosen, config)
+    notes = Jobs(layout.root(directory, run_id), definition, config, secrets.inherited).examine(
+        chosen, definition.tasks
+    )
+    return Prepared(
+        flow=flow, definition=definition, secrets=secrets, executor=chosen, config=config, notes=notes, dry=dry
+    )
 
 
-def submit(
-    flow: Flow,
-    run_dir: str | os.PathLike[str] | None,
-    params: Mapping[str, Any],
+def begin(
+    made: Prepared,
     *,
-    executor: str | Executor | None = None,
-    fallback: str | None = None,
-    force: bool = False,
-    force_tasks: Sequence[str] = (),
-    verify: bool = True,
     wait: bool = False,
-    overrides: Mapping[str, Any] | Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    store_path: str | os.PathLike[str] | None = None,
+    on_created: Callable[[Run], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
-    """Start a run.
+    """Start a run that was checked; print what it would do where it is only to be shown.
 
     Parameters
     ----------
-    flow : Flow
-        The root workflow.
-    run_dir : path, optional
-        Where the run keeps everything; ``[defaults] run_dir`` where None.
-    params : mapping
-        Values of the workflow's parameters, by key.
-    executor : str or Executor, optional
-        A name, an executor, or None: configured, else the single scheduler found, else `fallback`.
-    fallback : str, optional
-        The executor where none is named, configured or found.
-    force, force_tasks : bool, sequence of str
-        Compute everything, or these tasks, whatever the cache holds.
-    verify : bool
-        Whether output files of cached results are checked.
+    made : Prepared
+        From `check`.
     wait : bool
         Whether to return only when the run has ended.
-    overrides : mapping or sequence of str
-        ``TASK.KEY=VALUE``.
-    settings : mapping, optional
-        Settings of the executor that win over configured ones.
-    store_path : path, optional
-        The user's store.
+    on_created : callable, optional
+        Told of the run as soon as it is there.
     on_progress : callable, optional
         Told how a run that is driven from here goes on.
 
@@ -193,19 +229,12 @@ def submit(
     """
     from .api import Run
 
-    made = check(
-        flow,
-        run_dir,
-        params,
-        executor=executor,
-        fallback=fallback,
-        force=force,
-        force_tasks=force_tasks,
-        verify=verify,
-        overrides=overrides,
-        settings=settings,
-        store_path=store_path,
-    )
+    if made.dry:
+        from .rehearse import Rehearsal, show
+
+        steps = made.rehearse()
+        show(steps)
+        return Rehearsal(layout.root(made.definition.run_dir, made.definition.run_id), made.definition, steps)
     definition, chosen = made.definition, made.executor
     if not is_pool(chosen):
         _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
@@ -215,9 +244,12 @@ def submit(
     definition, root = create(definition, made.secrets, source, Registry(definition.store))
     run = Run(root, definition)
     if not definition.entry.variable:
-        run._memory = flow
+        run._memory = made.flow
+    if on_created is not None:
+        on_created(run)
     if on_progress is not None:
-        on_progress(Progress(message=f"run {definition.run_id} in {definition.run_dir}"))
+        for note in made.notes:
+            on_progress(Progress(message=note))
     if is_pool(chosen):
         drive(root, chosen, on_progress)
         return run

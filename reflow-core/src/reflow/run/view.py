@@ -139,6 +139,7 @@ def _failures(root: str, definition: Definition, state: State) -> list[dict[str,
 def _elements(root: str, definition: Definition, state: State) -> list[dict[str, Any]]:
     results = Results(root)
     rows: list[dict[str, Any]] = []
+    own: dict[str, dict[int, str]] = {}
     try:
         for task in definition.tasks:
             progress = state.tasks[task.name]
@@ -161,7 +162,9 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                 }
                 flight = state.flight_of(task.name, index)
                 if flight is not None:
-                    row["job"] = flight.slots.get(index, flight.id) or None
+                    if flight.tag not in own:
+                        own[flight.tag] = flight.own_ids()
+                    row["job"] = own[flight.tag].get(index, flight.id) or None
                 failure = progress.failures.get(index)
                 if failure is not None:
                     row |= {"class": failure.cls.value, "reason": failure.reason, "ended": failure.at}

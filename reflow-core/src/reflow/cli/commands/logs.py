@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import RunNotFound, UsageError
 from ...model.names import TaskState
 from .. import render
-from ..options import JsonOption, RunOption, StoreOption, one_element
+from ..options import ElementArgument, JsonOption, RunOption, StoreOption, one_of_a_run
 from ..session import Session
 
 if TYPE_CHECKING:
@@ -24,12 +23,7 @@ _GROWS, _STATE = 0.25, 2.0
 
 def command(
     ctx: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN_ID] TASK[INDEX]", help="The run (the latest by default), and whose log.", show_default=False
-        ),
-    ] = None,
+    words: ElementArgument = None,
     run_id: RunOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the task has ended.")] = False,
     path: Annotated[bool, typer.Option("--path", help="Print where the log is, not what it says.")] = False,
@@ -38,21 +32,7 @@ def command(
 ) -> None:
     """Print the log of a task, or of one element of an array task."""
     session = Session.of(ctx)
-    *before, target = words or [""]
-    if not target or len(before) > 1:
-        raise UsageError("name one task", hint=f"like this: {session.command('logs', 'latest', 'TASK[0]')}")
-    try:
-        run = session.find(before[0] if before else None, run_id, store_path)
-    except RunNotFound:
-        if not before:
-            raise
-        # The other way round is as easy to read, and as easily typed.
-        try:
-            run = session.find(target, run_id, store_path)
-        except RunNotFound:
-            run = session.find(before[0], run_id, store_path)
-        target = before[0]
-    task, index = one_element(target)
+    run, task, index = one_of_a_run(session, "logs", words, run_id, store_path)
     if follow:
         _follow(run, task, index)
     elif path:
