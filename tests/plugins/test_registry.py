@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from reflow.errors import PluginError, UsageError
 from reflow.plugin import Context, ExecutorEntry
 from reflow.plugins import Registry, UnknownName, refuse_rival
 from reflow.plugins.discovery import Plugin, discover
+from reflow.plugins.installed import entries, installed
 from reflow.plugins.known import KNOWN
 
 _HEAD = """
@@ -545,8 +546,31 @@ def test_installed_distributions_are_found_in_process(monkeypatch: pytest.Monkey
     assert found["slurm"].answer("reflow_executors") == ()
     assert {known.extra for known in KNOWN} <= found.keys()
 
-    monkeypatch.setattr(metadata, "distributions", list)
+    monkeypatch.setattr(sys, "path", [])
     assert [plugin.name for plugin in discover({})] == ["reflow"]
+
+
+def test_distributions_are_those_that_importlib_metadata_tells_of(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> set[tuple[str, str, str]]:
+        return {(one.name, one.version, one.entry_points) for one in installed()}
+
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    lying = told()
+    assert len(lying) > 20
+    archive = site / "empty.zip"
+    zipfile.ZipFile(archive, "w").close()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(archive)])
+    assert told() == lying
+    assert [one.name for one in installed("reflow-good")] == ["reflow-good"]
+
+
+def test_entry_points_are_read_as_they_are_written() -> None:
+    text = "[a]\nx = y:z\n[b]\n# a comment\n ; another\n\nhalf=m\n whole = p.q : r [extra]\n[c]\nthis is none\n"
+    assert entries(text, "a") == [("x", "y:z")]
+    assert entries(text, "b") == [("half", "m"), ("whole", "p.q : r [extra]")]
+    assert entries(text, "d") == []
+    with pytest.raises(ValueError, match="'this is none'"):
+        entries(text, "c")
 
 
 def test_public_names_that_cannot_be_had(site: Path) -> None:
@@ -568,7 +592,7 @@ for name in ("TwinExecutor", "SlrmExecutor", "SlurmExecutor"):
     assert "is disabled by REFLOW_PLUGINS_DISABLED" in disabled[1]
 
 
-def test_missing_and_unfit_plugins_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_unfit_plugins_in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = Registry([]).describe()
     assert [row["install"] for row in rows] == [f"pip install 'reflow-core[{known.extra}]'" for known in KNOWN]
     with pytest.raises(UnknownName, match="which is not installed"):
@@ -577,10 +601,10 @@ def test_missing_and_unfit_plugins_in_process(monkeypatch: pytest.MonkeyPatch) -
         Registry([_plugin("pbs")]).executor_entry("torque")
     assert [*Registry([]).executors(), *Registry([]).cache_backends(), *Registry([]).notifiers()] == []
 
-    class Found:
-        version = "2.1"
-
-    monkeypatch.setattr(metadata, "distribution", lambda name: Found)
+    directory = tmp_path / "reflow_hpc-2.1.dist-info"
+    directory.mkdir()
+    (directory / "METADATA").write_text("Metadata-Version: 2.1\nName: reflow-hpc\nVersion: 2.1\n\nVersion: 3\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(UsageError, match=r"reflow-hpc 2\.1 is installed"):
         refuse_rival()
 

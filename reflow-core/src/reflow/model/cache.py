@@ -1,7 +1,5 @@
 """The cache contract: what is kept of an element that succeeded."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 

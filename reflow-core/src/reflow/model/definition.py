@@ -1,7 +1,5 @@
 """A run's frozen definition: ``run.json``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import msgspec

@@ -23,6 +23,12 @@ def frame(payload: bytes) -> bytes:
     return b"%08x %08x %b\n" % (len(payload), crc32(payload), payload)
 
 
+def unframe(data: bytes) -> bytes | None:
+    """Take the JSON text out of one frame; None where it is not whole."""
+    payload = data[HEAD:-1]
+    return payload if frame(payload) == data else None
+
+
 def parse(data: bytes, start: int = 0) -> tuple[list[bytes], int]:
     """Take the whole frames out of `data`.
 

@@ -6,8 +6,6 @@ a newer one, and keeps what it does not know of an equal one.
 Times are seconds since the epoch, memory is in bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import msgspec

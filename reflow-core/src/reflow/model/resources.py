@@ -1,15 +1,10 @@
 """What a job asks for."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import msgspec
 
 from reflow.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: least memory that can be meant: an interpreter alone takes more, so ``mem=16`` is a forgotten unit
 LEAST_MEM = 1024**2

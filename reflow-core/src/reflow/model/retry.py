@@ -1,7 +1,5 @@
 """How often, and how, a failed element is tried again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 

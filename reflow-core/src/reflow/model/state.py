@@ -273,6 +273,19 @@ class Progress:
         ):
             column[size:] = array(column.typecode, [empty]) * more
 
+    def add_cached(self, file: int, offset: int, length: int) -> None:
+        """Make it one element larger, whose result is cached: many are found so, one after the other."""
+        self.size = len(self.status) + 1
+        self.counts[CACHED] += 1
+        self.status.append(CACHED)
+        self.kept.append(0)
+        self.attempt.append(0)
+        self.part.append(0)
+        self.job.append(-1)
+        self.file.append(file)
+        self.offset.append(offset)
+        self.length.append(length)
+
     def set(self, index: int, code: int) -> None:
         """Move one element."""
         self.counts[self.status[index]] -= 1
@@ -426,7 +439,11 @@ class State:
     def _hit(self, event: Hit, file: int, offset: int, length: int) -> None:
         progress = self.tasks[event.t]
         index = event.i
-        if index >= len(progress.status):
+        known = len(progress.status)
+        if index == known:
+            progress.add_cached(file, offset, length)
+            return
+        if index > known:
             progress.resize(index + 1)
         progress.set(index, CACHED)
         progress.file[index] = file

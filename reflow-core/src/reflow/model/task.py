@@ -1,7 +1,5 @@
 """A task: what its decorator was given, how it is wired, and its frozen form in ``run.json``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

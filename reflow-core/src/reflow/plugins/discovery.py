@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from importlib import import_module, metadata
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pluggy
 from .. import __version__, hookspecs
 from ..errors import PluginError
 from ..hookspecs import GROUP, PROJECT, CacheBackendEntry, CommandEntry, ExecutorEntry, NotifierEntry
+from .installed import entries, installed, normal
 
 Entry = ExecutorEntry | CacheBackendEntry | NotifierEntry | CommandEntry
 
@@ -186,11 +187,6 @@ def _checked(entry: object, kind: type[Entry]) -> Entry:
     return checked
 
 
-def normal(name: str) -> str:
-    """A distribution's or plugin's name in its normal form."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def discover(disabled: dict[str, str]) -> list[Plugin]:
     """All plugins: reflow's own first, then by name.
 
@@ -201,9 +197,8 @@ def discover(disabled: dict[str, str]) -> list[Plugin]:
 
     Notes
     -----
-    `importlib.metadata.entry_points` fails as a whole over one malformed file,
-    so that distributions are read one by one. Of two with one name, the first on
-    ``sys.path`` counts, as it does for imports.
+    A malformed file costs its own distribution only. Of two with one name, the
+    first on ``sys.path`` counts, as it does for imports.
     """
     found = [Plugin("reflow", "reflow.plugins.builtin", "reflow-core", __version__, builtin=True)]
     found += sorted(_installed(disabled), key=lambda plugin: (plugin.name, plugin.distribution))
@@ -212,14 +207,10 @@ def discover(disabled: dict[str, str]) -> list[Plugin]:
 
 def _installed(disabled: dict[str, str]) -> Iterator[Plugin]:
     seen: set[str] = set()
-    for distribution in metadata.distributions():
-        try:
-            text = distribution.read_text("entry_points.txt") or ""
-        except (OSError, ValueError):  # not ours to judge
+    for distribution in installed():
+        if GROUP not in distribution.entry_points:
             continue
-        if GROUP not in text:
-            continue
-        name, version = _name_and_version(distribution)
+        name, version = distribution.name, distribution.version
         if normal(name) in seen:
             continue
         seen.add(normal(name))
@@ -229,19 +220,11 @@ def _installed(disabled: dict[str, str]) -> Iterator[Plugin]:
             return Plugin(entry, module, name, version, disabled_by=by)
 
         try:
-            entries = [(entry.name, entry.value) for entry in distribution.entry_points if entry.group == GROUP]
-        except FAULTS as error:
+            found = entries(distribution.entry_points, GROUP)
+        except ValueError as error:
             broken = plugin(name, "")
             broken.fault("metadata", error)
             yield broken
         else:
-            for entry, value in entries:
+            for entry, value in found:
                 yield plugin(entry, value)
-
-
-def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    try:
-        described = distribution.metadata
-        return described["Name"] or "an unnamed distribution", described["Version"] or "?"
-    except FAULTS:
-        return "an unnamed distribution", "?"

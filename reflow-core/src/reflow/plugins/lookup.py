@@ -23,7 +23,8 @@ from ..plugin import (
     NotifierEntry,
     Setting,
 )
-from .discovery import FAULTS, HOOKS, Entry, Plugin, Problem, discover, normal, one_line
+from .discovery import FAULTS, HOOKS, Entry, Plugin, Problem, discover, one_line
+from .installed import normal
 from .known import BY_NAME, KNOWN
 from .rival import refuse_rival
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 from ..errors import UsageError
+from .installed import installed
 
 RIVAL = "reflow-hpc"
 
@@ -17,9 +16,8 @@ def refuse_rival() -> None:
     UsageError
         With the line that uninstalls it.
     """
-    try:
-        found = metadata.distribution(RIVAL)
-    except metadata.PackageNotFoundError:
+    found = next(installed(RIVAL), None)
+    if found is None:
         return
     raise UsageError(
         f"{RIVAL} {found.version} is installed in this environment, and its import name is 'reflow' as well",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -595,6 +594,8 @@ class Run:
         return f"<Run {self.run_id} {self.state.value}>"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         """A table, for notebooks."""
         told = self.status()
         names = ("PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED", "SKIPPED")

@@ -411,7 +411,7 @@ class Engine:
         if not force and sum(map(len, self._fresh.values())) < _PUBLISH:
             return
         fresh, self._fresh = self._fresh, {}
-        if self._cache is None:
+        if self._cache is None or not fresh:
             return
         self._log.commit()  # what others may reuse must outlive us
         settler = Settler()
@@ -444,6 +444,8 @@ class Engine:
         kept: list[int] = []
         spoiled: list[int] = []
         recoded: list[int] = []
+        shared: dict[str, str] = {}
+        shared_of: Inputs | None = None
         for index in indices:
             inputs = self._part(name, progress.part[index])
             element = inputs.element(index)
@@ -463,13 +465,15 @@ class Engine:
                     continue
                 guards = {escape(path): guard for path, guard in found.items()}
             record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
+            if inputs is not shared_of:
+                shared, shared_of = parts_of(task, inputs.header.parts), inputs
             entries.append(
                 CacheEntry(
                     key=element.k,
                     workflow=self.definition.workflow,
                     task=name,
                     result=record.r,
-                    parts=parts_of(task, inputs.header.parts, element.d),
+                    parts={**shared, **element.d},
                     outputs=record.o,
                     guards=guards,
                     run_id=self.definition.run_id,

@@ -41,14 +41,24 @@ _PARTS = 1000
 NEW = "no earlier result"
 
 
-class _Value(msgspec.Struct, frozen=True):
-    """One encoded value, with what identifies it."""
+class _Value(msgspec.Struct, frozen=True, gc=False):
+    """One encoded value of a parameter, with its digest, and the fingerprints and guards of files that it names."""
 
+    name: str
     raw: bytes
     digest: bytes
-    parts: tuple[tuple[str, str], ...]
-    files: Mapping[str, str]
-    guards: Mapping[str, str]
+    files: Mapping[str, str] = {}
+    guards: Mapping[str, str] = {}
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Short digests of it, for `explain`: what it says, and the files that it names."""
+        if not self.digest:
+            return {}
+        if not self.files:
+            return {self.name: self.digest.hex()[:_SHORT]}
+        found = digest(b"", sorted(self.files.items()))
+        return {self.name: digest(self.raw).hex()[:_SHORT], f"files of {self.name}": found.hex()[:_SHORT]}
 
 
 class Expander:
@@ -132,7 +142,7 @@ class Expander:
             for i in chunk:
                 own = [self._value(task, one, column[i] or b"null") for one, column in columns]
                 digests = [value.digest for value in own]
-                elements[i] = _Element(exact.key(digests), loose.key(digests), own)
+                elements[i] = _Element(exact.key(digests), loose, own)
             hits, reasons = lookup.find(elements)
             for i, found in elements.items():
                 entry = hits.get(i)
@@ -161,14 +171,10 @@ class Expander:
     def _value(self, task: Task, wired: Input, raw: bytes) -> _Value:
         """Digest of one value; of a run directory by its path alone, or not at all where the task is portable."""
         if wired.source is Source.RUN_DIR:
-            if task.cache == "portable":
-                return _Value(raw, b"", (), {}, {})
-            found = digest(raw)
-            return _Value(raw, found, ((wired.name, found.hex()[:_SHORT]),), {}, {})
+            return _Value(wired.name, raw, b"" if task.cache == "portable" else digest(raw))
         named = files(raw, wired.schema)
         if not named:
-            found = digest(raw)
-            return _Value(raw, found, ((wired.name, found.hex()[:_SHORT]),), {}, {})
+            return _Value(wired.name, raw, digest(raw))
         policy = wired.fingerprint or task.fingerprint
         key = (policy, wired.fingerprint is not None)
         fingerprints = self._fingerprints.get(key)
@@ -179,13 +185,7 @@ class Expander:
         # A path that is no UTF-8 is kept as text that is.
         marks = {escape(path): found.digest for path, found in prints.items()}
         guards = {escape(path): found.guard for path, found in prints.items() if found.guard is not None}
-        ordered = sorted(marks.items())
-        alone = digest(raw).hex()[:_SHORT]
-        whole = digest(raw, ordered)
-        parts: tuple[tuple[str, str], ...] = ((wired.name, alone),)
-        if ordered:
-            parts += ((f"files of {wired.name}", digest(b"", ordered).hex()[:_SHORT]),)
-        return _Value(raw, whole, parts, marks, guards)
+        return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards)
 
     # --- the cache -----------------------------------------------------------
 
@@ -219,21 +219,26 @@ class Expander:
         )
 
 
-class _Element(msgspec.Struct, frozen=True):
-    """An element: its key, its key without the code, and its own values."""
+class _Element(msgspec.Struct, frozen=True, gc=False):
+    """An element: its key, what makes its key without the code, and its own values."""
 
     exact: str
-    loose: str
+    other: Identity
     own: list[_Value]
+
+    @property
+    def loose(self) -> str:
+        """The key without the code."""
+        return self.other.key([value.digest for value in self.own])
 
     def stored(self, keep: bool) -> Element:
         """What its inputs file says of it; `keep`: its result may be kept in the cache."""
         return Element(
             v=tuple(msgspec.Raw(value.raw) for value in self.own),
             k=self.exact if keep else "",
-            d=_parts(self.own) | {"loose": self.loose} if keep else {},
-            f={path: mark for value in self.own for path, mark in value.files.items()},
-            g={path: guard for value in self.own for path, guard in value.guards.items()},
+            d={**_parts(self.own), "loose": self.loose} if keep else {},
+            f={path: mark for value in self.own if value.files for path, mark in value.files.items()},
+            g={path: guard for value in self.own if value.guards for path, guard in value.guards.items()},
         )
 
 
@@ -331,7 +336,8 @@ class _Lookup:
     def _of_other_code(self, missing: Mapping[int, _Element]) -> dict[int, CacheEntry]:
         assert self._cache is not None
         older = {entry.parts.get("loose", ""): entry.key for entry in reversed(self._history())}
-        keys = {i: older[element.loose] for i, element in missing.items() if element.loose in older}
+        loose = {i: element.loose for i, element in missing.items()}
+        keys = {i: older[key] for i, key in loose.items() if key in older}
         found = self._cache.lookup(list(keys.values()))
         taken = {i: found[key] for i, key in keys.items() if key in found}
         if taken and self._policy == "warn":
@@ -341,7 +347,7 @@ class _Lookup:
 
     def _spoiled(self, entry: CacheEntry) -> str:
         """Why an entry can't be used: an output is gone or changed, or an input that was young is another now."""
-        if self._task.verify and self._definition.verify:
+        if entry.outputs and self._task.verify and self._definition.verify:
             for path, digest in entry.outputs.items():
                 if not self._is_still(path, digest):
                     return f"output {path} {'has changed' if os.path.lexists(unescape(path)) else 'is gone'}"
@@ -375,7 +381,7 @@ class _Lookup:
             return NEW
         if self._near is None:
             self._near = {key for entry in history for key in _leave_one_out(entry.parts)}
-        parts = parts_of(self._task, self._shared, _parts(element.own))
+        parts = parts_of(self._task, self._shared) | _parts(element.own)
         differing = next((key[0] for key in _leave_one_out(parts) if key in self._near), None)
         if differing is None:
             newest = history[0].parts
@@ -385,13 +391,13 @@ class _Lookup:
 
 
 def _parts(values: Iterable[_Value]) -> dict[str, str]:
-    return {name: short for value in values for name, short in value.parts}
+    return {name: short for value in values for name, short in value.parts.items()}
 
 
-def parts_of(task: Task, shared: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """An identity's components, as the cache keeps them."""
+def parts_of(task: Task, shared: Mapping[str, str]) -> dict[str, str]:
+    """The components of an identity that all elements of a task share, as the cache keeps them."""
     parts = {"code": task.code, "types": types(task), "env": task.env_digest}
-    return {name: part[:_SHORT] for name, part in parts.items()} | {"version": task.version, **shared, **own}
+    return {name: part[:_SHORT] for name, part in parts.items()} | {"version": task.version, **shared}
 
 
 def _leave_one_out(parts: Mapping[str, str]) -> Iterator[tuple[str, int]]:

@@ -29,6 +29,9 @@ _result = msgspec.json.Decoder(_Raw)
 #: bytes written at a time
 _CHUNK = 1 << 22
 
+#: bytes of results read at a time
+_AHEAD = 1 << 16
+
 
 class Span(msgspec.Struct, frozen=True):
     """An event file, and how many of its bytes count (None: all whole frames)."""
@@ -188,6 +191,8 @@ class Results:
     def __init__(self, root: str) -> None:
         self._root = root
         self._files: dict[int, int] = {}
+        # Results that are read together mostly lie together: what was read around one is kept for the next.
+        self._data, self._data_at, self._data_of = b"", 0, -1
 
     def _file(self, epoch: int) -> int:
         file = self._files.get(epoch)
@@ -195,13 +200,20 @@ class Results:
             file = self._files[epoch] = os.open(layout.events(self._root, epoch), os.O_RDONLY)
         return file
 
+    def _bytes(self, epoch: int, offset: int, length: int) -> bytes:
+        start = offset - self._data_at
+        if epoch != self._data_of or start < 0 or start + length > len(self._data):
+            self._data = os.pread(self._file(epoch), max(length, _AHEAD), offset)
+            self._data_at, self._data_of, start = offset, epoch, 0
+        return self._data[start : start + length]
+
     def raw(self, epoch: int, offset: int, length: int) -> bytes:
         """The encoded result of one element."""
-        return bytes(_result.decode(os.pread(self._file(epoch), length, offset)).r)
+        return bytes(_result.decode(self._bytes(epoch, offset, length)).r)
 
     def record(self, epoch: int, offset: int, length: int) -> Finished | Hit:
         """The whole record of one element that succeeded."""
-        record = _event.decode(os.pread(self._file(epoch), length, offset))
+        record = _event.decode(self._bytes(epoch, offset, length))
         assert isinstance(record, (Finished, Hit))
         return record
 

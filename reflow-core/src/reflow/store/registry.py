@@ -1,7 +1,5 @@
 """The registry: which runs there are, and where. One small file a run, ``STORE/runs/RUN_ID.json``."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 

@@ -19,7 +19,7 @@ import msgspec
 
 from ..errors import ConfigError, DataError
 from ..model.cache import CacheEntry
-from ..model.frames import HEAD, frame, parse
+from ..model.frames import HEAD, frame, parse, unframe
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
 from .paths import StoreContext, fsync_directory, run_of, safe_name
 
@@ -476,9 +476,8 @@ def _bytes(path: str, start: int, length: int) -> bytes:
 
 def _believed(data: bytes, offset: int, place: Place) -> CacheEntry | None:
     """Decode the frame at `offset` if it is whole and is what the index says."""
-    piece = data[offset : offset + place.length]
-    payload = piece[HEAD:-1]
-    if frame(payload) != piece:
+    payload = unframe(data[offset : offset + place.length])
+    if payload is None:
         return None
     try:
         entry = _entry.decode(payload)

@@ -5,15 +5,13 @@ bytes an element, little-endian: the offset of its frame, 0 where it has none (i
 was taken from the cache).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 
 import msgspec
 
 from ..errors import DataError
-from ..model.frames import HEAD, parse
+from ..model.frames import HEAD, unframe
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +85,10 @@ class Inputs:
             raise DataError(f"{self.path} is damaged at byte {offset}") from None
         if start + length > len(self._data):
             self._data, self._data_at, start = os.pread(self._file, max(length, _AHEAD), offset), offset, 0
-        payloads, _ = parse(self._data[start : start + length])
-        if not payloads:
+        payload = unframe(self._data[start : start + length])
+        if payload is None:
             raise DataError(f"{self.path} is damaged at byte {offset}")
-        return payloads[0]
+        return payload
 
     def _offset(self, index: int) -> int:
         start = 8 * index - self._offsets_at
