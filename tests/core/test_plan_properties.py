@@ -65,7 +65,18 @@ def graph(random: Random) -> Definition:
         array = any(one.mode is not None and one.mode.spreads for one in inputs)
         after = tuple(up.name for up in tasks if random.random() < 0.1)
         retry = Retry(random.randint(0, 2), delay=random.choice([0.0, 10.0]))
-        tasks.append(Task(name=f"t{number}", array=array, inputs=tuple(inputs), returns=INT, after=after, retry=retry))
+        lanes = random.choice([None, None, 1, 2, 3])
+        tasks.append(
+            Task(
+                name=f"t{number}",
+                array=array,
+                inputs=tuple(inputs),
+                returns=INT,
+                after=after,
+                retry=retry,
+                array_parallelism=lanes,
+            )
+        )
     return Definition(
         run_id="r", workflow="w", created=1.0, run_dir="/", cwd="/", entry=Entry(), tasks=tuple(tasks), executor="x"
     )
@@ -83,7 +94,11 @@ class World:
         self.size = random.randint(0, 5)
         self.tags = 0
         self.free = 12  # events that no budget of attempts ends: requeues, refusals, commands
-        self.limits = Limits(max_array=random.choice([None, 2]), max_submitted=random.choice([None, 1, 3]))
+        self.limits = Limits(
+            max_array=random.choice([None, 2]),
+            max_submitted=random.choice([None, 1, 3]),
+            throttle=random.choice([True, False]),
+        )
         self.succeeded: set[tuple[str, int]] = set()
 
     def add(self, event: Any) -> None:
@@ -149,8 +164,10 @@ class World:
                 part=action.part,
                 at=self.now,
                 array=task.array,
+                throttle=action.throttle,
             )
         )
+        self.throttled(task)
         if self.free and self.random.random() < 0.1:
             self.free -= 1
             self.add(Voided(tag=tag, reason="nobody knows it", at=self.now))
@@ -158,6 +175,14 @@ class World:
             self.add(Submitted(tag=tag, id=str(self.tags), at=self.now))
         if self.limits.max_submitted is not None:
             assert sum(one.active for one in self.state.tasks.values()) <= self.limits.max_submitted
+
+    def throttled(self, task: Task) -> None:
+        """No more elements of an array may run at once than its task says."""
+        if task.array and task.array_parallelism is not None:
+            flights = [self.state.flights[place] for place in self.state.open_flights.values()]
+            lanes = [min(one.left, one.throttle or one.left) for one in flights if one.task == task.name]
+            assert sum(lanes) <= task.array_parallelism
+            assert self.limits.throttle or not any(one.throttle for one in flights)
 
     def plan(self) -> None:
         """Do all that can be done, as `Engine.advance` does."""

@@ -252,7 +252,7 @@ def test_what_kills_the_advance_is_mended_by_the_wake_up(
             if step == "_step":
                 patch.setattr(chain, "_step", die)
             elif step == "relieve":
-                patch.setattr(chain.Engine, "relieve", die)
+                patch.setattr("reflow.run.scheduler.Scheduler.relieve", die)
             else:
                 patch.setattr(chain, "void", die)
             with contextlib.suppress(Killed):

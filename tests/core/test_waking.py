@@ -51,7 +51,7 @@ def state() -> State:
 
 def wanted(state: State, unheard: frozenset[str] = frozenset()) -> list[tuple[str, ...]]:
     open_tags = flying(state, unheard)
-    found = uncovered(groups(state.definition, state), state.wakes.values(), open_tags)  # type: ignore[attr-defined]
+    found = uncovered(groups(state.definition, state, 0.0), state.wakes.values(), open_tags)  # type: ignore[attr-defined]
     return [group for group in found if open_tags.intersection(group)]
 
 

@@ -16,8 +16,8 @@ from reflow.model.cache import CacheEntry
 from reflow.model.definition import Definition, Entry
 from reflow.model.task import Input, Task
 from reflow.planning.identity import SCHEME
-from reflow.run.engine import Secrets
 from reflow.run.lease import Owner
+from reflow.run.load import Secrets
 from reflow.store.registry import RunRecord
 from reflow.worker.inputs import Element, Header
 

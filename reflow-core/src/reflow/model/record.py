@@ -165,6 +165,8 @@ class Intent(_Record, tag="intent"):
     resources: Resources = Resources()
     #: array slot -> element is the order of `elements`; a single job has one
     array: bool = True
+    #: how many of its slots may run at once, as the scheduler was told; None: all
+    throttle: int | None = None
 
 
 class Submitted(_Record, tag="submitted"):
@@ -291,13 +293,17 @@ class Wake(_Record, tag="wake"):
     """A wake-up is about to be submitted.
 
     ``waits`` are the tags of the jobs that it depends on; ``due`` is the time
-    before which it must not start, where it waits for a time.
+    before which it must not start, where it waits for a time. One that joins
+    (``join``) does nothing: where a scheduler takes few jobs in one
+    dependency, the wake-up depends on it in their place (``joined``).
     """
 
     tag: str
     waits: tuple[str, ...]
     at: float
     due: float = 0.0
+    join: bool = False
+    joined: tuple[str, ...] = ()
 
 
 class Woke(_Record, tag="woke"):
@@ -320,10 +326,32 @@ class Barred(_Record, tag="barred"):
     relay: bool = False
 
 
+class Kill(_Record, tag="kill"):
+    """A job, or some slots of it, is to be cancelled; written before the scheduler is asked, and held until it obeys.
+
+    ``elements`` are indices of the task; "" for a wake-up. What then has no
+    record fails as ``f``, for the reason ``w``.
+    """
+
+    tag: str
+    at: float
+    elements: str = ""
+    f: str = "cancelled"
+    w: str = ""
+
+
+class Killed(_Record, tag="killed"):
+    """The scheduler has taken the order to cancel."""
+
+    tag: str
+    at: float
+
+
 class Gone(_Record, tag="gone"):
     """The scheduler has done with slots of a job that have left no record; a record may still arrive.
 
-    ``elements`` are indices of the task. ``f`` is "" where the scheduler says nothing of why.
+    ``elements`` are indices of the task. ``f`` is "" where the scheduler says
+    nothing of why; ``never`` tells that, for all that is known, they did not start.
     """
 
     tag: str
@@ -333,6 +361,7 @@ class Gone(_Record, tag="gone"):
     x: int | None = None
     s: int | None = None
     w: str = ""
+    never: bool = False
 
 
 class Asked(_Record, tag="asked"):
@@ -388,6 +417,8 @@ Event = (
     | Wake
     | Woke
     | Barred
+    | Kill
+    | Killed
     | Gone
     | Asked
     | Told

@@ -30,6 +30,8 @@ from .record import (
     Hit,
     Intent,
     Kept,
+    Kill,
+    Killed,
     Obeyed,
     PoolOpened,
     Read,
@@ -102,7 +104,15 @@ class Flight(msgspec.Struct):
     #: the scheduler's; several, between commas, where it makes a job of its own for each slot
     id: str = ""
     cluster: str = ""
+    #: slot -> id, where each slot is a job of its own
     slots: dict[int, str] = {}
+    #: how many of its slots the scheduler runs at once, at most
+    throttle: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the scheduler has told under what ids it runs."""
+        return bool(self.id or self.slots)
 
     def own_ids(self) -> dict[int, str]:
         """Element -> the id of its own job; empty where all are in one."""
@@ -113,7 +123,7 @@ class Flight(msgspec.Struct):
 
 
 class WakeUp(msgspec.Struct):
-    """A job that will advance the run."""
+    """A job that will advance the run; or one that only joins others into one dependency."""
 
     tag: str
     waits: tuple[str, ...]
@@ -121,6 +131,8 @@ class WakeUp(msgspec.Struct):
     due: float = 0.0
     id: str = ""
     cluster: str = ""
+    join: bool = False
+    joined: tuple[str, ...] = ()
 
 
 class Progress:
@@ -328,7 +340,12 @@ class State:
         self.relays = True
         #: (task, element) -> what the scheduler said when it was done with it and there was no record
         self.gone: dict[tuple[str, int], Gone] = {}
+        #: what is to be cancelled, and the scheduler has not been told of with success, by tag
+        self.kills: dict[str, list[Kill]] = {}
         self.asked = Asked(at=0.0)
+        #: questions in a row that the scheduler did not answer, and submissions in a row that came to nothing
+        self.unanswered = 0
+        self.refusals = 0
         self.pools: list[str] = []
         self.boxes: dict[str, int] = {}
         self.obeyed: dict[str, str] = {}
@@ -385,6 +402,7 @@ class State:
         flight.left -= 1
         if not flight.left:
             self.open_flights.pop(flight.tag, None)
+            self.kills.pop(flight.tag, None)
 
     def _fail(self, progress: Progress, index: int, failure: Failure) -> None:
         self._land(progress, index)
@@ -508,6 +526,7 @@ class State:
                 array=event.array,
                 left=len(elements),
                 generation=event.generation,
+                throttle=event.throttle,
             )
         )
         self.open_flights[event.tag] = position
@@ -527,15 +546,33 @@ class State:
         if wake is not None:
             wake.id, wake.cluster = event.id, event.cluster
         self.barred = ""
+        self.refusals = 0
         self.heard = max(self.heard, event.at)
 
     def _wake(self, event: Wake) -> None:
-        self.wakes[event.tag] = WakeUp(event.tag, event.waits, event.at, event.due)
+        self.wakes[event.tag] = WakeUp(
+            event.tag, event.waits, event.at, event.due, join=event.join, joined=event.joined
+        )
 
     def _woke(self, event: Woke) -> None:
-        wake = self.wakes.pop(event.tag, None) or self.spares.pop(event.tag, None)
+        wake = self._unwake(event.tag) or self.spares.pop(event.tag, None)
         if wake is not None and event.spare:
             self.spares[event.tag] = wake
+        self.heard = max(self.heard, event.at)
+
+    def _unwake(self, tag: str) -> WakeUp | None:
+        wake = self.wakes.pop(tag, None)
+        for one in (tag, *(wake.joined if wake is not None else ())):
+            self.wakes.pop(one, None)
+            self.kills.pop(one, None)
+        return wake
+
+    def _kill(self, event: Kill) -> None:
+        if event.tag in self.open_flights or event.tag in self.wakes or event.tag in self.spares:
+            self.kills.setdefault(event.tag, []).append(event)
+
+    def _killed(self, event: Killed) -> None:
+        self.kills.pop(event.tag, None)
         self.heard = max(self.heard, event.at)
 
     def _barred(self, event: Barred) -> None:
@@ -557,17 +594,27 @@ class State:
 
     def _asked(self, event: Asked) -> None:
         self.asked = event
+        self.unanswered = self.unanswered + 1 if event.problem else 0
         self.heard = max(self.heard, event.at)
 
     def _voided(self, event: Voided) -> None:
-        self.wakes.pop(event.tag, None)
+        self.refusals += 1
+        kills = self.kills.pop(event.tag, [])
+        self._unwake(event.tag)
         position = self.open_flights.get(event.tag)
         if position is None:
             return
         flight = self.flights[position]
         progress = self.tasks[flight.task]
+        killed = {index: kill for kill in kills for index in from_ranges(kill.elements)}
         for index in flight.elements:
-            if progress.job[index] == position and progress.status[index] in (QUEUED, RUNNING):
+            if progress.job[index] != position or progress.status[index] not in (QUEUED, RUNNING):
+                continue
+            if index in killed:  # what was to be cancelled was never submitted: that is how it has ended
+                kill = killed[index]
+                cls = FailureClass(kill.f)
+                self._fail(progress, index, Failure(cls=cls, attempt=flight.attempt, reason=kill.w, at=event.at))
+            else:
                 progress.set(index, PENDING)
                 progress.job[index] = -1
         self.open_flights.pop(event.tag, None)

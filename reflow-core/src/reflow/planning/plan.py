@@ -15,6 +15,8 @@ from ..model.resources import Resources
 from ..model.state import CANCELLED, FAILED, PENDING, SKIPPED, Progress, State
 from ..model.task import Task
 from .retry import scale, wait_before
+from .waking import room as places
+from .waking import spare
 
 
 class Expand(msgspec.Struct, frozen=True):
@@ -38,6 +40,8 @@ class Submit(msgspec.Struct, frozen=True):
     attempt: int
     part: int
     resources: Resources
+    #: how many of them may run at once, where that is fewer
+    throttle: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -79,9 +83,9 @@ def plan(definition: Definition, state: State, limits: Limits, now: float) -> li
     if state.run.ended:
         return []
     actions: list[Action] = []
-    room = None
-    if limits.max_submitted is not None:
-        room = limits.max_submitted - sum(progress.active for progress in state.tasks.values())
+    room = places(state, limits)
+    if room is not None:
+        room = max(0, room - spare(state, limits))
     ended = True
     for task in definition.tasks:
         progress = state.tasks[task.name]
@@ -97,11 +101,11 @@ def plan(definition: Definition, state: State, limits: Limits, now: float) -> li
                 if verdict is not None:
                     actions.append(verdict)
             elif progress.counts[PENDING]:
-                for submit in _submit(task, progress, limits, room, now):
+                for submit in _submit(task, state, limits, room, now):
                     actions.append(submit)
                     if room is not None:
                         room -= len(submit.elements)
-    if ended:
+    if ended and not state.kills:  # what is still to be cancelled would outlive the run
         return [_finish(state)]
     return actions
 
@@ -176,7 +180,8 @@ def _judge(task: Task, progress: Progress, now: float) -> Iterator[Record]:
         yield Record(Settled(task=task.name, elements=to_ranges(final), at=now))
 
 
-def _submit(task: Task, progress: Progress, limits: Limits, room: int | None, now: float) -> Iterator[Submit]:
+def _submit(task: Task, state: State, limits: Limits, room: int | None, now: float) -> Iterator[Submit]:
+    progress = state.tasks[task.name]
     groups: dict[tuple[int, int, Resources], list[int]] = {}
     for index in progress.indices(PENDING):
         if progress.due.get(index, now) > now:
@@ -184,6 +189,7 @@ def _submit(task: Task, progress: Progress, limits: Limits, room: int | None, no
         asked = progress.scaled.get(index, task.resources) if progress.scaled else task.resources
         groups.setdefault((progress.attempt[index], progress.part[index], asked), []).append(index)
     most = limits.max_array or len(progress.status)
+    chunks: list[Submit] = []
     for (attempt, part, asked), indices in groups.items():
         for first in range(0, len(indices), most):
             chunk = indices[first : first + most]
@@ -191,7 +197,46 @@ def _submit(task: Task, progress: Progress, limits: Limits, room: int | None, no
                 chunk = chunk[: max(0, room)]
                 room -= len(chunk)
             if chunk:
-                yield Submit(task.name, chunk, attempt, part, asked)
+                chunks.append(Submit(task.name, chunk, attempt, part, asked))
+    if not task.array or task.array_parallelism is None:
+        yield from chunks
+        return
+    lanes = max(0, task.array_parallelism - _lanes(task, state))
+    lengths = [len(submit.elements) for submit in chunks]
+    for submit, share in zip(chunks, share_out(lanes, lengths), strict=True):
+        if not share:
+            continue
+        if not limits.throttle:
+            yield msgspec.structs.replace(submit, elements=submit.elements[:share])
+        else:
+            yield msgspec.structs.replace(submit, throttle=share if share < len(submit.elements) else None)
+
+
+def _lanes(task: Task, state: State) -> int:
+    """How many elements of a task its jobs in flight may run at once."""
+    flights = [state.flights[position] for position in state.open_flights.values()]
+    return sum(min(flight.left, flight.throttle or flight.left) for flight in flights if flight.task == task.name)
+
+
+def share_out(lanes: int, lengths: Sequence[int]) -> list[int]:
+    """Give each chunk of an array its share of the lanes: none more than it has elements.
+
+    Each has one at least, as far as there are any: what has none is held back.
+    Longer chunks have more, so that all end at about the same time.
+    """
+    total = sum(lengths)
+    lanes = min(lanes, total)
+    shares = [min(1, max(0, lanes - place)) for place in range(len(lengths))]
+    left = lanes - sum(shares)
+    for place, length in enumerate(lengths):
+        more = min(length - shares[place], left, max(0, lanes * length // total - shares[place]))
+        shares[place] += more
+        left -= more
+    for place, length in enumerate(lengths):
+        more = min(length - shares[place], left)
+        shares[place] += more
+        left -= more
+    return shares
 
 
 def _finish(state: State) -> Finish:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from ..model import layout
 from ..model.job import JobRef, JobState, JobStatus
 from ..model.names import FailureClass
-from ..model.ranges import to_ranges
-from ..model.record import Asked, Failed, Gone
+from ..model.ranges import from_ranges, to_ranges
+from ..model.record import Asked, Failed, Gone, Kill
 from ..model.state import QUEUED, RUNNING, Flight, State
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """What follows from one query."""
 
-    events: tuple[Gone | Asked, ...]
+    events: tuple[Gone | Kill | Asked, ...]
     #: tags of wake-ups that the scheduler has done with
     woken: tuple[str, ...]
     #: tags of jobs of which it could say nothing yet
@@ -27,17 +27,39 @@ class Verdict(msgspec.Struct, frozen=True):
 _FORGOTTEN = JobStatus(state=JobState.UNKNOWN, native="not known any more")
 
 #: an array is known, and this slot of it is not: schedulers drop what is cancelled before it starts without a word
-_VANISHED = JobStatus(state=JobState.UNKNOWN, native="gone from its array before it started: cancelled while it waited")
+_VANISHED = JobStatus(
+    state=JobState.UNKNOWN,
+    failure_class=FailureClass.CANCELLED,
+    native="gone from its array before it started: cancelled while it waited",
+)
 
 
 def missing(state: State) -> list[Flight]:
     """Jobs that were submitted and of which some elements have not ended."""
-    return [state.flights[position] for position in state.open_flights.values() if state.flights[position].id]
+    flights = (state.flights[position] for position in state.open_flights.values())
+    return [flight for flight in flights if flight.known]
+
+
+def references(flight: Flight, elements: Collection[int] | None = None) -> list[JobRef]:
+    """What the scheduler knows a job by: as a whole, or only these elements of it.
+
+    All that have not ended are the whole: a job is never named in pieces without need.
+    """
+    cluster = flight.cluster or None
+    if flight.slots:
+        return [
+            JobRef(id, None, cluster)
+            for slot, id in flight.slots.items()
+            if elements is None or flight.elements[slot] in elements
+        ]
+    if elements is None or len(elements) >= flight.left:
+        return [JobRef(flight.id, None, cluster)]
+    return [JobRef(flight.id, slot, cluster) for slot, index in enumerate(flight.elements) if index in elements]
 
 
 def refs(state: State) -> list[JobRef]:
     """What to ask for: jobs in flight, and wake-ups."""
-    jobs = [JobRef(flight.id, None, flight.cluster or None) for flight in missing(state)]
+    jobs = [ref for flight in missing(state) for ref in references(flight)]
     return jobs + [JobRef(wake.id, None, wake.cluster or None) for wake in state.wakes.values() if wake.id]
 
 
@@ -58,33 +80,39 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
     by_id: dict[str, dict[int | None, JobStatus]] = {}
     for ref, status in answers.items():
         by_id.setdefault(ref.id, {})[ref.slot] = status
-    events: list[Gone | Asked] = []
+    events: list[Gone | Kill | Asked] = []
     waiting: dict[str, str] = {}
     unheard: set[str] = set()
     for flight in missing(state):
-        told = by_id.get(flight.id)
-        if told is None:
+        told = _told(flight, by_id)
+        if not told:
             unheard.add(flight.tag)
             continue
         progress = state.tasks[flight.task]
         gone: dict[JobStatus, list[int]] = {}
+        stuck: dict[str, list[int]] = {}
         alive = any(status.state is not JobState.UNKNOWN for slot, status in told.items() if slot is not None)
         for slot, index in enumerate(flight.elements):
             if progress.status[index] not in (QUEUED, RUNNING) or state.flight_of(flight.task, index) is not flight:
                 continue
-            status = (
-                told.get(slot)
-                or told.get(None)
-                or (_VANISHED if alive and not _has_started(state, flight.tag, slot) else _FORGOTTEN)
-            )
+            if flight.slots and slot not in told:
+                unheard.add(flight.tag)
+                continue
+            began = has_started(state, flight.tag, slot)
+            status = told.get(slot) or told.get(None) or (_VANISHED if alive and not began else _FORGOTTEN)
             before = state.gone.get((flight.task, index))
             if before is not None and (before.f or not _class(status)):
                 continue  # accounting may have been slow to tell why: only that is news
-            if status.state is JobState.PENDING and status.reason:
-                waiting[flight.tag] = status.reason
+            if status.state is JobState.PENDING:
+                if status.reason:
+                    waiting[flight.tag] = status.reason
+                if status.failure_class is not None:
+                    stuck.setdefault(status.reason or status.native, []).append(index)
             if status.state is JobState.UNKNOWN and now - flight.at <= lag:
                 unheard.add(flight.tag)
             elif status.state.ended or status.state is JobState.UNKNOWN:
+                if status.state is JobState.UNKNOWN and began:
+                    status = msgspec.structs.replace(status, failure_class=None)
                 gone.setdefault(status, []).append(index)
         for status, indices in gone.items():
             events.append(
@@ -96,23 +124,40 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
                     x=status.exit_code,
                     s=status.signal,
                     w=status.reason or status.native,
+                    never=status.state is JobState.UNKNOWN and status.failure_class is FailureClass.CANCELLED,
                 )
             )
+        ordered = {index for kill in state.kills.get(flight.tag, ()) for index in from_ranges(kill.elements)}
+        for why, indices in stuck.items():
+            if left := [index for index in indices if index not in ordered]:
+                # Nothing but an end will come of it: its scheduler is to let go of it, and its elements fail.
+                cls = FailureClass.LAUNCH.value
+                events.append(Kill(tag=flight.tag, at=now, elements=to_ranges(left), f=cls, w=why))
     events.append(Asked(at=now, waiting=waiting))
     woken = []
     for wake in state.wakes.values():
-        word = next(iter(by_id.get(wake.id, {}).values()), None)
+        word = next(iter(by_id.get(wake.id, {}).values()), None) if wake.id else None
         if word is not None and (word.state.ended or (word.state is JobState.UNKNOWN and now - wake.at > lag)):
             woken.append(wake.tag)
     return Verdict(tuple(events), tuple(woken), frozenset(unheard))
 
 
-def _has_started(state: State, tag: str, slot: int) -> bool:
+def _told(flight: Flight, by_id: Mapping[str, Mapping[int | None, JobStatus]]) -> Mapping[int | None, JobStatus]:
+    """What was said of a job, by slot; None: of the whole."""
+    if not flight.slots:
+        return by_id.get(flight.id, {})
+    said = {slot: next(iter(by_id.get(id, {}).values()), None) for slot, id in flight.slots.items()}
+    return {slot: status for slot, status in said.items() if status is not None}
+
+
+def has_started(state: State, tag: str, slot: int) -> bool:
     """Whether a worker of that slot has reported anything."""
     return layout.box("", tag, slot).removeprefix("/mailbox/") in state.boxes
 
 
 def _class(status: JobStatus) -> str:
+    if status.state is JobState.UNKNOWN:
+        return ""
     if status.failure_class is not None:
         return status.failure_class.value
     if status.state is JobState.CANCELLED:
@@ -122,11 +167,15 @@ def _class(status: JobStatus) -> str:
     return ""
 
 
-def overdue(state: State, now: float, grace: float) -> tuple[list[Failed], float | None]:
-    """Elements whose record did not arrive in time, and the seconds until the next one is."""
-    failed: list[Failed] = []
+def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill], float | None]:
+    """What becomes of elements whose record did not arrive in time, and the seconds until the next one is due.
+
+    They fail as the scheduler says. Where it says nothing they are lost, and
+    may run all the same: those are to be cancelled, and fail then.
+    """
+    events: list[Failed | Kill] = []
     soonest: float | None = None
-    groups: dict[tuple[str, int, str, int | None, int | None, str], list[int]] = {}
+    groups: dict[tuple[str, str, int, str, int | None, int | None, str], list[int]] = {}
     for (task, index), gone in state.gone.items():
         if state.tasks[task].status[index] not in (QUEUED, RUNNING):
             continue
@@ -134,20 +183,26 @@ def overdue(state: State, now: float, grace: float) -> tuple[list[Failed], float
         if left > 0:
             soonest = left if soonest is None else min(soonest, left)
             continue
-        key = (task, state.tasks[task].attempt[index], gone.f, gone.x, gone.s, gone.w)
+        cls = gone.f or (FailureClass.CANCELLED if gone.never else FailureClass.LOST).value
+        key = (gone.tag, task, state.tasks[task].attempt[index], cls, gone.x, gone.s, gone.w)
         groups.setdefault(key, []).append(index)
-    for (task, attempt, cls, code, signal, why), indices in groups.items():
-        silent = FailureClass.CANCELLED if why == _VANISHED.native else FailureClass.LOST
-        failed.append(
+    for (tag, task, attempt, cls, code, signal, why), indices in groups.items():
+        why = why or "the job is gone, and left no record"
+        if cls == FailureClass.LOST.value:
+            ordered = {index for kill in state.kills.get(tag, ()) for index in from_ranges(kill.elements)}
+            if left_over := [index for index in indices if index not in ordered]:
+                events.append(Kill(tag=tag, at=now, elements=to_ranges(left_over), f=cls, w=why))
+            continue
+        events.append(
             Failed(
                 task=task,
                 elements=to_ranges(indices),
                 attempt=attempt,
-                f=FailureClass(cls) if cls else silent,
+                f=FailureClass(cls),
                 at=now,
                 x=code,
                 s=signal,
-                w=why or "the job is gone, and left no record",
+                w=why,
             )
         )
-    return failed, soonest
+    return events, soonest

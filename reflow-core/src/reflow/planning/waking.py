@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from ..model.definition import Definition
-from ..model.state import State, WakeUp
+from ..model.job import Limits
+from ..model.state import PENDING, State, WakeUp
+
+#: jobs of which each wakes the run where some of its elements are held back: those that were submitted first
+_MOST = 4
 
 
 def flying(state: State, unheard: Collection[str] = ()) -> set[str]:
@@ -23,12 +27,14 @@ def flying(state: State, unheard: Collection[str] = ()) -> set[str]:
     return found
 
 
-def groups(definition: Definition, state: State) -> list[tuple[str, ...]]:
+def groups(definition: Definition, state: State, now: float) -> list[tuple[str, ...]]:
     """Jobs in flight that something waits for, as tags; each group once.
 
     A task that has not been expanded waits for all jobs of its upstream tasks;
-    the end of the run waits for the jobs that no task waits for. Elements that
-    failed and may be tried again are found out with their task's group.
+    elements that are held back, for a throttle or a cap, for any job that may
+    make room; the end of the run waits for the jobs that no task waits for.
+    Elements that failed and may be tried again are found out with their task's
+    group.
     """
     flying: dict[str, list[str]] = {}
     for position in state.open_flights.values():
@@ -38,7 +44,12 @@ def groups(definition: Definition, state: State) -> list[tuple[str, ...]]:
     awaited: set[str] = set()
     for task in definition.tasks:
         progress = state.tasks[task.name]
-        if progress.ended or progress.open:
+        if progress.ended:
+            continue
+        if progress.open:
+            if progress.counts[PENDING] > sum(due > now for due in progress.due.values()):
+                room = flying.get(task.name) or [tag for tags in flying.values() for tag in tags]
+                found.update(((tag,), None) for tag in room[:_MOST])
             continue
         tags = [tag for step in task.upstream for tag in flying.get(step, ())]
         awaited.update(step for step in task.upstream)
@@ -48,6 +59,34 @@ def groups(definition: Definition, state: State) -> list[tuple[str, ...]]:
     if last:
         found[tuple(sorted(last))] = None
     return list(found)
+
+
+def room(state: State, limits: Limits) -> int | None:
+    """How many jobs more the scheduler takes; None where it has no bound."""
+    if limits.max_submitted is None:
+        return None
+    return max(0, limits.max_submitted - sum(progress.active for progress in state.tasks.values()) - len(state.wakes))
+
+
+def spare(state: State, limits: Limits) -> int:
+    """Places that elements leave free, so that the run can be woken at all."""
+    return max(0, min(4, (limits.max_submitted or 0) // 2) - len(state.wakes))
+
+
+def joins(count: int, most: int | None) -> list[list[tuple[int, int]]]:
+    """How more jobs than go into one dependency become few enough, step by step.
+
+    Returns
+    -------
+    list of list of (int, int)
+        Of each step, the ranges (first, last + 1) that one job joins each; the
+        next step counts those jobs.
+    """
+    steps: list[list[tuple[int, int]]] = []
+    while most is not None and most > 1 and count > most:
+        steps.append([(first, min(first + most, count)) for first in range(0, count, most)])
+        count = len(steps[-1])
+    return steps
 
 
 def uncovered(

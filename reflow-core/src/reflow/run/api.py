@@ -26,8 +26,9 @@ from ..store.registry import Registry
 from .chain import advance, foreground
 from .create import write_generation
 from .drive import Progress, config_of, drive, executor_of
-from .engine import is_pool, load_definition
+from .engine import is_pool
 from .jobs import Jobs
+from .load import load_definition, load_secrets
 from .log import Results
 from .mail import post
 from .view import explain, look, standing, status
@@ -535,7 +536,6 @@ class Run:
         """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
         from ..config.overrides import parse_overrides
         from ..worker.load import load_flow
-        from .engine import load_secrets
         from .freeze import encode_parameters, environments, freeze_tasks
 
         definition = load_definition(self.root, current)

@@ -10,8 +10,9 @@ from ..model.job import Executor
 from ..model.names import RunState
 from ..worker.tags import void
 from .drive import Progress, Watcher, cache_of, config_of
-from .engine import Engine, load_definition
+from .engine import Engine
 from .lease import EXPIRY, Lease
+from .load import load_definition
 from .notices import Teller
 from .view import look
 
@@ -20,9 +21,6 @@ IN_PLACE = 120.0
 
 #: how long the last worker of a group, in whose place others could run, waits for who advances the run now
 BRIEF = 30.0
-
-#: seconds after which a scheduler that did not answer is asked again
-AGAIN = 15.0
 
 
 def advance(
@@ -83,15 +81,16 @@ def advance(
     try:
         watcher = Watcher(engine, on_progress)
         watcher.teller = Teller(definition, config, watcher.say)
-        engine.woken, engine.relaying = woken, relaying
+        scheduler = engine.scheduler
+        scheduler.woken, scheduler.relaying = woken, relaying
         if woken:
             for tag in wakes:
-                engine.woke(tag)
+                scheduler.woke(tag)
         chained = chain and bool(config.get("dispatch.chain"))
         pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits)
         watcher.last()
         if relaying:
-            relieved = engine.relieve(wakes) if pause is None else []
+            relieved = scheduler.relieve(wakes) if pause is None else []
         else:
             engine.back = 0.0 if pause is None or not waits else time.time() + pause
     finally:
@@ -102,39 +101,41 @@ def advance(
 
 
 def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: float) -> float | None:
-    unclear = engine.resolve()
+    scheduler = engine.scheduler
+    unclear = scheduler.resolve()
     engine.hear()
     for said in engine.obey():
         watcher.say(said)
-    if ask and engine.silent:
-        engine.ask()
+    if ask and scheduler.silent and not scheduler.away:
+        scheduler.ask()
+    scheduler.enforce()
     refused = False
     while True:
         lagging = engine.settle()
-        due = engine.give_up()
+        due = scheduler.give_up()
         ended = engine.advance()
         watcher(engine, "")
         if ended:
-            engine.dismiss()
+            scheduler.dismiss()
             return None
-        again = AGAIN if engine.away or engine.unheard else None
-        times = [moment for moment in (due, engine.pause, unclear, lagging, again) if moment is not None]
+        times = [moment for moment in (due, engine.pause, unclear, lagging, scheduler.again) if moment is not None]
         pause = min(times) if times else None
         late = pause is not None and pause > waits
-        arranged = chain and engine.arrange(pause if late else None)
+        arranged = chain and scheduler.arrange(pause if late else None)
         engine.commit()
-        if engine.stranded and engine.woken and engine.away:
+        if scheduler.stranded and scheduler.woken and scheduler.away:
             return None  # this node cannot submit, and will not in a while
         if not arranged or refused:
             break
         # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it. And one
         # that nobody may wait for any more has ended, too.
-        refused = not engine.away and bool(engine.stranded)
+        refused = not scheduler.away and bool(scheduler.stranded)
         if refused:
-            engine.ask()
+            scheduler.ask()
+            scheduler.enforce()
         if not (engine.hear() or refused):
             break
-    return None if late and engine.covered else pause
+    return None if late and scheduler.covered else pause
 
 
 def foreground(

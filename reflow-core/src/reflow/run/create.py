@@ -13,7 +13,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..store.registry import Registry, RunRecord
 from .durable import sync_directory, write_new
-from .engine import Secrets
+from .load import Secrets
 
 
 def new_run_id(workflow: str, now: float) -> str:

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _leave)
     from .chain import relay, wake
     from .drive import executor_of
-    from .engine import load_definition
+    from .load import load_definition
 
     try:
         executor = executor_of(load_definition(root), root)

@@ -22,8 +22,9 @@ from ..model.record import Command
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
-from .engine import Engine, load_definition, load_secrets
+from .engine import Engine
 from .lease import Lease
+from .load import load_definition, load_secrets
 from .mail import post
 from .notices import Teller
 

@@ -25,8 +25,8 @@ from .durable import write_new
 #: variables that say how many threads numerical libraries start
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-#: in place of a task's name, where a job only goes on with the run
-WAKE_UP = "wake-up"
+#: in place of a task's name, where a job only goes on with the run, or stands for others
+WAKE_UP, JOIN = "wake-up", "join"
 
 
 class Jobs:
@@ -71,16 +71,16 @@ class Jobs:
             relay=relay,
         )
 
-    def job(self, task: Task, spec: JobSpec, slots: int) -> Job:
-        """The job of a specification."""
+    def job(self, task: Task, spec: JobSpec, slots: int, throttle: int | None = None) -> Job:
+        """The job of a specification; no scheduler runs it again by itself."""
         return Job(
             tag=spec.tag,
             name=job_name(spec.tag, task.name),
             script=layout.script(self._root, task.name, spec.tag),
             slots=slots if task.array else None,
-            throttle=task.array_parallelism,
+            throttle=throttle,
             resources=spec.resources,
-            options=task.options,
+            options={name: value for name, value in task.options.items() if name != "requeue"},
             native=task.native,
             log=layout.job_log(self._root, spec.tag),
             cwd=self._definition.cwd,
@@ -91,7 +91,7 @@ class Jobs:
         """The job that a task's first element would be, under a tag that nobody has."""
         tag = new_tag(hashlib.sha256(task.name.encode()).digest())
         spec = self.spec(Submit(task.name, [0], 1, 0, task.resources), tag, task, {}, self._definition.generation)
-        return self.job(task, spec, 1), spec
+        return self.job(task, spec, 1, task.array_parallelism), spec
 
     def examine(self, executor: Executor, tasks: Sequence[Task]) -> list[str]:
         """Find out whether an executor can be asked for the jobs of these tasks, and to wake the run.
@@ -162,15 +162,23 @@ class Jobs:
 
     def wake(self, tag: str, after: Sequence[JobRef], begin: float | None) -> Job:
         """The job of a wake-up."""
+        return self._small(tag, WAKE_UP, after, begin)
+
+    def join(self, tag: str, after: Sequence[JobRef]) -> Job:
+        """The job that stands for others in a dependency, and does nothing."""
+        return self._small(tag, JOIN, after, None)
+
+    def _small(self, tag: str, what: str, after: Sequence[JobRef], begin: float | None) -> Job:
+        """A job of the run's own, which may be run again by the scheduler as often as it likes."""
         asked = self._config.dispatch()
         return Job(
             tag=tag,
-            name=job_name(tag, WAKE_UP),
-            script=layout.script(self._root, WAKE_UP, tag),
+            name=job_name(tag, what),
+            script=layout.script(self._root, what, tag),
             after=tuple(after),
             begin=begin,
             resources=asked.resources,
-            options=asked.options,
+            options={"requeue": True, **asked.options},
             native=asked.native,
             log=layout.job_log(self._root, tag),
             cwd=self._definition.cwd,
@@ -191,6 +199,12 @@ class Jobs:
         """Write the script of a wake-up."""
         self._write(job.script, self.wake_body(job.tag), self._config.dispatch().env)
 
+    def write_join(self, job: Job) -> None:
+        """Write the script of a job that joins others."""
+        title = f"reflow run {self._definition.run_id}: stands for the jobs that it waits for"
+        body = Body(command=("true",), title=(title,), log=job.log)
+        self._file(job.script, body)
+
     def _body(self, tag: str, module: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
         return Body(
             command=(self._definition.python, "-m", *module),
@@ -207,9 +221,14 @@ class Jobs:
     def _write(self, path: str, body: Body, env: Mapping[str, str]) -> None:
         """Write a script, and the variables that it sources, which only the owner may read."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.makedirs(os.path.dirname(body.log), exist_ok=True)
         if body.inherited_file and not os.path.exists(body.inherited_file):
             text = environment(self._inherited)
             write_new(body.inherited_file, text.encode("utf-8", "surrogateescape"), 0o600)
         write_new(body.env_file, environment(env).encode("utf-8", "surrogateescape"), 0o600)
+        self._file(path, body)
+
+    @staticmethod
+    def _file(path: str, body: Body) -> None:
+        for one in (path, body.log):
+            os.makedirs(os.path.dirname(one), exist_ok=True)
         write_new(path, render(body).encode("utf-8", "surrogateescape"), 0o777)

@@ -27,9 +27,10 @@ from ..store.registry import Registry
 from .chain import IN_PLACE, advance, foreground
 from .create import create, new_run_id, prepare
 from .drive import Progress, drive
-from .engine import Secrets, is_pool
+from .engine import is_pool
 from .freeze import encode_parameters, entry_of, environments, freeze_tasks
 from .jobs import Jobs
+from .load import Secrets
 
 if TYPE_CHECKING:
     from ..config import Config

@@ -1,0 +1,166 @@
+"""Keeping results in the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from ..model import layout
+from ..model.cache import CacheBackend, CacheEntry
+from ..model.ranges import to_ranges
+from ..model.record import Finished, Kept, Uncached
+from ..model.schema import escape, unescape
+from ..model.state import SUCCESS
+from ..worker.files import Settler
+from ..worker.inputs import Inputs
+from .expand import parts_of
+from .load import load_definition
+from .log import Results
+from .writer import Writer
+
+#: results published at a time
+_PUBLISH = 1000
+
+#: files of inputs held open
+_MOST_OPEN = 32
+
+
+class Keeper:
+    """Publishes results of a run.
+
+    Parameters
+    ----------
+    writer : Writer
+        The run.
+    results : Results
+        Where its results are read.
+    cache : CacheBackend, optional
+        None: nothing is kept.
+    """
+
+    def __init__(self, writer: Writer, results: Results, cache: CacheBackend | None) -> None:
+        self._writer = writer
+        self._results = results
+        self._cache = cache
+        self._inputs: dict[str, Inputs] = {}
+        self._fresh: dict[str, list[int]] = {}
+        for name, progress in writer.state.tasks.items():
+            unkept = [index for index in progress.indices(SUCCESS) if not progress.kept[index]]
+            if unkept:
+                self._fresh[name] = unkept
+
+    def note(self, record: Finished) -> None:
+        """An element has succeeded."""
+        self._fresh.setdefault(record.t, []).append(record.i)
+
+    def keep(self, force: bool = False) -> None:
+        """Publish results to the cache: many at a time, or all there are."""
+        if not force and sum(map(len, self._fresh.values())) < _PUBLISH:
+            return
+        fresh, self._fresh = self._fresh, {}
+        if self._cache is None or not fresh:
+            return
+        self._writer.commit()  # what others may reuse must outlive us
+        settler = Settler()
+        entries: list[CacheEntry] = []
+        decided: list[Kept | Uncached] = []
+        for name, indices in fresh.items():
+            if self._writer.definition.task(name).cache is not False:
+                self._collect(name, indices, settler, entries, decided)
+        try:
+            if entries:
+                self._writer.check()
+                self._cache.publish(entries)
+        except OSError as error:
+            self._writer.warn(f"results cannot be kept in the cache now: {error}")
+            return
+        for event in decided:
+            self._writer.add(event)
+
+    def _collect(
+        self,
+        name: str,
+        indices: Sequence[int],
+        settler: Settler,
+        entries: list[CacheEntry],
+        decided: list[Kept | Uncached],
+    ) -> None:
+        """Make up what the cache is to hold of a task's elements, and what is to be written down of them."""
+        task = self._writer.definition.task(name)
+        progress = self._writer.state.tasks[name]
+        kept: list[int] = []
+        spoiled: list[int] = []
+        recoded: list[int] = []
+        shared: dict[str, str] = {}
+        shared_of: Inputs | None = None
+        for index in indices:
+            inputs = self._part(name, progress.part[index])
+            element = inputs.element(index)
+            if not element.k:
+                continue
+            flight = self._writer.state.flight_of(name, index)
+            if flight is not None and not self._same_code(name, inputs.header.generation, flight.generation):
+                recoded.append(index)
+                continue
+            guards: Mapping[str, str] = {}
+            if inputs.header.files or element.f:
+                found = settler.settle(
+                    _paths({**inputs.header.files, **element.f}), _paths({**inputs.header.guards, **element.g})
+                )
+                if found is None:
+                    spoiled.append(index)
+                    continue
+                guards = {escape(path): guard for path, guard in found.items()}
+            record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
+            if inputs is not shared_of:
+                shared, shared_of = parts_of(task, inputs.header.parts), inputs
+            entries.append(
+                CacheEntry(
+                    key=element.k,
+                    workflow=self._writer.definition.workflow,
+                    task=name,
+                    result=record.r,
+                    parts={**shared, **element.d},
+                    outputs=record.o,
+                    guards=guards,
+                    run_id=self._writer.definition.run_id,
+                    time=record.e if isinstance(record, Finished) else time.time(),
+                )
+            )
+            kept.append(index)
+        if kept:
+            decided.append(Kept(task=name, elements=to_ranges(kept)))
+        for left, reason in (
+            (spoiled, "an input file changed while the run used it"),
+            (recoded, "the task's code changed while the run used it"),
+        ):
+            if left:
+                decided.append(Uncached(task=name, elements=to_ranges(left), reason=reason))
+
+    def _same_code(self, name: str, keyed: int, ran: int) -> bool:
+        """Whether the code generation that an element's key speaks of and the one that ran it are one to this task."""
+        if keyed == ran:
+            return True
+        one, other = (load_definition(self._writer.root, generation).task(name) for generation in (keyed, ran))
+        return all(getattr(one, part) == getattr(other, part) for part in ("code", "env_digest", "version", "inputs"))
+
+    def _part(self, name: str, part: int) -> Inputs:
+        path = layout.inputs(self._writer.root, name, part)
+        inputs = self._inputs.get(path)
+        if inputs is None:
+            while len(self._inputs) >= _MOST_OPEN:
+                self._inputs.pop(next(iter(self._inputs))).close()
+            inputs = self._inputs[path] = Inputs(path)
+        return inputs
+
+    def close(self) -> None:
+        """Let go of files, and of the cache."""
+        for inputs in self._inputs.values():
+            inputs.close()
+        if self._cache is not None:
+            self._cache.close()
+
+
+def _paths(written: Mapping[str, str]) -> dict[str, str]:
+    """Paths as the file system has them, from the text by which records name them."""
+    return {unescape(path): digest for path, digest in written.items()}

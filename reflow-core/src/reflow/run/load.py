@@ -1,0 +1,57 @@
+"""Reading what was frozen at submit: a run's definition, and its secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..errors import DataError
+from ..model import layout
+from ..model.definition import Definition
+from ..model.record import SCHEMA
+from ..model.task import JSON
+
+
+def load_definition(root: str, generation: int = 1) -> Definition:
+    """Read a run's frozen definition.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or was written by a newer version.
+    """
+    path = layout.definition(root, generation)
+    with open(path, "rb") as stream:
+        raw = stream.read()
+    try:
+        definition = msgspec.json.decode(raw, type=Definition)
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+    if definition.schema > SCHEMA:
+        raise DataError(
+            f"{path} was written by a newer version of reflow ({definition.version})",
+            hint="use that version, or a later one, for this run",
+        )
+    return definition
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the run's owner may read: ``secrets.json``, mode 0600.
+
+    ``env`` holds the tasks' environment variables, ``config`` secret configuration,
+    ``inherited`` what ``[executor] inherit_env`` adds to the variables that every job is given.
+    """
+
+    env: Mapping[str, Mapping[str, str]] = {}
+    config: Mapping[str, JSON] = {}
+    inherited: Mapping[str, str] = {}
+
+
+def load_secrets(root: str, generation: int = 1) -> Secrets:
+    """Read those of a code generation; empty where there are none."""
+    try:
+        with open(layout.secrets(root, generation), "rb") as stream:
+            return msgspec.json.decode(stream.read(), type=Secrets)
+    except FileNotFoundError:
+        return Secrets()

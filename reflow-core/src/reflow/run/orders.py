@@ -1,0 +1,118 @@
+"""What people have mailed to a run, carried out: `cancel` and `retry`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from ..model import layout
+from ..model.names import FailureClass, RunState
+from ..model.ranges import from_ranges, to_ranges
+from ..model.record import Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
+from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED
+from .mail import UNREADABLE, commands
+from .scheduler import Scheduler
+from .writer import Writer
+
+
+def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
+    """Carry out what was mailed; says, of each command, what was done."""
+    for command in commands(writer.root, writer.state):
+        verb = command.verb
+        if verb == "cancel":
+            answer = _cancel(writer, scheduler, command)
+            verb = "cancel" if command.tasks else "stop"
+        elif verb == UNREADABLE:
+            answer = f"{layout.commands(writer.root)}/{command.id}.json holds no command, and is passed over"
+        else:
+            answer = _retry(writer, command)
+        writer.add(Obeyed(id=command.id, verb=verb, at=time.time(), said=answer))
+        writer.commit()
+        yield answer
+
+
+def _cancel(writer: Writer, scheduler: Scheduler, command: Command) -> str:
+    """What waits never runs; what is queued or runs is to be cancelled, the chain first."""
+    state, now = writer.state, time.time()
+    reason = command.reason or "cancelled"
+    wanted: dict[str, str | None] = dict(command.tasks) or dict.fromkeys(state.tasks)
+    if not command.tasks:
+        for tag in [*state.wakes, *state.spares]:
+            writer.add(Kill(tag=tag, at=now, w=reason))
+    waiting = active = 0
+    for name, elements in wanted.items():
+        progress = state.tasks.get(name)
+        if progress is None or progress.ended:
+            continue
+        before = progress.counts[PENDING]
+        writer.add(Cancelled(task=name, elements=elements, at=now, reason=reason))
+        waiting += before - progress.counts[PENDING]
+    for position in list(state.open_flights.values()):
+        flight = state.flights[position]
+        if flight.task not in wanted:
+            continue
+        elements = wanted[flight.task]
+        chosen = None if elements is None else set(from_ranges(elements))
+        progress = state.tasks[flight.task]
+        ended = [
+            index
+            for index in flight.elements
+            if (chosen is None or index in chosen)
+            and progress.job[index] == position
+            and progress.status[index] in (QUEUED, RUNNING)
+        ]
+        active += len(ended)
+        if ended:
+            cls = FailureClass.CANCELLED.value
+            writer.add(Kill(tag=flight.tag, at=now, elements=to_ranges(ended), f=cls, w=reason))
+    scheduler.enforce()
+    left = f"{active} queued or running and {waiting} waiting elements"
+    if state.kills:
+        return f"cancelling {left}: not all of it is confirmed yet, and is asked for again"
+    return f"cancelled {left}"
+
+
+def _retry(writer: Writer, command: Command) -> str:
+    """Let what failed, was cancelled or was skipped start over."""
+    changed = command.generation > writer.state.generation
+    if changed:
+        writer.add(CodeChanged(generation=command.generation, at=time.time()))
+    again: dict[str, list[int]] = {}
+    stale: dict[str, list[int]] = {}
+    whole: set[str] = set()
+    for task in writer.definition.tasks:
+        progress = writer.state.tasks[task.name]
+        if not (progress.open or progress.ended):
+            continue
+        if changed and progress.open and progress.counts[PENDING]:
+            stale[task.name] = progress.indices(PENDING)  # who they are depends on the code
+        chosen = command.tasks.get(task.name, "") if command.tasks else None
+        if chosen == "":
+            if any(step in again for step in task.upstream) and (progress.skipped or progress.counts[SKIPPED]):
+                chosen = None
+            else:
+                continue
+        among = None if chosen is None else set(from_ranges(chosen))
+        indices = [
+            index
+            for status in (FAILED, CANCELLED, SKIPPED)
+            for index in progress.indices(status)
+            if among is None or index in among
+        ]
+        if indices or progress.skipped or progress.cancelled:
+            again[task.name] = indices
+    for task in writer.definition.tasks:
+        # What was computed from a part of its input, since some of it had failed, is computed anew with the whole.
+        progress = writer.state.tasks[task.name]
+        partly = any(wired.allow_failed and again.keys() & set(wired.steps) for wired in task.inputs)
+        if progress.open and (partly or whole.intersection(task.upstream)):
+            whole.add(task.name)
+            again[task.name] = list(range(len(progress.status)))
+    for name in dict.fromkeys([*again, *stale]):
+        indices = [*again.get(name, ()), *stale.get(name, ())]
+        writer.add(Reset(task=name, elements=to_ranges(indices), at=time.time(), reason="retry"))
+    if not again:
+        return "nothing to retry"
+    writer.add(RunChanged(state=RunState.RUNNING, at=time.time(), reason="retry"))
+    count = sum(len(indices) or 1 for indices in again.values())
+    return f"retrying {count} element{'s' if count != 1 else ''} of {', '.join(again)}"

@@ -1,0 +1,470 @@
+"""A run's dealings with its scheduler: what it submits, asks and cancels, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from ..errors import ExecutorError, ReflowError
+from ..model import layout
+from ..model.job import Executor, Job, JobRef, Submission
+from ..model.names import FailureClass
+from ..model.ranges import from_ranges, to_ranges
+from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Submitted, Voided, Wake, Woke
+from ..model.state import QUEUED, RUNNING, Flight
+from ..planning.plan import Submit
+from ..planning.reconcile import judge, missing, overdue, references, refs
+from ..planning.tags import new_tag
+from ..planning.waking import flying, groups, joins, room, uncovered
+from ..worker.tags import void
+from .jobs import Jobs
+from .writer import Writer
+
+#: seconds after which a scheduler that did not answer is asked again; they double, up to the second
+_AGAIN, _MOST = 15.0, 300.0
+
+
+class Scheduler:
+    """What runs a run's jobs, a pool of this process's own included.
+
+    Parameters
+    ----------
+    writer : Writer
+        The run.
+    executor : Executor
+        What is asked.
+    jobs : Jobs
+        Makes the jobs.
+    pooled : bool
+        Whether the executor's workers belong to this process.
+    grace : float
+        Seconds for which a record may be late.
+    relays : bool
+        Whether the last worker of a group starts the next advance.
+
+    Attributes
+    ----------
+    stranded : str
+        Why the run cannot wake itself, where it cannot.
+    away : bool
+        Whether the scheduler does not answer, or takes nothing, for now.
+    unheard : frozenset of str
+        Tags of jobs of which it could say nothing when it was asked last.
+    woken : bool
+        Whether this process runs on a compute node, which may not be allowed to submit.
+    relaying : bool
+        Whether it runs in a job whose work was another, so that what it cannot do is left to a wake-up.
+    """
+
+    def __init__(
+        self, writer: Writer, executor: Executor, jobs: Jobs, *, pooled: bool, grace: float, relays: bool
+    ) -> None:
+        self.stranded = ""
+        self.away = False
+        self.woken = self.relaying = False
+        self.unheard: frozenset[str] = frozenset()
+        self.executor = executor
+        self._writer = writer
+        self._jobs = jobs
+        self._pooled = pooled
+        self._grace = grace
+        self._relays = relays
+
+    @property
+    def again(self) -> float | None:
+        """Seconds after which to ask again a scheduler that is away, or could not tell of all; None where it is well.
+
+        They grow with each time in a row that it was found so.
+        """
+        if not (self.away or self.unheard):
+            return None
+        state = self._writer.state
+        times = max(state.unanswered, state.refusals, 1)
+        return min(_AGAIN * 2.0 ** min(times - 1, 10), _MOST)
+
+    # --- submitting ----------------------------------------------------------
+
+    def submit(self, action: Submit) -> None:
+        """Submit elements of a task: the intent first, and how it went after."""
+        writer = self._writer
+        task = writer.definition.task(action.task)
+        tag = new_tag(os.urandom(8))
+        env, relay = writer.env.get(task.name, {}), self._relays and writer.state.relays
+        spec = self._jobs.spec(action, tag, task, env, writer.state.generation, relay=relay)
+        self._jobs.write(task, spec, action.elements, warm=self._pooled)
+        writer.add(
+            Intent(
+                tag=tag,
+                task=task.name,
+                elements=spec.elements,
+                attempt=action.attempt,
+                part=action.part,
+                at=time.time(),
+                generation=writer.state.generation,
+                resources=action.resources,
+                array=task.array,
+                throttle=action.throttle,
+            )
+        )
+        self._send(self._jobs.job(task, spec, len(action.elements), action.throttle))
+
+    def _send(self, job: Job) -> bool:
+        """Submit a job whose intent was written down; False where it was refused, or nobody knows yet."""
+        writer = self._writer
+        if self._pooled:
+            writer.flush()  # what this process's own workers do cannot outlast the machine
+        else:
+            writer.commit()
+        writer.check()
+        try:
+            submission = self.executor.submit(job)
+        except ReflowError as error:
+            self._not_taken(job.tag, error)
+            return False
+        writer.add(_submitted(job.tag, submission))
+        return True
+
+    def _not_taken(self, tag: str, error: ReflowError) -> None:
+        writer, now = self._writer, time.time()
+        why = " ".join(str(error).split())
+        if not isinstance(error, ExecutorError):
+            error = ExecutorError(error.message)
+        if error.maybe_done:
+            self._outage(f"{why}; it is looked for before anything else is submitted")
+        elif self.relaying or (self.woken and error.elsewhere):
+            # What cannot be submitted from here waits for a process that can.
+            writer.add(Voided(tag=tag, reason=why, at=now))
+            if not (self.relaying and error.transient):
+                writer.add(Barred(at=now, w=why, relay=self.relaying))
+            self.away = True
+            if not self.relaying:
+                self.stranded = why
+        elif error.transient:
+            self._outage(f"{why}; it is tried again")
+            writer.add(Voided(tag=tag, reason=why, at=now))
+        else:
+            self._refused(tag, why)
+
+    def _refused(self, tag: str, why: str) -> None:
+        """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had."""
+        writer, now = self._writer, time.time()
+        position = writer.state.open_flights.get(tag)
+        if position is None:
+            writer.add(Woke(tag=tag, at=now, reason=why))
+            writer.warn(f"the run cannot wake itself: {why}")
+            self.stranded = why
+            return
+        flight = writer.state.flights[position]
+        writer.add(
+            Failed(
+                task=flight.task,
+                elements=to_ranges(flight.elements),
+                attempt=flight.attempt,
+                f=FailureClass.LAUNCH,
+                at=now,
+                w=why,
+            )
+        )
+
+    # --- finding out ---------------------------------------------------------
+
+    def resolve(self) -> float | None:
+        """Find out what became of submissions whose answer was never written down.
+
+        Returns
+        -------
+        float or None
+            Seconds until those that the scheduler may not show yet can be
+            decided; None where none is left.
+        """
+        writer, state = self._writer, self._writer.state
+        unknown = {
+            flight.tag: flight.at
+            for position in state.open_flights.values()
+            if not (flight := state.flights[position]).known
+        }
+        unknown |= {wake.tag: wake.at for wake in state.wakes.values() if not wake.id}
+        if not unknown:
+            return None
+        writer.check()
+        try:
+            found = self.executor.find(list(unknown))
+        except ExecutorError as error:
+            self._outage(f"the scheduler does not answer: {error}")
+            return None
+        lag = self.executor.limits.visibility_lag
+        wait: float | None = None
+        for tag, at in unknown.items():
+            now = time.time()
+            if tag in found:
+                writer.add(_submitted(tag, Submission(found[tag])))
+            elif now - at < lag:
+                wait = lag - (now - at) if wait is None else max(wait, lag - (now - at))
+            else:
+                os.makedirs(os.path.dirname(layout.tag(writer.root, tag)), exist_ok=True)
+                claimed = void(layout.tag(writer.root, tag))
+                if claimed is None:
+                    writer.add(Voided(tag=tag, reason="the scheduler does not know it", at=now))
+                elif claimed:
+                    writer.add(Submitted(tag=tag, id=claimed, at=now))
+                else:
+                    self._started_unseen(tag, now)
+        writer.commit()
+        return wait
+
+    def _started_unseen(self, tag: str, now: float) -> None:
+        """A job has started that the scheduler does not know, and that could not tell its own id.
+
+        So it has ended, or nobody can be asked about it. Its record counts if one
+        comes within the grace period; a wake-up's start was all that was waited for.
+        """
+        state = self._writer.state
+        position = state.open_flights.get(tag)
+        if position is None:
+            self._writer.add(Woke(tag=tag, at=now, reason="it has started"))
+            return
+        flight = state.flights[position]
+        silent = [index for index in self._active(flight) if (flight.task, index) not in state.gone]
+        if silent:
+            why = "it has started, and the scheduler does not know it"
+            self._writer.add(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why))
+
+    def ask(self) -> None:
+        """Ask the scheduler once for everything in flight; an outage is no evidence, and is said."""
+        writer, state = self._writer, self._writer.state
+        wanted = refs(state)
+        if not wanted:
+            return
+        writer.check()
+        try:
+            answers = self.executor.query(wanted)
+        except ExecutorError as error:
+            self._outage(f"the scheduler does not answer: {error}")
+            return
+        now = time.time()
+        verdict = judge(state, answers, now, self.executor.limits.visibility_lag)
+        self.unheard = verdict.unheard
+        for event in verdict.events:
+            writer.add(event)
+        for tag in verdict.woken:
+            writer.add(Woke(tag=tag, at=now, reason="its job is gone"))
+
+    def _outage(self, problem: str) -> None:
+        """The scheduler does not answer, or takes nothing now: no evidence of anything, and a reason to wait."""
+        self.away = True
+        waiting = self._writer.state.asked.waiting
+        self._writer.add(Asked(at=time.time(), waiting=waiting, problem=" ".join(problem.split())))
+        self._writer.warn(problem)
+
+    @property
+    def silent(self) -> bool:
+        """Whether something in flight has not reported its end, or a wake-up has not come yet."""
+        state = self._writer.state
+        return bool(missing(state)) or any(wake.id for wake in state.wakes.values())
+
+    def give_up(self) -> float | None:
+        """Let elements fail whose record did not arrive within the grace period; seconds until the next one is due.
+
+        What is lost may run all the same: it is cancelled first.
+        """
+        events, soonest = overdue(self._writer.state, time.time(), self._grace)
+        for event in events:
+            self._writer.add(event)
+        if any(type(event) is Kill for event in events):
+            self.enforce()
+        return soonest
+
+    # --- cancelling ----------------------------------------------------------
+
+    def enforce(self) -> None:
+        """Cancel what is to be cancelled, the chain first, by one call; held for later where that fails."""
+        if self.away:
+            return
+        writer, state = self._writer, self._writer.state
+        chain: list[JobRef] = []
+        jobs: list[JobRef] = []
+        orders: dict[str, list[Kill]] = {}
+        for tag, kills in state.kills.items():
+            wake, position = state.wakes.get(tag) or state.spares.get(tag), state.open_flights.get(tag)
+            if wake is not None and wake.id:
+                chain.append(JobRef(wake.id, None, wake.cluster or None))
+            elif position is not None:
+                flight = state.flights[position]
+                meant = {index for kill in kills for index in from_ranges(kill.elements)}
+                if flight.known:
+                    jobs += references(flight, meant.intersection(self._active(flight)))
+                elif not all((flight.task, index) in state.gone for index in meant):
+                    continue  # it is found out first what became of its submission
+            else:
+                continue
+            orders[tag] = list(kills)
+        if not orders:
+            return
+        writer.commit()
+        writer.check()
+        try:
+            if chain or jobs:
+                self.executor.cancel([*chain, *jobs])
+        except ExecutorError as error:
+            self._outage(f"the scheduler does not answer: {error}")
+            return
+        now = time.time()
+        for tag, kills in orders.items():
+            if tag not in state.open_flights:
+                writer.add(Woke(tag=tag, at=now, reason=kills[0].w))
+                continue
+            flight = state.flights[state.open_flights[tag]]
+            for kill in kills:
+                left = set(from_ranges(kill.elements)).intersection(self._active(flight))
+                if left and not self._pooled:
+                    writer.add(
+                        Failed(
+                            task=flight.task,
+                            elements=to_ranges(sorted(left)),
+                            attempt=flight.attempt,
+                            f=FailureClass(kill.f),
+                            at=now,
+                            w=kill.w,
+                        )
+                    )
+            writer.add(Killed(tag=tag, at=now))
+        writer.commit()
+
+    def _active(self, flight: Flight) -> list[int]:
+        """Elements of a job that have not ended."""
+        progress = self._writer.state.tasks[flight.task]
+        return [
+            index
+            for index in flight.elements
+            if progress.status[index] in (QUEUED, RUNNING)
+            and self._writer.state.flight_of(flight.task, index) is flight
+        ]
+
+    # --- waking --------------------------------------------------------------
+
+    def arrange(self, pause: float | None) -> bool:
+        """Make sure that the run is woken when it has to go on.
+
+        Parameters
+        ----------
+        pause : float, optional
+            Seconds until something is due by the clock, and too long to wait here.
+
+        Returns
+        -------
+        bool
+            Whether a wake-up was asked for: what ended in the meantime, nobody
+            may have told of.
+        """
+        if self.away:
+            return False
+        writer, state, limits = self._writer, self._writer.state, self.executor.limits
+        now = time.time()
+        open_tags = flying(state, self.unheard)
+        wakes = [wake for wake in state.wakes.values() if wake.id and not wake.join]
+        wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
+        places = room(state, limits)
+        asked = False
+        for group in wanted if places is None else wanted[: max(places, 0 if wakes else 1)]:
+            waits = tuple(tag for tag in group if tag in open_tags)
+            if waits:
+                asked = True
+                if not self._wake(waits):
+                    return True
+        if pause is not None and not any(0.0 < wake.due <= now + pause for wake in wakes):
+            self._begin(pause)
+        return asked
+
+    @property
+    def covered(self) -> bool:
+        """Whether a wake-up is under way."""
+        return any(wake.id and not wake.join for wake in self._writer.state.wakes.values())
+
+    def _wake(self, waits: tuple[str, ...]) -> bool:
+        """Submit a wake-up that waits for jobs; where they are too many for one dependency, others join them.
+
+        Returns
+        -------
+        bool
+            Whether the scheduler has answered, with a refusal maybe.
+        """
+        state, limits = self._writer.state, self.executor.limits
+        after = [ref for tag in waits for ref in references(state.flights[state.open_flights[tag]])]
+        joined: list[str] = []
+        steps, places = joins(len(after), limits.max_after), room(state, limits)
+        if limits.max_after == 1 or (places is not None and sum(map(len, steps)) >= places > 0):
+            # Nothing can join them: it wakes when the first have ended, and sees to the others then.
+            after, steps = after[: limits.max_after], []
+        for step in steps:
+            following: list[JobRef] = []
+            for first, last in step:
+                if last - first == 1:
+                    following.append(after[first])
+                    continue
+                tag = new_tag(os.urandom(8))
+                self._writer.add(Wake(tag=tag, waits=waits, at=time.time(), join=True))
+                job = self._jobs.join(tag, after[first:last])
+                self._jobs.write_join(job)
+                if not self._send(job):
+                    return not self.away
+                joined.append(tag)
+                wake = state.wakes[tag]
+                following.append(JobRef(wake.id, None, wake.cluster or None))
+            after = following
+        tag = new_tag(os.urandom(8))
+        self._writer.add(Wake(tag=tag, waits=waits, at=time.time(), joined=tuple(joined)))
+        if self._relays and state.relays:
+            self._jobs.awaited(waits, [wake for wake in state.wakes.values() if not wake.join])
+        job = self._jobs.wake(tag, after, None)
+        self._jobs.write_wake(job)
+        return self._send(job) or not self.away
+
+    def _begin(self, pause: float) -> None:
+        """Submit a wake-up that begins later."""
+        tag, now = new_tag(os.urandom(8)), time.time()
+        self._writer.add(Wake(tag=tag, waits=(), at=now, due=now + pause))
+        job = self._jobs.wake(tag, (), pause)
+        self._jobs.write_wake(job)
+        self._send(job)
+
+    def woke(self, tag: str) -> None:
+        """Note that a wake-up has started."""
+        if tag in self._writer.state.wakes:
+            self._writer.add(Woke(tag=tag, at=time.time()))
+
+    def relieve(self, tags: Sequence[str]) -> list[str]:
+        """Note that the work of wake-ups is done, though they have not started; says of which ones it is."""
+        wakes, open_tags = self._writer.state.wakes, flying(self._writer.state)
+        done = [tag for tag in tags if tag in wakes and open_tags.isdisjoint(wakes[tag].waits)]
+        for tag in done:
+            self._writer.add(Woke(tag=tag, at=time.time(), reason="the last worker went on", spare=True))
+        return done
+
+    def dismiss(self) -> None:
+        """The run has ended: take the wake-ups out of the queue that nobody needs any more."""
+        writer, state = self._writer, self._writer.state
+        left = {**state.wakes, **state.spares}
+        refs = [JobRef(wake.id, None, wake.cluster or None) for wake in left.values() if wake.id]
+        if self._pooled or not refs:
+            return
+        writer.check()
+        try:
+            self.executor.cancel(refs)
+        except ReflowError as error:
+            writer.warn(f"wake-ups that are not needed any more are still queued: {error}")
+            return
+        for tag in left:
+            writer.add(Woke(tag=tag, at=time.time(), reason="the run has ended"))
+
+
+def _submitted(tag: str, submission: Submission) -> Submitted:
+    ref = submission.ref or JobRef("")
+    cluster = ref.cluster or next((one.cluster for one in submission.slots.values()), None)
+    return Submitted(
+        tag=tag,
+        id=ref.id,
+        cluster=cluster or "",
+        at=time.time(),
+        slots={slot: one.id for slot, one in submission.slots.items()},
+    )

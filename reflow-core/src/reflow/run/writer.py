@@ -1,0 +1,92 @@
+"""The right to write a run, and what is written with it."""
+
+from __future__ import annotations
+
+from ..model.definition import Definition
+from ..model.record import CodeChanged, Event
+from ..model.state import State
+from .lease import Lease, LeaseLapsed
+from .load import load_definition, load_secrets
+from .log import Log, replay
+
+
+class Writer:
+    """A run under its lease: its state, and the log that every change of it goes through.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    lease : Lease
+        The lease on it; released by `close`.
+
+    Attributes
+    ----------
+    state : State
+        Where the run stands; changed by `add` alone.
+    definition : Definition
+        The run's, of the code generation that counts now.
+    env : mapping
+        The tasks' environment variables, by task.
+    warnings : list of str
+        What people should hear of, each once.
+    """
+
+    def __init__(self, root: str, lease: Lease) -> None:
+        self.root = root
+        self.warnings: list[str] = []
+        self._lease = lease
+        first = load_definition(root)
+        self.state = State(first)
+        span = replay(root, self.state)
+        self.definition: Definition = (
+            first if self.state.generation == 1 else load_definition(root, self.state.generation)
+        )
+        self.env = load_secrets(root, self.state.generation).env
+        self._log = Log(root, lease.epoch, self.state, span)
+
+    def add(self, event: Event, payload: bytes | None = None) -> None:
+        """Write an event down, and let the state know it; durable after `commit`."""
+        self._log.add(event, payload)
+        if type(event) is CodeChanged:
+            self.definition = load_definition(self.root, event.generation)
+            self.env = load_secrets(self.root, event.generation).env
+
+    def flush(self) -> None:
+        """Hand what was added to the system, so that it can be read, and outlives this process."""
+        self._log.flush()
+
+    def commit(self) -> None:
+        """Make all that was added durable."""
+        self._log.commit()
+
+    def check(self) -> None:
+        """Make sure that this process may still write; to be called before every scheduler call.
+
+        One that was held up (a closed lid, a stopped process) for longer than
+        it may be, while nobody took over, begins an epoch of its own anew.
+
+        Raises
+        ------
+        LeaseLost
+            Another process has taken over; nothing more may be written.
+        """
+        try:
+            self._lease.check()
+        except LeaseLapsed:
+            lease = self._lease.renew()
+            self._log.close()
+            self._log = Log(self.root, lease.epoch, self.state, self._log.span)
+            self._lease = lease
+
+    def warn(self, message: str) -> None:
+        """Keep a sentence for people, once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    def close(self, back: float = 0.0) -> None:
+        """Commit, and release the lease; `back`: see `Lease.release`."""
+        try:
+            self._log.close()
+        finally:
+            self._lease.release(back)
