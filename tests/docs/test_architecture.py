@@ -118,12 +118,13 @@ def test_every_place_in_a_run_is_named() -> None:
         layout.log("", "task", False, 0),
         layout.log("", "task", True, 0),
         layout.scratch("", "task", 0),
+        layout.checkpoint("", "task", 0, "0123456789ab"),
     ]
     functions = {name for name, value in vars(layout).items() if callable(value) and not name.startswith("_")}
     assert functions == {
         *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "box", "commands", "job", "script"),
         "job_log",
-        *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch"),
+        *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch", "checkpoint"),
     }, "a place is new: name it on the page, and here"
     known = patterns()
     for place in places:

@@ -16,6 +16,7 @@ _NAMES = {
     "JobConfig": "model.task",
     "LocalExecutor": "local.pool",
     "Param": "authoring.markers",
+    "Requeue": "worker.context",
     "Result": "authoring.markers",
     "Retry": "model.retry",
     "Run": "run.api",
@@ -26,10 +27,12 @@ _NAMES = {
     "TaskSpec": "model.task",
     "TaskState": "model.names",
     "Workflow": "workflow",
+    "checkpoint_dir": "worker.context",
     "config_path": "config",
     "context": "worker.context",
     "ensure_config_exists": "config",
     "load_config": "config",
+    "time_left": "worker.context",
     "write_example_config": "config",
 }
 

@@ -23,8 +23,11 @@ from .model.retry import Scale as Scale
 from .model.task import JobConfig as JobConfig
 from .model.task import TaskSpec as TaskSpec
 from .run.api import Run as Run
+from .worker.context import Requeue as Requeue
 from .worker.context import TaskInterrupted as TaskInterrupted
+from .worker.context import checkpoint_dir as checkpoint_dir
 from .worker.context import context as context
+from .worker.context import time_left as time_left
 from .workflow import Workflow as Workflow
 
 __version__: str

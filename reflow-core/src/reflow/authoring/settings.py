@@ -11,6 +11,7 @@ from reflow.model.names import did_you_mean
 from reflow.model.options import PORTABLE, canonical
 from reflow.model.resources import Resources, parse_resource
 from reflow.model.retry import Retry
+from reflow.model.signals import parse_signal
 from reflow.model.task import JSON, JobConfig
 
 from .validate import Mistake, fingerprint_of, sentence, told
@@ -109,6 +110,11 @@ def _options(given: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Res
         slip = "" if key in PORTABLE else _slip(key)
         if slip:
             tell(f"unknown keyword {name!r}{slip}")
+        elif key == "signal" and value not in (None, False):
+            try:
+                options[key] = "{}@{}".format(*parse_signal(value))
+            except UsageError as error:
+                tell(sentence(error))
         elif not _plain(value):
             tell(f"option {name}={value!r} is not text, a number, True, False, None, or a list of these")
         else:

@@ -364,6 +364,7 @@ class CommandExecutor:
             head.append(f': "${{{speaks.index}:=$((${{REFLOW_SLOT:-0}} + {base}))}}"')
             head.append(f"export REFLOW_SLOT=$(({speaks.index} - {base}))")
         head.append(f"export REFLOW_JOB_ID={speaks.job_id}")
+        head.append("export REFLOW_BEGIN=$(date +%s)")
         head.append("REFLOW_EXEC=exec")
         script = "\n".join([shebang, *head, MARK, body])
         return Preview(script=script, call=speaks.submit(job, script, rest), path=job.script)

@@ -41,6 +41,9 @@ RESERVED = frozenset(
         "RUN_DIR",
         "JOB_ID",
         "EXEC",
+        "INNER",
+        "BEGIN",
+        "WORKER",
     )
 )
 

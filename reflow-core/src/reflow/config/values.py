@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ..errors import ConfigError, ReflowError
+from ..errors import ConfigError, ReflowError, UsageError
 from ..model.notice import occasions
 from ..model.options import canonical
+from ..model.signals import parse_signal
 from ..model.task import JSON
 from ..model.units import format_mem, format_time, parse_mem, parse_time
 from .schema import RESOURCES, Key
@@ -355,6 +356,11 @@ def _option(name: str, value: object) -> tuple[str, JSON]:
         value = value.isoformat()
     if value is not None and not isinstance(value, (str, int, float)):
         raise _refuse("a string, a number, true, false or a list", value)
+    if name == "signal" and value is not None and value is not False:
+        try:
+            return name, "{}@{}".format(*parse_signal(value))
+        except UsageError as error:
+            raise Wrong(f"{error.message}; {error.hint}") from None
     return name, _str(value, _PLAIN) if isinstance(value, str) else value
 
 

@@ -34,6 +34,7 @@ from ..model.ranges import from_ranges
 from ..model.record import Closed, Finished, JobSpec, Mail, Opened, Started
 from ..model.resources import Resources
 from ..process.spawn import spawn
+from ..worker import children
 from ..worker.main import RING_END, RING_START, TOKEN, Announced, announcements
 
 _mail = msgspec.json.Decoder(Mail)
@@ -141,7 +142,10 @@ class _Child:
         """Ask it to end."""
         if not self.asked:
             self.asked, self.why, self.due = True, why, time.monotonic() + GRACE
-            _signal(self.process, signal.SIGTERM)
+            self._ask()
+
+    def _ask(self) -> None:
+        _signal(self.process, signal.SIGTERM)
 
     def enforce(self, now: float, asked: Resources) -> None:
         """End it where it has reached its walltime, kill it where it did not end when asked."""
@@ -166,8 +170,9 @@ class _Script(_Child):
 class _Lane(_Child):
     """A warm worker process."""
 
-    def __init__(self, process: Popen[bytes], control: int, path: str, box: str, group: _Group) -> None:
+    def __init__(self, process: Popen[bytes], control: int, path: str, box: str, group: _Group, mark: str) -> None:
         super().__init__(process)
+        self.mark = mark
         self.control = control
         self.path = path
         self.box = box
@@ -181,6 +186,9 @@ class _Lane(_Child):
         self.closed = False
         #: told to take nothing more
         self.retired = False
+
+    def _ask(self) -> None:
+        self.process.send_signal(signal.SIGTERM)  # it passes it on to what it has started
 
     def retire(self) -> None:
         """Let it end as soon as it is between two elements. One that it has taken, it runs."""
@@ -744,6 +752,7 @@ class LocalExecutor:
         slot = self._hired
         self._hired += 1
         path = layout.box(self._root, self._tag, slot)
+        mark = children.mark(self._tag, slot)
         control_read, control_write = os.pipe()
         try:
             output = os.open(self._workers_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -755,7 +764,7 @@ class LocalExecutor:
                         *(self._python, "-m", "reflow.worker", "--lane", self._root, self._tag),
                         *map(str, numbers),
                     ],
-                    env=group.env,
+                    env={**group.env, children.MARK: mark},
                     cwd=self._cwd,
                     output=output,
                     keep=(group.reader, self._bell_write, control_read),
@@ -768,7 +777,7 @@ class LocalExecutor:
             return False
         finally:
             os.close(control_read)
-        lane = _Lane(process, control_write, path, path[len(self._root) + len("/mailbox/") :], group)
+        lane = _Lane(process, control_write, path, path[len(self._root) + len("/mailbox/") :], group, mark)
         self._watch(lane)
         self._lanes.append(lane)
         group.lanes.append(lane)
@@ -892,7 +901,8 @@ class LocalExecutor:
             lane.due = None
         if work is None:
             return True
-        if record.f and lane.why is not None:
+        over = lane.why is not None and lane.why.failure_class is FailureClass.TIMEOUT
+        if record.f and lane.why is not None and not (over and record.f == FailureClass.REQUEUED):
             self._fail(work, slot, lane.why)
             return False
         if lane.asked and record.f == FailureClass.CANCELLED:
@@ -918,6 +928,8 @@ class LocalExecutor:
             if code is None:
                 continue
             _signal(lane.process, signal.SIGKILL)  # what the element left running dies with it
+            if not lane.closed:
+                children.end_marked([lane.mark])
             letter = self._read(lane)
             if letter is not None:
                 letters.append(letter)

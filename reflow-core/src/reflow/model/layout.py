@@ -106,3 +106,8 @@ def log_dirs(root: str, task: str, array: bool, indices: list[int]) -> list[str]
 def scratch(root: str, task: str, index: int) -> str:
     """Scratch directory of one element, stable across its attempts."""
     return f"{root}/scratch/{task}/{index // FANOUT}/{index}"
+
+
+def checkpoint(root: str, task: str, index: int, mark: str) -> str:
+    """Checkpoint directory of one element, stable while its values, of which `mark` is a digest, are the same."""
+    return f"{root}/checkpoints/{task}/{index // FANOUT}/{index}.{mark}"

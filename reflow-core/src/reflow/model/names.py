@@ -50,6 +50,8 @@ class FailureClass(str, Enum):
     CANCELLED = "cancelled"
     LAUNCH = "launch"
     LOST = "lost"
+    #: it raised `Requeue`: no failure, but an end of an attempt like the others
+    REQUEUED = "requeued"
 
 
 class Mode(str, Enum):

@@ -456,6 +456,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     setup: str = ""
     fingerprint: str = "stat"
+    #: the warning before the walltime is over, as ``SIGINT@60``; "" for none
+    signal: str = ""
     #: the last worker of a group starts the next advance
     relay: bool = False
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
+#: new attempts that an element may ask for by `Requeue` where nothing else is said
+REQUEUES = 100
+
+
 class Scale(msgspec.Struct, frozen=True):
     """Ask for more at the next attempt.
 
@@ -36,7 +40,7 @@ class Retry(msgspec.Struct, frozen=True):
         Further attempts after error, exit, oom or timeout.
     on : mapping of failure class to Scale
         What the next attempt asks for after a failure of that class: "error",
-        "exit", "oom", "timeout", "preempted", "node_fail", "launch", "lost".
+        "exit", "oom", "timeout", "preempted", "node_fail", "launch", "lost", "requeued".
     delay : float, or a time such as "5m"
         Seconds before the next attempt.
     backoff : float
@@ -46,7 +50,10 @@ class Retry(msgspec.Struct, frozen=True):
         ("1-00:00:00", or seconds).
     infrastructure : int, optional
         Budget for preempted, node_fail and lost (3 where None) and launch
-        (1 where None).
+        (1 where None); it can be lowered, not raised.
+    requeues : int
+        How often the task may end with ``raise reflow.Requeue()``, which counts
+        as no failure; bounded, so that one that never comes to an end is found.
 
     Notes
     -----
@@ -61,6 +68,7 @@ class Retry(msgspec.Struct, frozen=True):
     max_mem: int | None = None
     max_time: int | None = None
     infrastructure: int | None = None
+    requeues: int = REQUEUES
 
     if TYPE_CHECKING:  # what a person may write; the fields hold what was meant
 
@@ -73,6 +81,7 @@ class Retry(msgspec.Struct, frozen=True):
             max_mem: int | str | None = None,
             max_time: float | str | timedelta | None = None,
             infrastructure: int | None = None,
+            requeues: int = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -91,7 +100,7 @@ class Retry(msgspec.Struct, frozen=True):
     def problems(self) -> list[str]:
         """What is wrong with it, a sentence each; empty where it can be used."""
         found = []
-        for name in ("max", "infrastructure"):
+        for name in ("max", "infrastructure", "requeues"):
             value = getattr(self, name)
             if not (_is_number(value, int) and value >= 0) and not (value is None and name == "infrastructure"):
                 found.append(f"{name}={value!r} is not a whole number of at least 0")

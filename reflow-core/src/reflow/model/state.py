@@ -85,6 +85,7 @@ class Tries(msgspec.Struct):
     own: int = 0
     infrastructure: int = 0
     launch: int = 0
+    requeued: int = 0
 
 
 class Flight(msgspec.Struct):
@@ -413,6 +414,8 @@ class State:
             tries.infrastructure += 1
         elif failure.cls is FailureClass.LAUNCH:
             tries.launch += 1
+        elif failure.cls is FailureClass.REQUEUED:
+            tries.requeued += 1
         else:
             tries.own += 1
         if failure.cls is FailureClass.CANCELLED:

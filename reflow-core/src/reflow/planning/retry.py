@@ -15,6 +15,9 @@ from ..model.state import INFRASTRUCTURE, Tries
 INFRASTRUCTURE_BUDGET = 3
 LAUNCH_BUDGET = 1
 
+#: longest wait before an attempt, however it has grown, in seconds: a year
+_LONGEST_WAIT = 366 * 86400.0
+
 
 def wait_before(retry: Retry, cls: FailureClass, tries: Tries) -> float | None:
     """Seconds before the next attempt; None where there is none.
@@ -30,17 +33,24 @@ def wait_before(retry: Retry, cls: FailureClass, tries: Tries) -> float | None:
     """
     if cls is FailureClass.CANCELLED:
         return None
+    if cls is FailureClass.REQUEUED:
+        return 0.0 if tries.requeued <= retry.requeues else None
     if cls in INFRASTRUCTURE:
-        used, budget = tries.infrastructure, INFRASTRUCTURE_BUDGET
+        used, budget = tries.infrastructure, _lowered(INFRASTRUCTURE_BUDGET, retry)
     elif cls is FailureClass.LAUNCH:
-        used, budget = tries.launch, LAUNCH_BUDGET
+        used, budget = tries.launch, _lowered(LAUNCH_BUDGET, retry)
     else:
         used, budget = tries.own, retry.max
-    if budget is not retry.max and retry.infrastructure is not None:
-        budget = min(budget, retry.infrastructure)
     if used > budget:
         return None
-    return float(retry.delay * retry.backoff ** (used - 1))
+    try:
+        return min(_LONGEST_WAIT, float(retry.delay * float(retry.backoff) ** (used - 1)))
+    except OverflowError:
+        return _LONGEST_WAIT if retry.delay else 0.0
+
+
+def _lowered(budget: int, retry: Retry) -> int:
+    return budget if retry.infrastructure is None else min(budget, retry.infrastructure)
 
 
 def scale(retry: Retry, cls: FailureClass, asked: Resources) -> Resources:

@@ -276,7 +276,11 @@ class Engine:
                 if gone is None and left > 0:
                     soonest = left if soonest is None else min(soonest, left)
                     continue
-                if gone is not None and gone.f:
+                if (
+                    gone is not None
+                    and gone.f
+                    and (record.f != FailureClass.REQUEUED or gone.f == FailureClass.CANCELLED)
+                ):
                     why = f"{gone.w} ({record.w})" if gone.w else record.w
                     record = msgspec.structs.replace(record, f=gone.f, w=why)
                 letter = msgspec.structs.replace(letter, records=[(record, msgspec.json.encode(record))])
@@ -378,8 +382,10 @@ def is_pool(executor: Executor) -> TypeGuard[Pool]:
 
 
 def _interrupted(state: State, letter: Letter) -> Finished | None:
-    """A worker's word, where it counts, that its element was interrupted."""
+    """A worker's word, where it counts, that its element was ended from outside."""
     for record, _ in letter.records:
-        if type(record) is Finished and record.f == FailureClass.CANCELLED and state.accepts(record):
+        if type(record) is not Finished or not state.accepts(record):
+            continue
+        if record.f == FailureClass.CANCELLED or (record.f == FailureClass.REQUEUED and record.s is not None):
             return record
     return None

@@ -16,7 +16,8 @@ from ..model.codec import codec_of
 from ..model.definition import Entry
 from ..model.names import Fingerprint, did_you_mean
 from ..model.retry import Retry
-from ..model.task import Input, Task, TaskSpec
+from ..model.signals import parse_signal
+from ..model.task import JSON, Input, Task, TaskSpec
 from ..planning.identity import digest
 from ..worker.load import module_name
 
@@ -47,6 +48,7 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Ta
     resolved = config.task(given, name=spec.name, overrides=overrides)
     verify = given.verify if given.verify is not None else bool(config.get("cache.verify"))
     code = code_of(spec.function)
+    options = _warned(spec, resolved.options, resolved.resources.time)
     return Task(
         name=spec.name,
         array=given.array,
@@ -64,13 +66,39 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Ta
         retry=given.retry or Retry(),
         resources=resolved.resources,
         array_parallelism=resolved.array_parallelism,
-        options=resolved.options,
+        options=options,
         native=resolved.native,
         env=resolved.env,
         modules=resolved.modules,
         setup=resolved.setup,
         where=spec.where,
     )
+
+
+def _warned(spec: TaskSpec, options: Mapping[str, JSON], walltime: int | None) -> Mapping[str, JSON]:
+    """Options with the warning before the walltime as it is written down; refused where it would never come.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or there is no walltime that it could come before.
+    """
+    asked = options.get("signal")
+    if asked is None or asked is False:
+        return options
+    name, ahead = parse_signal(asked)
+    about = f"task {spec.name!r} ({spec.where})" if spec.where.file else f"task {spec.name!r}"
+    if walltime is None:
+        raise UsageError(
+            f"{about}: signal={asked!r} counts from the walltime, and none is asked for",
+            hint="give the task a time, or signal=False",
+        )
+    if ahead >= walltime:
+        raise UsageError(
+            f"{about}: signal={asked!r} would come before the task begins, whose walltime is {walltime} s",
+            hint="warn later, or ask for more time",
+        )
+    return {**options, "signal": f"{name}@{ahead}"}
 
 
 def _named(wired: Input, policy: Fingerprint | None) -> Input:

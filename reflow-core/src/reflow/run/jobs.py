@@ -68,6 +68,7 @@ class Jobs:
             modules=task.modules,
             setup=task.setup,
             fingerprint=task.fingerprint.value,
+            signal=str(task.options.get("signal") or ""),
             relay=relay,
         )
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ..model.frames import parse
 from ..model.record import Opened
+from ..worker import children
 from ..worker.mailbox import born
 from .mail import lanes
 
@@ -24,18 +25,23 @@ def end_workers(root: str, tag: str, patience: float = 10.0) -> None:
     """
     here = os.uname().nodename
     alive: list[tuple[int, str]] = []
+    marks: list[str] = []
     for box in lanes(root, tag):
         with open(f"{root}/mailbox/{box}", "rb") as stream:
             payloads, _ = parse(stream.read(4096))
         if not payloads:
             continue
         first = _opened.decode(payloads[0])
+        if first.host == here:
+            marks.append(children.mark(tag, first.slot))
         if first.host == here and first.born and born(first.pid) == first.born:
             try:
                 os.killpg(first.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 continue
             alive.append((first.pid, first.born))
+    if marks:
+        children.end_marked(marks)
     deadline = time.monotonic() + patience
     while any(_lives(pid, start) for pid, start in alive) and time.monotonic() < deadline:
         time.sleep(0.01)

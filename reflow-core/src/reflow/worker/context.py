@@ -10,6 +10,7 @@ from ..errors import UsageError
 from ..model import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -18,6 +19,20 @@ class TaskInterrupted(BaseException):
 
     It derives from BaseException, so that ``except Exception`` in a task does
     not swallow it: catch it by name to save what can be saved, then let it go.
+    """
+
+
+class Requeue(BaseException):
+    """Raised by a task that wants to go on in a new attempt: ``raise reflow.Requeue("epoch 40 of 100 is saved")``.
+
+    The new attempt is queued like any other, and counts as no failure. What was
+    saved in `checkpoint_dir` is there again. Like `TaskInterrupted` it derives
+    from BaseException, so that ``except Exception`` does not swallow it.
+
+    Parameters
+    ----------
+    reason : str, optional
+        Shown to whoever looks at the run.
     """
 
 
@@ -51,6 +66,7 @@ class Context:
         cpus: int,
         mem: int | None,
         deadline: float | None = None,
+        mark: Callable[[int], str] = lambda index: "",
     ) -> None:
         self.run_id = run_id
         self.task = task
@@ -60,6 +76,7 @@ class Context:
         self.mem = mem
         self._root = root
         self._deadline = deadline
+        self._mark = mark
 
     @property
     def scratch(self) -> Path:
@@ -70,8 +87,17 @@ class Context:
         os.makedirs(path, exist_ok=True)
         return Path(path)
 
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Where this element keeps what a later attempt can go on from; made when first asked for."""
+        from pathlib import Path
+
+        path = layout.checkpoint(self._root, self.task, self.index, self._mark(self.index))
+        os.makedirs(path, exist_ok=True)
+        return Path(path)
+
     def time_left(self) -> float | None:
-        """Seconds until the walltime; None where none was asked for."""
+        """Seconds until the walltime, counted from the job's start; None where none was asked for."""
         return None if self._deadline is None else self._deadline - time.monotonic()
 
 
@@ -98,3 +124,31 @@ def context() -> Context:
             hint="call it in the body of a task; a function that is tested by itself needs no context",
         )
     return _current
+
+
+def time_left() -> float | None:
+    """Seconds until the walltime of the element that is running.
+
+    Returns
+    -------
+    float or None
+        Counted from the job's start, less than 0 once it is over; None where
+        no walltime was asked for, and outside a task.
+    """
+    return None if _current is None else _current.time_left()
+
+
+def checkpoint_dir() -> Path:
+    """A directory in which the running element keeps what a later attempt can go on from.
+
+    It lies in the run directory, is made when first asked for, and is the same
+    in every attempt of the element, `reflow retry` included, as long as the
+    element's values are the same: with others it is another, empty one. Nothing
+    of it enters the identity of the result.
+
+    Raises
+    ------
+    UsageError
+        Called outside a task.
+    """
+    return context().checkpoint_dir

@@ -6,9 +6,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
-from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import msgspec
@@ -20,8 +19,10 @@ from ..model.names import Source
 from ..model.record import Finished, JobSpec
 from ..model.schema import describe, escape
 from ..model.task import Task
-from .context import Context, TaskInterrupted, enter
+from . import children
+from .context import Context, Requeue, enter
 from .inputs import Inputs
+from .interrupts import LIMITS, Interrupts
 from .mailbox import Mailbox
 
 #: kinds whose decoded values cannot be changed by a task, and so may be shared between elements
@@ -34,50 +35,15 @@ _MOST_REASON = 500
 #: seconds before its walltime from which on an interruption is taken to be its end: the job began before the task
 _EARLY = 10.0
 
-#: signals whose handlers a task may change for itself alone
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+#: signals whose handlers a task may change, for itself alone
+_SIGNALS = tuple(
+    int(number) for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}) if number < 32
+)
 
 #: the handler of a signal, as it is; `signal.getsignal` would make a member of an Enum of it, at many times the cost
 _handler_of: Callable[[int], Any] = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
 
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
-
-
-class Interrupts:
-    """What a termination signal does: interrupt, once, where that is possible, and be remembered anyway."""
-
-    def __init__(self) -> None:
-        #: name of the first signal that came, or ""
-        self.asked = ""
-        #: whether a signal raises `TaskInterrupted`: user code is being run, or nothing at all
-        self.exposed = False
-        self._listening = False
-
-    def listen(self, *numbers: int) -> None:
-        """Handle these signals from now on."""
-        self._listening = True
-        for number in numbers:
-            signal.signal(number, self._handle)
-
-    def expose(self) -> None:
-        """Let a signal interrupt from here on; one that has come before does so at once."""
-        self.exposed = True
-        if self.asked:
-            raise TaskInterrupted(self.asked)
-
-    def caused(self, error: BaseException) -> bool:
-        """Whether an exception is an interruption from outside: a task can raise such ones itself.
-
-        Where nobody listens for signals, as in a person's own process, all are.
-        """
-        return isinstance(error, (TaskInterrupted, KeyboardInterrupt)) and bool(self.asked or not self._listening)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            return  # what is being saved is not to be interrupted, too
-        self.asked = signal.Signals(number).name
-        if self.exposed:
-            raise TaskInterrupted(self.asked)
 
 
 class ElementRunner:
@@ -136,12 +102,22 @@ class ElementRunner:
                 self._common.append((name, decoders[name], bytes(raw)))
         self._own = [(name, decoders[name]) for name in self._inputs.header.names]
         self._cwd = os.getcwd()
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._handlers = list(map(_handler_of, _SIGNALS))
+        #: children that the user's module has started when it was imported: they are no element's
+        self._kept = set(children.below(os.getpid())) if children.some() else set()
+        #: whether an element has left processes, which were killed: others of this process may still count on them
+        self.soiled = False
         #: as of the end of the element before: what was used between elements is too little to be asked for
         self._used = _usage()
         self._environ = os.environ._data.copy()  # type: ignore[attr-defined]  # compared without decoding all of it
         self._pid = os.getpid()
         self._cpus = spec.resources.cpus or 1
         self._interrupts = interrupts or Interrupts()
+        seconds = spec.resources.time
+        #: the signal that warns of the walltime, and how many seconds before
+        self._warning = _warning(spec.signal) if seconds is not None and self._interrupts.listening else None
 
     @property
     def inside(self) -> bool:
@@ -157,8 +133,17 @@ class ElementRunner:
                 arguments[name] = decode(bytes(raw))
         return arguments
 
-    def run(self, index: int, begin: float) -> bool:
+    def run(self, index: int, begin: float, elapsed: float = 0.0) -> bool:
         """Run one element, which was reported as started at `begin`, and report its end.
+
+        Parameters
+        ----------
+        index : int
+            The element.
+        begin : float
+            Seconds since the epoch.
+        elapsed : float
+            Seconds of its walltime that have passed already.
 
         Returns
         -------
@@ -167,8 +152,10 @@ class ElementRunner:
         """
         attempt = self._spec.attempt
         before, _ = self._used
-        left = sys.stdout, sys.stderr, [_handler_of(number) for number in _SIGNALS]
+        streams = sys.stdout, sys.stderr
         seconds = self._spec.resources.time
+        deadline = None if seconds is None else time.monotonic() + seconds - elapsed
+        interrupts = self._interrupts
         enter(
             Context(
                 root=self._root,
@@ -178,24 +165,30 @@ class ElementRunner:
                 attempt=attempt,
                 cpus=self._cpus,
                 mem=self._spec.resources.mem,
-                deadline=None if seconds is None else time.monotonic() + seconds,
+                deadline=deadline,
+                mark=self._mark,
             )
         )
         try:
             arguments = self._arguments(index)
-            self._interrupts.expose()
-            value = self._function(**arguments)
-            self._interrupts.exposed = False
+            try:
+                if self._warning is not None and deadline is not None:
+                    number, ahead = self._warning
+                    interrupts.expect(number, deadline - ahead - time.monotonic(), ahead)
+                interrupts.expose()
+                value = self._function(**arguments)
+            finally:
+                self._quieten()
             if os.getpid() != self._pid:
                 raise SystemExit(0)
             result = self._encode(value, index)
             outputs = self._outputs(result)
         except BaseException as error:  # whatever a task raises is its result
-            self._interrupts.exposed = False
             if os.getpid() != self._pid:
                 _end_fork(error)
+            self._quieten()  # again: a timer of the task's may have interrupted that
             self._used = _usage()
-            self._report(error, index, begin, self._used[0] - before, self._used[1])
+            self._report(error, index, begin, deadline, self._used[0] - before, self._used[1])
             return False
         else:
             self._used = cpu, memory = _usage()
@@ -203,7 +196,8 @@ class ElementRunner:
             return True
         finally:
             enter(None)
-            self._tidy(*left)
+            interrupts.warned = ""
+            self._tidy(*streams)
 
     def _encode(self, value: Any, index: int) -> bytes:
         if self._result is None:
@@ -234,12 +228,36 @@ class ElementRunner:
                 found[escape(path)] = digest
         return msgspec.json.encode(found)
 
-    def _report(self, error: BaseException, index: int, begin: float, cpu: float, memory: int) -> None:
-        interrupted = self._interrupts.caused(error)
+    def _mark(self, index: int) -> str:
+        """A short digest of an element's values: what was kept of its work is of use with these alone."""
+        from hashlib import sha256
+
+        values = [(name, bytes(raw)) for name, raw in self._inputs.header.common.items()]
+        if self._own:
+            own = self._inputs.values(index)
+            values += [(name, bytes(raw)) for (name, _), raw in zip(self._own, own, strict=True)]
+        return sha256(repr(sorted(values)).encode()).hexdigest()[:12]
+
+    def _report(
+        self, error: BaseException, index: int, begin: float, deadline: float | None, cpu: float, memory: int
+    ) -> None:
+        interrupts = self._interrupts
+        interrupted = interrupts.caused(error)
         record = failure_of(error, self._task.name, index, self._spec.attempt, begin, interrupted=interrupted)
-        seconds = self._spec.resources.time
-        if record.f == "cancelled" and seconds is not None and record.e - begin >= seconds - min(_EARLY, seconds / 10):
+        seconds = self._spec.resources.time or 0
+        if interrupts.asked and record.f == "requeued":
+            record.s = getattr(signal, interrupts.asked)
+        if record.f != "cancelled":
+            pass
+        elif interrupts.warned and not interrupts.asked and self._warning is not None:
+            record.f, record.w = (
+                "timeout",
+                f"{record.w}, {self._warning[1]} s before its walltime of {seconds} s is over",
+            )
+        elif deadline is not None and time.monotonic() >= deadline - min(_EARLY, seconds / 10):
             record.f, record.w = "timeout", f"walltime exceeded: {record.w}"
+        elif interrupts.asked in LIMITS:
+            record.f, record.w = "timeout", f"a limit of the scheduler's: {record.w}"
         record.c, record.m = cpu, memory
         self._mailbox.failed(record)
 
@@ -247,16 +265,35 @@ class ElementRunner:
         """Let go of the inputs."""
         self._inputs.close()
 
-    def _tidy(self, stdout: TextIO, stderr: TextIO, handlers: Sequence[Any]) -> None:
+    def _quieten(self) -> None:
+        """Stop what a task may have left going: warnings, timers, signal handlers, processes."""
+        self._interrupts.relax()
+        alone = self._interrupts.listening  # else the process, with its timers and children, is a person's own
+        if alone:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        if list(map(_handler_of, _SIGNALS)) != self._handlers:
+            for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+                if handler is not None and _handler_of(number) != handler:
+                    signal.signal(number, handler)
+        if alone and children.some() and os.getpid() == self._pid:
+            self._end_children()
+
+    def _end_children(self) -> None:
+        killed = children.end({*self._kept, *children.services()})
+        if killed:
+            self.soiled = True
+            os.write(2, f"reflow: killed what the task has left running: {', '.join(killed)}\n".encode())
+
+    def _tidy(self, stdout: TextIO, stderr: TextIO) -> None:
         """Undo what a task may have left behind for the next one in this process."""
         sys.stdout = stdout if not stdout.closed else _reopened(1)
         sys.stderr = stderr if not stderr.closed else _reopened(2)
-        for number, handler in zip(_SIGNALS, handlers, strict=True):
-            if _handler_of(number) is not handler:
-                signal.signal(number, handler)
         if os.environ._data != self._environ:  # type: ignore[attr-defined]
             os.environ.clear()
             os.environ.update({os.fsdecode(name): os.fsdecode(value) for name, value in self._environ.items()})
+        os.umask(self._umask)
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -319,6 +356,10 @@ def failure_of(
         record.f = "exit"
         record.x = code if isinstance(code, int) else 0 if code is None else 1
         record.w = f"the task called sys.exit({code!r}) instead of returning"
+    elif isinstance(error, Requeue):
+        record.f, record.w = "requeued", str(error) or "it asked for a new attempt"
+        print(f"reflow: it goes on in a new attempt: {record.w}", file=sys.stderr, flush=True)
+        return record
     elif interrupted:
         record.f = "cancelled"
         record.w = f"interrupted by {error}" if str(error) else "interrupted"
@@ -360,6 +401,12 @@ def _reopened(descriptor: int) -> TextIO:
     return open(  # it lives as long as the process
         descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
+
+
+def _warning(text: str) -> tuple[int, int] | None:
+    """Number of a signal and seconds, of ``SIGINT@60``; None of ""."""
+    name, _, seconds = text.partition("@")
+    return (int(getattr(signal, name)), int(seconds)) if name else None
 
 
 def _as_path(raw: bytes) -> Any:

@@ -18,9 +18,10 @@ from ..model.definition import Definition
 from ..model.frames import parse
 from ..model.ranges import from_ranges
 from ..model.record import Finished, JobSpec, Mail
-from . import relay
+from . import children, relay
 from .context import TaskInterrupted
-from .element import ElementRunner, Interrupts, failure_of, redirect
+from .element import ElementRunner, failure_of, redirect
+from .interrupts import LIMITS, Interrupts
 from .load import load_flow
 from .mailbox import Mailbox
 from .tags import claim
@@ -99,11 +100,14 @@ class Lane:
         self._parent = parent
         self._interrupts = Interrupts()
         self._interrupts.listen(signal.SIGTERM)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Nobody sends it to a session of its own; ignored, it would be in all that tasks start as well.
+        signal.signal(signal.SIGINT, _pass_over)
         self._mailbox = Mailbox(root, tag, slot)
         self._work = Work(root, self._interrupts)
         self._announcements = announcements(root, tag)
         self._read = 0
+        #: whether this process is not as it was any more, and another one has to take its place
+        self._spent = False
         self._jobs: dict[int, Announced] = {}
         self._runners: dict[int, ElementRunner] = {}
         #: whether the pool wants no more of this lane: a byte, or the pipe's end
@@ -116,7 +120,7 @@ class Lane:
     def serve(self) -> None:
         """Work until the pool closes its pipe, is gone, or asks this lane to end."""
         try:
-            while not self._interrupts.asked and os.getppid() == self._parent:
+            while not (self._interrupts.asked or self._spent) and os.getppid() == self._parent:
                 number, index, flags, _ = TOKEN.unpack(self._take())
                 self._element(number, index, flags)
         except _Gone:
@@ -170,6 +174,7 @@ class Lane:
             self._mailbox.failed(failure_of(error, job.task, index, job.attempt, begin))
         else:
             runner.run(index, begin)
+            self._spent = runner.soiled
         if flags & RING_END:
             self._ring()
 
@@ -196,9 +201,9 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     list of str
         Tags of wake-ups whose work this process is to go on with, being the last that they wait for.
     """
-    begun = time.time()
+    begun = _begun()
     interrupts = Interrupts()
-    interrupts.listen(signal.SIGTERM)
+    interrupts.listen(signal.SIGTERM, signal.SIGUSR2, *(getattr(signal, name) for name in LIMITS))
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         interrupts.listen(signal.SIGINT)  # some schedulers ask so first
     job = os.environ.get("REFLOW_JOB_ID", "")
@@ -220,10 +225,23 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     except BaseException as error:  # the user's script may raise anything when it is imported
         mailbox.failed(failure_of(error, spec.task, element, spec.attempt, begin))
     else:
-        runner.run(element, begin)
+        runner.run(element, begin, max(0.0, begin - begun))
     mailbox.close()
     wakes = relay.due(root, spec, index, len(elements), begun)
     return [] if interrupts.asked else wakes
+
+
+def _begun() -> float:
+    """When the job began, as its script has noted: what prepares it may take a while."""
+    now = time.time()
+    try:
+        return min(now, float(os.environ["REFLOW_BEGIN"]))
+    except (KeyError, ValueError):
+        return now
+
+
+def _pass_over(number: int, frame: object) -> None:
+    """What does nothing, and is not inherited by the programs that a task starts."""
 
 
 def _succeeded(box: str) -> bool:
@@ -234,22 +252,26 @@ def _succeeded(box: str) -> bool:
     return any(isinstance(record, Finished) and not record.f for record in records)
 
 
-def _flush() -> None:
+def _clear() -> None:
+    """Leave nothing behind: neither output that is not written, nor processes."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass
+    if children.some():
+        children.end(children.services())
 
 
 def _leave(code: int) -> NoReturn:
     """End at once: threads and exit handlers of user code must not hold the job."""
-    _flush()
+    _clear()
     os._exit(code)
 
 
 def main(argv: list[str]) -> NoReturn:
     """``python -m reflow.worker ROOT TAG`` or ``... --lane ROOT TAG LANE TOKENS BELL CONTROL PARENT``."""
+    children.adopt()
     # What cannot be encoded is no reason for a task to fail.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     if argv[0] == "--lane":
@@ -258,6 +280,6 @@ def main(argv: list[str]) -> NoReturn:
     else:
         wakes = slot(argv[0], argv[1], int(os.environ.get("REFLOW_SLOT", "0")))
         if wakes:
-            _flush()
+            _clear()
             relay.become(argv[0], wakes)
     _leave(0)

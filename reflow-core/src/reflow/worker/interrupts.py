@@ -1,0 +1,118 @@
+"""Signals that end a task's work early: from outside, or by the worker's own clock before the walltime is over."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+from types import FrameType
+
+from . import children
+from .context import TaskInterrupted
+
+#: seconds that children have to end by themselves after a signal that ends the task, before the task is interrupted
+_PATIENCE = 2.0
+
+#: of the time that a warning leaves, what children have of it before the task is interrupted
+_SHARE = 0.5
+
+#: signals by which schedulers tell of a limit that is near, or reached (Grid Engine, LSF, Flux)
+LIMITS = ("SIGUSR1", "SIGXCPU", "SIGALRM")
+
+
+class Interrupts:
+    """What a termination signal does: interrupt, once, where that is possible, and be remembered anyway.
+
+    A warning, which the worker's own clock gives before the walltime is over,
+    interrupts one element, once; a termination signal may follow.
+    """
+
+    def __init__(self) -> None:
+        #: name of the first termination signal that came, or ""
+        self.asked = ""
+        #: name of the signal by which the running element was warned, or ""
+        self.warned = ""
+        #: whether a signal raises `TaskInterrupted`: user code is being run, or nothing at all
+        self.exposed = False
+        self.listening = False
+        self._clock: _Clock | None = None
+
+    def listen(self, *numbers: int) -> None:
+        """Handle these signals from now on."""
+        self.listening = True
+        for number in numbers:
+            signal.signal(number, self._handle)
+
+    def expect(self, number: int, seconds: float, left: float) -> None:
+        """Let the element that begins be warned by a signal in so many seconds, `left` seconds before its end."""
+        signal.signal(number, self._handle)
+        self._clock = _Clock(number, seconds, left)
+
+    def expose(self) -> None:
+        """Let a signal interrupt from here on; one that has come before does so at once."""
+        self.exposed = True
+        if self.asked or self.warned:
+            raise TaskInterrupted(self.asked or self.warned)
+
+    def relax(self) -> None:
+        """Interrupt no more: the task has ended."""
+        self.exposed = False
+        if self._clock is not None:
+            self._clock.stop()
+
+    def caused(self, error: BaseException) -> bool:
+        """Whether an exception is an interruption from outside: a task can raise such ones itself.
+
+        Where nobody listens for signals, as in a person's own process, all are.
+        """
+        outside = self.asked or self.warned or not self.listening
+        return isinstance(error, (TaskInterrupted, KeyboardInterrupt)) and bool(outside)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        patience = _PATIENCE
+        if self._clock is not None and self._clock.rings(number):
+            self.warned = name
+            patience = self._clock.left * _SHARE
+        elif self.asked:
+            return  # what is being saved is not to be interrupted, too
+        else:
+            self.asked = name
+        if self.exposed:
+            # What a task waits for ends first, by itself where it can: `subprocess.run` kills it when interrupted.
+            children.await_end(children.tell(number, children.services()), patience)
+            raise TaskInterrupted(name)
+
+
+class _Clock:
+    """Sends this process a signal after a while, from a thread: no timer that a task may want for itself is used."""
+
+    def __init__(self, number: int, seconds: float, left: float) -> None:
+        self.left = left
+        self._number = number
+        self._rang = self._ended = False
+        self._pid = os.getpid()
+        self._main = _thread.get_ident()
+        self._stopped, self._over = _thread.allocate_lock(), _thread.allocate_lock()
+        self._stopped.acquire()
+        self._over.acquire()
+        _thread.start_new_thread(self._wait, (min(max(seconds, 0.0), _thread.TIMEOUT_MAX),))
+
+    def _wait(self, seconds: float) -> None:
+        if not self._stopped.acquire(timeout=seconds):
+            self._rang = True
+            signal.pthread_kill(self._main, self._number)
+        self._over.release()
+
+    def rings(self, number: int) -> bool:
+        """Whether a signal that has come is this clock's; once."""
+        rang, self._rang = self._rang and number == self._number, False
+        return rang
+
+    def stop(self) -> None:
+        """Ring no more; when this returns, a signal that was sent has arrived."""
+        if self._ended or os.getpid() != self._pid:
+            return  # in a process that the task has forked there is no such thread
+        self._ended = True
+        self._stopped.release()
+        self._over.acquire()
