@@ -86,10 +86,10 @@ def test_a_mistaken_warning_is_told_where_it_stands(lab: Any) -> None:
 
 def test_a_warning_needs_a_walltime_that_it_comes_before(lab: Any) -> None:
     lab.write(WARNED.format(time="5s", signal="INT@5", more="", answer="raise"))
-    with pytest.raises(UsageError, match="'work'.* would come before the task begins"):
+    with pytest.raises(UsageError, match=r"'work'.* would come before the task begins"):
         lab.run("local")
     lab.edit('time="5s", ', "")
-    with pytest.raises(UsageError, match="'work'.*counts from the walltime, and none is asked for"):
+    with pytest.raises(UsageError, match=r"'work'.*counts from the walltime, and none is asked for"):
         lab.run("local")
     assert not lab.run_dir.exists()
 
