@@ -66,3 +66,40 @@ def parse(data: bytes, start: int = 0) -> tuple[list[bytes], int]:
         payloads.append(payload)
         position = stop + 1
     return payloads, position
+
+
+def salvage(data: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, int]]]:
+    """Take every whole frame out of `data`, those behind damage too: for repair, which has more to compare them with.
+
+    A frame is a line of its own with a checksum of its own, so the next one is
+    found at the next line.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole file.
+
+    Returns
+    -------
+    frames : list of (int, bytes)
+        Offset and JSON text of each, in order.
+    gaps : list of (int, int)
+        Begin and end of what is no frame; one that reaches the end of `data` may be a torn tail.
+    """
+    frames: list[tuple[int, bytes]] = []
+    gaps: list[tuple[int, int]] = []
+    position = 0
+    while position < len(data):
+        payloads, end = parse(data, position)
+        for payload in payloads:
+            frames.append((position, payload))
+            position += HEAD + len(payload) + 1
+        if end >= len(data):
+            break
+        line = data.find(b"\n", end)
+        position = len(data) if line < 0 else line + 1
+        if gaps and gaps[-1][1] == end:
+            gaps[-1] = (gaps[-1][0], position)
+        else:
+            gaps.append((end, position))
+    return frames, gaps

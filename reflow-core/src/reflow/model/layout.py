@@ -19,9 +19,19 @@ def definition(root: str, generation: int = 1) -> str:
     return f"{root}/run.json" if generation == 1 else f"{root}/code/{generation}/run.json"
 
 
+def definition_copy(root: str, generation: int = 1) -> str:
+    """The same once more, should that file be lost."""
+    return f"{root}/code/{generation}/copy.json"
+
+
 def secrets(root: str, generation: int = 1) -> str:
     """Environment variables of tasks and secret configuration; only its owner may read it."""
     return f"{root}/secrets.json" if generation == 1 else f"{root}/code/{generation}/secrets.json"
+
+
+def unpublished(root: str) -> str:
+    """There as long as results wait for a cache that could not be written."""
+    return f"{root}/unpublished"
 
 
 def code(root: str, generation: int) -> str:

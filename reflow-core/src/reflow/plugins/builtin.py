@@ -103,6 +103,7 @@ def reflow_commands() -> Sequence[CommandEntry]:
         _command("dag", "the graph of tasks"),
         _command("describe", "a workflow or a run as JSON"),
         _command("drive", "advance a run from here, without wake-up jobs"),
+        _command("repair", "rebuild what was damaged or lost of a run"),
         _command("plugins", "what is installed, and what is wrong with it", _REFLOW),
         _command("config", "configuration: path, show, init", _REFLOW),
     )

@@ -16,6 +16,10 @@ from .durable import sync_directory, write_new
 from .load import Secrets
 
 
+#: directories of every run
+FOLDERS = ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags")
+
+
 def new_run_id(workflow: str, now: float) -> str:
     """``climate-20250301-a1b2``: the workflow's name made safe, the day, and four random digits."""
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", workflow).strip("-.")[:40] or "run"
@@ -73,17 +77,8 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         except FileExistsError:
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
             continue
-        record = RunRecord(
-            run_id=definition.run_id,
-            workflow=definition.workflow,
-            run_dir=definition.run_dir,
-            created=definition.created,
-            user=definition.user,
-            host=definition.host,
-            script=definition.entry.file,
-        )
         try:
-            registry.add(record)
+            registry.add(record_of(definition, definition.run_dir))
         except (FileExistsError, ReflowError):
             os.rmdir(root)
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
@@ -93,7 +88,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         break
     try:
         write_generation(root, definition, secrets, source)
-        for name in ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags"):
+        for name in FOLDERS:
             os.makedirs(f"{root}/{name}", exist_ok=True)
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
@@ -102,6 +97,19 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
             f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}"
         ) from None
     return definition, root
+
+
+def record_of(definition: Definition, run_dir: str) -> RunRecord:
+    """What the registry keeps of a run, which lies in `run_dir` now."""
+    return RunRecord(
+        run_id=definition.run_id,
+        workflow=definition.workflow,
+        run_dir=run_dir,
+        created=definition.created,
+        user=definition.user,
+        host=definition.host,
+        script=definition.entry.file,
+    )
 
 
 def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> None:
@@ -113,7 +121,9 @@ def write_generation(root: str, definition: Definition, secrets: Secrets, source
             write_new(f"{directory}/{os.path.basename(definition.entry.file)}", stream.read())
     if secrets != Secrets():
         write_new(layout.secrets(root, definition.generation), msgspec.json.encode(secrets), 0o600)
-    write_new(layout.definition(root, definition.generation), msgspec.json.encode(definition))
+    text = msgspec.json.encode(definition)
+    write_new(layout.definition_copy(root, definition.generation), text)
+    write_new(layout.definition(root, definition.generation), text)
 
 
 def _link_logs(definition: Definition) -> None:

@@ -60,8 +60,8 @@ def config_of(definition: Definition, root: str) -> Config:
     return Config.from_json(definition.config, load_secrets(root).config)
 
 
-def cache_of(definition: Definition, config: Config) -> CacheBackend | None:
-    """The run's cache backend; None where caching is switched off."""
+def cache_of(definition: Definition, config: Config, store: str | None = None) -> CacheBackend | None:
+    """The run's cache backend, in its own store or another one; None where caching is switched off."""
     if not config.get("cache.enabled"):
         return None
     plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
@@ -69,7 +69,7 @@ def cache_of(definition: Definition, config: Config) -> CacheBackend | None:
     path = config.get("cache.path")
     settings = {key: value for key, value in config.section(f"cache.{name}").items() if value is not None}
     context = Context(
-        environ=os.environ, store=str(path or definition.store), cwd=definition.cwd, run_id=definition.run_id
+        environ=os.environ, store=str(path or store or definition.store), cwd=definition.cwd, run_id=definition.run_id
     )
     return plugins.create_cache_backend(name, settings, context)
 

@@ -52,6 +52,15 @@ def claim(path: str, data: bytes) -> bool:
         os.unlink(temporary)
 
 
+def keep(path: str) -> str:
+    """Move a damaged file aside, rather than overwrite it; returns where it is now."""
+    number = 1
+    while os.path.lexists(f"{path}.damaged-{number}"):
+        number += 1
+    os.rename(path, f"{path}.damaged-{number}")
+    return f"{path}.damaged-{number}"
+
+
 def sync_directory(path: str) -> None:
     """Make names in a directory durable, where the file system lets one ask for it."""
     try:

@@ -146,8 +146,13 @@ class Jobs:
         for directory in layout.log_dirs(self._root, task.name, task.array, list(elements)):
             os.makedirs(directory, exist_ok=True)
         if not warm:
-            threads = dict.fromkeys(_THREADS, str(spec.resources.cpus or 1))
-            self._write(layout.script(self._root, task.name, spec.tag), self.body(task, spec), {**threads, **spec.env})
+            variables = self.variables(spec)
+            self._write(layout.script(self._root, task.name, spec.tag), self.body(task, spec), variables)
+
+    @staticmethod
+    def variables(spec: JobSpec) -> dict[str, str]:
+        """What a job's script sets."""
+        return {**dict.fromkeys(_THREADS, str(spec.resources.cpus or 1)), **spec.env}
 
     def awaited(self, tags: Sequence[str], wakes: Iterable[WakeUp]) -> None:
         """Tell the workers of jobs which wake-ups wait for them."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from ..model import layout
 from ..model.cache import CacheBackend, CacheEntry
-from ..model.ranges import to_ranges
+from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Finished, Kept, Uncached
 from ..model.schema import escape, unescape
 from ..model.state import SUCCESS
@@ -44,10 +46,13 @@ class Keeper:
         self._cache = cache
         self._inputs: dict[str, Inputs] = {}
         self._fresh: dict[str, list[int]] = {}
+        #: what the cache could not take: tried again at the end of the run, and by whoever comes after it
+        self._later: dict[str, list[int]] = {}
+        waiting = os.path.exists(layout.unpublished(writer.root))
         for name, progress in writer.state.tasks.items():
             unkept = [index for index in progress.indices(SUCCESS) if not progress.kept[index]]
             if unkept:
-                self._fresh[name] = unkept
+                (self._later if waiting else self._fresh)[name] = unkept
 
     def note(self, record: Finished) -> None:
         """An element has succeeded."""
@@ -55,7 +60,11 @@ class Keeper:
 
     def keep(self, force: bool = False) -> None:
         """Publish results to the cache: many at a time, or all there are."""
-        if not force and sum(map(len, self._fresh.values())) < _PUBLISH:
+        if force:
+            for name, indices in self._later.items():
+                self._fresh.setdefault(name, []).extend(indices)
+            self._later = {}
+        elif sum(map(len, self._fresh.values())) < _PUBLISH:
             return
         fresh, self._fresh = self._fresh, {}
         if self._cache is None or not fresh:
@@ -73,9 +82,45 @@ class Keeper:
                 self._cache.publish(entries)
         except OSError as error:
             self._writer.warn(f"results cannot be kept in the cache now: {error}")
+            for name, indices in fresh.items():
+                self._later.setdefault(name, []).extend(indices)
+            with suppress(OSError), open(layout.unpublished(self._writer.root), "wb"):
+                pass
             return
+        if force:
+            with suppress(OSError):
+                os.unlink(layout.unpublished(self._writer.root))
         for event in decided:
             self._writer.add(event)
+
+    def publish(self) -> int:
+        """Publish what was not published yet; returns how many results that are."""
+        tasks = self._writer.state.tasks.values()
+        before = sum(progress.kept.count(1) for progress in tasks)
+        self.keep(force=True)
+        self._writer.commit()
+        return sum(progress.kept.count(1) for progress in tasks) - before
+
+    def republish(self) -> int:
+        """Publish whatever the cache lacks, be it that it was given it once; returns how many results that are."""
+        if self._cache is None:
+            return 0
+        state = self._writer.state
+        uncached = {(one.task, index) for one in state.uncached for index in from_ranges(one.elements)}
+        for name, progress in state.tasks.items():
+            keys: dict[str, int] = {}
+            for index in progress.indices(SUCCESS):
+                if progress.kept[index] and (name, index) not in uncached:
+                    key = self._part(name, progress.part[index]).element(index).k
+                    if key:
+                        keys[key] = index
+            found = self._cache.lookup(list(keys))
+            lacking = [index for key, index in keys.items() if key not in found]
+            for index in lacking:
+                progress.kept[index] = 0
+            if lacking:
+                self._fresh[name] = sorted([*self._fresh.get(name, ()), *lacking])
+        return self.publish()
 
     def _collect(
         self,

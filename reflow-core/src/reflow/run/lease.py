@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ..errors import LeaseLost
+from ..errors import DataError, LeaseLost
 from ..model import layout
 from ..worker.mailbox import born
 from .durable import claim
@@ -52,6 +52,8 @@ class Owner(msgspec.Struct, kw_only=True):
     released: bool = False
     #: seconds since the epoch at which its process takes the lease again; 0.0 where it does not mean to
     back: float = 0.0
+    #: bytes of its event file that were durable at its last beat
+    length: int = 0
 
     @property
     def damaged(self) -> bool:
@@ -81,13 +83,32 @@ def clock() -> float:
 
 def latest(root: str) -> int:
     """The newest epoch that was claimed; 0 for none."""
-    directory = f"{root}/lease"
+    epoch = newest(f"{root}/lease")
+    # A listing may be older than what it lists; opening a file is not.
+    while _there(layout.lease(root, epoch + 1)):
+        epoch += 1
+    return epoch
+
+
+def newest(directory: str, suffix: str = "") -> int:
+    """The highest number that names a file in the highest shard of a directory; 0 for none."""
     try:
-        shards = [int(name) for name in os.listdir(directory)]
-        epochs = [int(name) for name in os.listdir(f"{directory}/{max(shards)}") if name.isdigit()]
-    except (FileNotFoundError, ValueError):
+        shards = [int(name) for name in os.listdir(directory) if name.isdigit()]
+        names = os.listdir(f"{directory}/{max(shards)}")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return 0
-    return max(epochs, default=0)
+    stems = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+
+
+def _there(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def owner(root: str, epoch: int) -> Owner:
@@ -110,6 +131,7 @@ class Lease:
         self._expiry = expiry
         self._interval = beat
         self._file = os.open(layout.lease(root, mine.epoch), os.O_WRONLY)
+        self._length: Callable[[], int] = int
         self._last = clock()
         self._lapsed = False
         self._stop = threading.Event()
@@ -155,6 +177,11 @@ class Lease:
         since = started
         while True:
             epoch = latest(root)
+            if epoch < newest(f"{root}/events", ".log"):
+                raise DataError(
+                    f"{layout.lease(root, epoch + 1)} is missing: nobody can tell who writes this run",
+                    hint=f"`reflow repair {root}` puts it in order",
+                )
             if epoch:
                 try:
                     now = owner(root, epoch)
@@ -181,6 +208,11 @@ class Lease:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if claim(path, _written(mine)):
                 return cls(root, mine, expiry, beat)
+            time.sleep(min(beat / 5, 0.2))  # who was first may not be seen from here yet
+
+    def follow(self, length: Callable[[], int]) -> None:
+        """Say with each beat how many bytes of the event file are durable: less than that is damage, no torn end."""
+        self._length = length
 
     def check(self) -> None:
         """Make sure that this process may still write; to be called before every write and scheduler call.
@@ -190,7 +222,7 @@ class Lease:
         LeaseLost
             It may not: it was silent for too long, or somebody has taken over.
         """
-        if os.path.exists(layout.lease(self.root, self.epoch + 1)):
+        if _there(layout.lease(self.root, self.epoch + 1)):
             raise LeaseLost("another process has taken over this run")
         if self._lapsed or clock() - self._last > self._expiry / 2:
             self._lapsed = True
@@ -225,11 +257,22 @@ class Lease:
                 return
             self._mine.counter += 1
             try:
-                os.pwrite(self._file, _written(self._mine), 0)
-                os.fsync(self._file)
+                self._write()
             except OSError:
                 continue  # no beat was made: `check` counts from the last one that was
             self._last = clock()
+
+    def _write(self, *, durable: bool = True) -> None:
+        self._mine.length = self._length()
+        os.pwrite(self._file, _written(self._mine), 0)
+        if durable:
+            os.fsync(self._file)
+        path = layout.lease(self.root, self.epoch)
+        if os.fstat(self._file).st_nlink == 0:  # somebody has deleted it: who is here must be seen
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if claim(path, _written(self._mine)):
+                lost, self._file = self._file, os.open(path, os.O_WRONLY)
+                os.close(lost)
 
     def release(self, back: float = 0.0) -> None:
         """Let others have it; `back` tells when this process will take it again, if it will."""
@@ -239,7 +282,7 @@ class Lease:
         self._mine.back = back
         try:
             # Closing hands it to the file server. A machine that dies before its disk has it is seen to have died.
-            os.pwrite(self._file, _written(self._mine), 0)
+            self._write(durable=False)
         finally:
             os.close(self._file)
 

@@ -13,6 +13,20 @@ from ..model.record import SCHEMA
 from ..model.task import JSON
 
 
+def damaged(root: str, what: str) -> DataError:
+    """An error that says what is wrong with a run's files, and who can mend them."""
+    return DataError(what, hint=f"`reflow repair {root}` rebuilds what can be rebuilt")
+
+
+def newer(path: str, version: str) -> DataError:
+    """An error about a file that this version does not read, and leaves as it is."""
+    by = f" ({version})" if version else ""
+    return DataError(
+        f"{path} was written by a newer version of reflow{by}",
+        hint="use that version, or a later one, for this run",
+    )
+
+
 def load_definition(root: str, generation: int = 1) -> Definition:
     """Read a run's frozen definition.
 
@@ -27,12 +41,9 @@ def load_definition(root: str, generation: int = 1) -> Definition:
     try:
         definition = msgspec.json.decode(raw, type=Definition)
     except msgspec.MsgspecError as error:
-        raise DataError(f"{path} is damaged: {error}") from None
+        raise damaged(root, f"{path} is damaged: {error}") from None
     if definition.schema > SCHEMA:
-        raise DataError(
-            f"{path} was written by a newer version of reflow ({definition.version})",
-            hint="use that version, or a later one, for this run",
-        )
+        raise newer(path, definition.version)
     return definition
 
 

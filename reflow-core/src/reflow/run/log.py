@@ -14,7 +14,8 @@ from ..model.frames import HEAD, frame, parse
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ..model.state import State
 from .durable import sync_directory
-from .lease import latest
+from .lease import latest, newest, owner
+from .load import damaged, newer
 
 _event = msgspec.json.Decoder(Event)
 
@@ -40,9 +41,17 @@ class Span(msgspec.Struct, frozen=True):
     length: int | None
 
 
-def _header(root: str, epoch: int) -> Epoch | None:
+def header(root: str, epoch: int) -> Epoch | None:
+    """The first frame of an epoch's event file; None where there is no file, or no whole frame in it.
+
+    Raises
+    ------
+    DataError
+        It is no epoch's, or was written by a newer version.
+    """
+    path = layout.events(root, epoch)
     try:
-        with open(layout.events(root, epoch), "rb") as stream:
+        with open(path, "rb") as stream:
             data = stream.read(4096)
     except FileNotFoundError:
         return None
@@ -54,29 +63,43 @@ def _header(root: str, epoch: int) -> Epoch | None:
     except msgspec.ValidationError:
         first = None
     if not isinstance(first, Epoch):
-        raise DataError(f"{layout.events(root, epoch)} does not begin with its epoch")
+        raise damaged(root, f"{path} does not begin with its epoch")
     if first.schema > SCHEMA:
-        raise DataError(
-            f"{layout.events(root, epoch)} was written by a newer version of reflow ({first.version})",
-            hint="use that version, or a later one, for this run",
-        )
+        raise newer(path, first.version)
     return first
 
 
+def written(root: str, epoch: int) -> int:
+    """How many bytes of an epoch's event file its writer knew to be durable; 0 where nobody can tell."""
+    try:
+        return owner(root, epoch).length
+    except OSError:
+        return 0
+
+
 def spans(root: str) -> list[Span]:
-    """The event files that count, oldest first, each with how much of it its successor has read."""
-    epoch = latest(root)
+    """The event files that count, oldest first, each with how much of it its successor has read.
+
+    Raises
+    ------
+    DataError
+        One is missing, or damaged at its beginning.
+    """
+    epoch = max(latest(root), newest(f"{root}/events", ".log"))
     chain: list[Span] = []
     length: int | None = None
     while epoch > 0:
-        header = _header(root, epoch)
-        if header is None:
-            if chain:
-                raise DataError(f"{layout.events(root, epoch)} is missing or damaged, and later events build on it")
+        # Asked before the file is read: it only grows.
+        must = written(root, epoch) if length is None else length
+        first = header(root, epoch)
+        if first is None:
+            if must or chain:
+                path = layout.events(root, epoch)
+                raise damaged(root, f"{path} is missing or damaged, and it is known to have been there")
             epoch -= 1
             continue
         chain.append(Span(epoch, length))
-        epoch, length = header.former, header.length
+        epoch, length = first.former, first.length
     return chain[::-1]
 
 
@@ -96,14 +119,19 @@ def replay(root: str, state: State) -> Span:
     last = Span(0, 0)
     for span in spans(root):
         path = layout.events(root, span.epoch)
+        # Of a file that nobody builds on yet, what its writer had made durable must be there; the rest may be torn.
+        must = written(root, span.epoch) if span.length is None else span.length
         with open(path, "rb") as stream:
             data = stream.read() if span.length is None else stream.read(span.length)
         payloads, end = parse(data)
-        if span.length is not None and end != span.length:
-            raise DataError(f"{path} is damaged at byte {end}; its first {span.length} bytes were whole once")
+        if end < must:
+            raise damaged(root, f"{path} is damaged at byte {end}; its first {must} bytes were whole once")
         offset = HEAD
         for payload in payloads:
-            state.apply(_event.decode(payload), span.epoch, offset, len(payload))
+            try:
+                state.apply(_event.decode(payload), span.epoch, offset, len(payload))
+            except (msgspec.MsgspecError, LookupError) as error:
+                raise damaged(root, f"{path} makes no sense at byte {offset - HEAD}: {error!r}") from None
             offset += len(payload) + 1 + HEAD
         last = Span(span.epoch, end)
     return last
@@ -122,13 +150,15 @@ class Log:
         As replayed; every event that is added is applied to it.
     former : Span
         What `replay` has returned.
+    path : str, optional
+        Where it is written, if not to its place at once.
     """
 
-    def __init__(self, root: str, epoch: int, state: State, former: Span) -> None:
+    def __init__(self, root: str, epoch: int, state: State, former: Span, path: str | None = None) -> None:
         self.root = root
         self.epoch = epoch
         self.state = state
-        self.path = layout.events(root, epoch)
+        self.path = path or layout.events(root, epoch)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         self._buffer = bytearray()
@@ -171,6 +201,11 @@ class Log:
         if self._synced != self._written:
             os.fsync(self._file)
             self._synced = self._written
+
+    @property
+    def synced(self) -> int:
+        """Bytes of the file that are durable."""
+        return self._synced
 
     @property
     def span(self) -> Span:

@@ -44,6 +44,7 @@ class Writer:
         )
         self.env = load_secrets(root, self.state.generation).env
         self._log = Log(root, lease.epoch, self.state, span)
+        lease.follow(lambda: self._log.synced)
 
     def add(self, event: Event, payload: bytes | None = None) -> None:
         """Write an event down, and let the state know it; durable after `commit`."""
@@ -77,6 +78,7 @@ class Writer:
             lease = self._lease.renew()
             self._log.close()
             self._log = Log(self.root, lease.epoch, self.state, self._log.span)
+            lease.follow(lambda: self._log.synced)
             self._lease = lease
 
     def warn(self, message: str) -> None:

@@ -14,6 +14,8 @@ LATEST = "latest"
 _SUFFIX = ".json"
 _SHOWN = 10
 
+_REPAIR = "name the run by its run directory; `reflow repair --registry RUN_DIR` enters it again"
+
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry keeps of a run.
@@ -63,7 +65,8 @@ class Registry:
     """
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
-        self.directory = os.path.join(os.fspath(store), "runs")
+        self.store = os.fspath(store)
+        self.directory = os.path.join(self.store, "runs")
 
     def add(self, record: RunRecord, *, replace: bool = False) -> None:
         """Enter a run, durably; entering the same record again changes nothing.
@@ -86,7 +89,7 @@ class Registry:
         """
         if not record.run_id or record.run_id.startswith(".") or os.sep in record.run_id or "\0" in record.run_id:
             raise UsageError(f"{record.run_id!r} is no run id")
-        path = self._path(record.run_id)
+        path = self.path(record.run_id)
         data = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
         os.makedirs(self.directory, exist_ok=True)
         draft = f"{path}.{os.getpid():x}.{os.urandom(4).hex()}"
@@ -184,7 +187,7 @@ class Registry:
         dated = []
         for run_id in self._ids():
             with suppress(OSError):
-                dated.append((os.stat(self._path(run_id)).st_mtime_ns, run_id))
+                dated.append((os.stat(self.path(run_id)).st_mtime_ns, run_id))
         for _, run_id in sorted(dated, reverse=True):
             try:
                 record = self._load(run_id)
@@ -212,7 +215,7 @@ class Registry:
         return frozenset(name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX) and name[0] != ".")
 
     def _load(self, run_id: str) -> RunRecord:
-        path = self._path(run_id)
+        path = self.path(run_id)
         data = _read(path)
         try:
             version = msgspec.json.decode(data, type=_Version).format
@@ -223,12 +226,17 @@ class Registry:
                 )
             record = msgspec.json.decode(data, type=RunRecord)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is corrupt: {error}", hint="name the run by its run directory") from error
+            raise DataError(f"{path} is corrupt: {error}", hint=_REPAIR) from error
         if record.run_id != run_id:
-            raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}")
+            raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=_REPAIR)
         return record
 
-    def _path(self, run_id: str) -> str:
+    def has(self, run_id: str) -> bool:
+        """Whether there is an entry of that run id, be it whole or not."""
+        return os.path.lexists(self.path(run_id))
+
+    def path(self, run_id: str) -> str:
+        """Where a run's entry is."""
         return os.path.join(self.directory, run_id + _SUFFIX)
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from ..errors import ConfigError, DataError
 from ..model.cache import CacheEntry
-from ..model.frames import HEAD, frame, parse, unframe
+from ..model.frames import HEAD, frame, parse, salvage, unframe
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
 from .paths import StoreContext, fsync_directory, run_of, safe_name
 
@@ -356,6 +356,45 @@ class _Writer:
         with suppress(OSError):
             os.ftruncate(fd, begin)
         self.close()
+
+
+def mend(store: str) -> list[tuple[str, str]]:
+    """Write damaged segments anew, with all entries that can be read; what was there is kept beside.
+
+    A torn end is no damage: it is left to the run that writes the segment.
+
+    Returns
+    -------
+    list of (str, str)
+        Each segment that was mended, and where its former file is.
+
+    Raises
+    ------
+    OSError
+        Where the store cannot be written.
+    """
+    mended = []
+    directory = os.path.join(store, "cache", "segments")
+    for folder, _, names in os.walk(directory):
+        for path in sorted(os.path.join(folder, name) for name in names if name.endswith(_SUFFIX)):
+            with open(path, "rb") as file:
+                data = file.read()
+            frames, gaps = salvage(data)
+            if not gaps or not frames or frames[-1][0] < gaps[0][0]:
+                continue
+            draft = f"{path}.{os.getpid():x}"
+            with open(draft, "wb") as file:
+                file.write(b"".join(frame(payload) for _, payload in frames))
+                file.flush()
+                os.fsync(file.fileno())
+            number = 1
+            while os.path.lexists(backup := f"{path}.damaged-{number}"):
+                number += 1
+            os.link(path, backup)
+            os.replace(draft, path)
+            fsync_directory(folder)
+            mended.append((path, backup))
+    return mended
 
 
 def index_path(directory: str, index_dir: str | None = None) -> str:

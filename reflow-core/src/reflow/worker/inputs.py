@@ -96,6 +96,10 @@ class Inputs:
             self._offsets, self._offsets_at, start = os.pread(self._index, _AHEAD, 8 * index), 8 * index, 0
         return int.from_bytes(self._offsets[start : start + 8], "little")
 
+    def has(self, index: int) -> bool:
+        """Whether it holds that element."""
+        return self._offset(index) > 0
+
     def values(self, index: int) -> tuple[msgspec.Raw, ...]:
         """An element's own values, encoded."""
         return _values.decode(self._frame(self._offset(index))).v
