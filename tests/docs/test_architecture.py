@@ -102,6 +102,8 @@ def test_every_place_in_a_run_is_named() -> None:
     places = [
         layout.definition("", 1),
         layout.definition("", 2),
+        layout.definition_copy("", 1),
+        layout.unpublished(""),
         layout.secrets(""),
         f"{layout.code('', 1)}/pipeline.py",
         layout.events("", 1),
@@ -123,7 +125,7 @@ def test_every_place_in_a_run_is_named() -> None:
     functions = {name for name, value in vars(layout).items() if callable(value) and not name.startswith("_")}
     assert functions == {
         *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "box", "commands", "job", "script"),
-        "job_log",
+        *("job_log", "definition_copy", "unpublished"),
         *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch", "checkpoint"),
     }, "a place is new: name it on the page, and here"
     known = patterns()

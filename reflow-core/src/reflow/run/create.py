@@ -15,7 +15,6 @@ from ..store.registry import Registry, RunRecord
 from .durable import sync_directory, write_new
 from .load import Secrets
 
-
 #: directories of every run
 FOLDERS = ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags")
 

@@ -118,9 +118,10 @@ def survey(root: str) -> list[Chapter]:
 
 def _decoded(payload: bytes) -> Event | None:
     try:
-        return _event.decode(payload)
+        event: Event = _event.decode(payload)
     except msgspec.MsgspecError:
         return None
+    return event
 
 
 class Salvage:
@@ -239,9 +240,9 @@ class Salvage:
         for task in self.definition.tasks:
             found = []
             for name in _names(f"{self.root}/inputs"):
-                head, _, part = name.rpartition(".")
-                if head == task.name and part.isdigit() and (task.name, int(part)) not in self.parts:
-                    found.append(int(part))
+                head, _, number = name.rpartition(".")
+                if head == task.name and number.isdigit() and (task.name, int(number)) not in self.parts:
+                    found.append(int(number))
             for part in sorted(found):
                 if part < self.state.tasks[task.name].parts:
                     continue  # of an expansion that was never written down, or was made again since
