@@ -8,7 +8,6 @@ import time
 import msgspec
 
 from .. import __version__
-from ..errors import DataError
 from ..model import layout
 from ..model.frames import HEAD, frame, parse
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit

@@ -22,9 +22,9 @@ from ..store.registry import Registry
 from ..worker.tags import void
 from .create import FOLDERS, record_of
 from .durable import claim, keep, sync_directory, write_new
-from .load import Secrets, load_definition, load_secrets, newer
 from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
+from .load import Secrets, load_definition, load_secrets, newer
 from .salvage import Salvage, index_of, survey
 
 #: beats that a living holder is waited for, where its lease is lost: its next one writes it again
