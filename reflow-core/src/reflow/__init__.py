@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "Config": "config",
     "Executor": "model.job",
+    "Failed": "model.failed",
     "Flow": "authoring.flow",
     "JobConfig": "model.task",
     "LocalExecutor": "local.pool",

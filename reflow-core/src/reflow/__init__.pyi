@@ -15,6 +15,7 @@ from .config import ensure_config_exists as ensure_config_exists
 from .config import load_config as load_config
 from .config import write_example_config as write_example_config
 from .local.pool import LocalExecutor as LocalExecutor
+from .model.failed import Failed as Failed
 from .model.job import Executor as Executor
 from .model.names import RunState as RunState
 from .model.names import TaskState as TaskState

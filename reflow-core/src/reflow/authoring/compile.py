@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from reflow.model.failed import takes_failed
 from reflow.model.names import Fingerprint, Mode, Source, did_you_mean
-from reflow.model.schema import Schema, describe
+from reflow.model.schema import Schema, describe, item_of
 from reflow.model.task import Input, JobConfig, TaskSpec
 
 from .flow import Flow, Include, Step
@@ -432,6 +433,8 @@ class _Compiler:
                 raise Mistake(f"result of {', '.join(map(repr, steps))}: {mistake}") from None
         if marker.allow_failed and mode not in (None, Mode.GATHER, Mode.FLATTEN):
             raise Mistake("allow_failed=True is for a single task that gathers an array's elements; leave it out")
+        if not marker.allow_failed and mode in (Mode.GATHER, Mode.FLATTEN) and takes_failed(item_of(argument.schema)):
+            raise Mistake("it has room for reflow.Failed, but gets none; write Result(..., allow_failed=True)")
         return Input(
             name=argument.name,
             source=Source.RESULT,

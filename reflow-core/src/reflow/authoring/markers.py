@@ -53,7 +53,8 @@ class Result(msgspec.Struct, frozen=True):
     broadcast : bool
         Each element of an array task gets the whole value of a single task.
     allow_failed : bool
-        A gather takes what succeeded, where some elements failed.
+        A gather goes on where some elements failed: a ``list[T]`` takes what
+        succeeded, a ``list[T | reflow.Failed]`` has a marker for each of the others.
     fingerprint : {"stat", "content", "name"}, optional
         What of a file named by the value counts when looking for cached results.
     """

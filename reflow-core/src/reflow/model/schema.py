@@ -48,6 +48,15 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     required: bool = True
 
 
+def item_of(schema: Schema) -> Schema:
+    """Of a list its items' schema; an optional list counts as a list."""
+    if schema.kind == "union":
+        for member in schema.args:
+            if member.kind == "list":
+                return member.args[0]
+    return schema.args[0] if schema.args else Schema("any")
+
+
 _WORDS = {"none": "None", "any": "Any", "path": "Path", "uuid": "UUID", "decimal": "Decimal"}
 
 

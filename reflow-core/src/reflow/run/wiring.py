@@ -9,9 +9,10 @@ import msgspec
 from ..errors import ReflowError
 from ..model.codec import convert, join, split
 from ..model.definition import Definition
+from ..model.failed import Failed, marker, takes_failed
 from ..model.names import Mode, Source
-from ..model.schema import Schema
-from ..model.state import CACHED, SUCCESS, State
+from ..model.schema import Schema, item_of
+from ..model.state import CACHED, SKIPPED, SUCCESS, Progress, State
 from ..model.task import Input, Task
 from .log import Results
 
@@ -74,9 +75,13 @@ def _shared(definition: Definition, wired: Input, state: State, results: Results
         return msgspec.json.encode(definition.run_dir)
     if wired.mode in (Mode.GATHER, Mode.FLATTEN) or len(wired.steps) > 1:
         items: list[bytes] = []
-        item = _item_schema(wired.schema)
+        item = item_of(wired.schema)
         for step in wired.steps:
-            items.extend(_items(definition.task(step), item, state, results, wired.mode))
+            upstream = definition.task(step)
+            if wired.allow_failed and takes_failed(item):
+                items.extend(_marked(upstream, item, state, results, wired.mode))
+            else:
+                items.extend(_items(upstream, item, state, results, wired.mode))
         return convert(join(items), Schema("list", (item,)), wired.schema)
     upstream = definition.task(wired.steps[0])
     return convert(_outputs(upstream, state, results)[0] or b"null", upstream.returns, wired.schema)
@@ -85,13 +90,37 @@ def _shared(definition: Definition, wired: Input, state: State, results: Results
 def _items(upstream: Task, item: Schema, state: State, results: Results, mode: Mode | None) -> list[bytes]:
     """What a step contributes to a list: elements, their items, a list's items, or one item."""
     outputs = [raw for raw in _outputs(upstream, state, results) if raw is not None]
-    if mode in (Mode.FLATTEN, Mode.CHAIN_FLATTEN) and upstream.array:
-        source = _item_schema(upstream.returns)
-        return [convert(part, source, item) for raw in outputs for part in split(raw)]
-    if not upstream.array and upstream.returns.kind == "list":
-        source = _item_schema(upstream.returns)
-        return [convert(part, source, item) for part in split(outputs[0])]
-    return [convert(raw, upstream.returns, item) for raw in outputs]
+    return [part for raw in outputs for part in _parts(upstream, raw, item, mode)]
+
+
+def _marked(upstream: Task, item: Schema, state: State, results: Results, mode: Mode | None) -> list[bytes]:
+    """The same of an array, with a marker in the place of each element that did not succeed."""
+    progress = state.tasks[upstream.name]
+    found: list[bytes] = []
+    for index, raw in enumerate(_outputs(upstream, state, results)):
+        if raw is not None:
+            found.extend(_parts(upstream, raw, item, mode))
+        else:
+            found.append(marker(_fate(progress, index), item))
+    return found
+
+
+def _fate(progress: Progress, index: int) -> Failed:
+    failure = progress.failures.get(index)
+    if failure is not None:
+        return Failed(progress.name, index, failure.cls.value, failure.reason)
+    if progress.status[index] == SKIPPED:
+        return Failed(progress.name, index, "skipped", "its upstream element did not succeed")
+    return Failed(progress.name, index, "cancelled", progress.reason)
+
+
+def _parts(upstream: Task, raw: bytes, item: Schema, mode: Mode | None) -> list[bytes]:
+    """What one result contributes: its items, or itself."""
+    flat = mode in (Mode.FLATTEN, Mode.CHAIN_FLATTEN) if upstream.array else upstream.returns.kind == "list"
+    if not flat:
+        return [convert(raw, upstream.returns, item)]
+    source = item_of(upstream.returns)
+    return [convert(part, source, item) for part in split(raw)]
 
 
 def _spread(definition: Definition, wired: Input, state: State, results: Results) -> list[bytes | None]:
@@ -104,15 +133,6 @@ def _spread(definition: Definition, wired: Input, state: State, results: Results
         else:
             found.extend(_items(upstream, wired.schema, state, results, wired.mode))
     return found
-
-
-def _item_schema(schema: Schema) -> Schema:
-    """Of a list its items' schema; an optional list counts as a list."""
-    if schema.kind == "union":
-        for member in schema.args:
-            if member.kind == "list":
-                return member.args[0]
-    return schema.args[0] if schema.args else Schema("any")
 
 
 def _outputs(task: Task, state: State, results: Results) -> Sequence[bytes | None]:
