@@ -89,7 +89,7 @@ def test_markers_tell_tasks_apart_and_what_never_ran(lab: Any) -> None:
     def total(
         found: Annotated[list[float | reflow.Failed], Result(steps=["first", "second"], allow_failed=True)],
     ) -> list[str]:
-        return [f"{one.task}[{one.index}] {one.failure}" if isinstance(one, reflow.Failed) else str(one) for one in found]
+        return [str(one) if isinstance(one, float) else f"{one.task}[{one.index}] {one.failure}" for one in found]
     """)
     assert lab.run().result("total") == ["1.0", "first[1] error", "2.0", "second[1] skipped"]
 
