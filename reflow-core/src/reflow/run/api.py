@@ -15,6 +15,7 @@ from ..errors import NotReady, ReflowError, RunNotFound, Stalled, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
 from ..model.definition import Definition
+from ..model.job import Executor
 from ..model.names import RunState, did_you_mean
 from ..model.ranges import to_ranges
 from ..model.record import Command
@@ -28,6 +29,7 @@ from .create import write_generation
 from .drive import Progress, config_of, drive, executor_of
 from .engine import is_pool
 from .jobs import Jobs
+from .lease import Watch
 from .load import load_definition, load_secrets
 from .log import Results
 from .mail import post
@@ -143,7 +145,7 @@ class Run:
         if refresh and not self.state.ended:
             executor = executor_of(self.definition, self.root)
             if not is_pool(executor):
-                advance(self.root, executor)
+                advance(self.root, executor, watch=Watch())
         return status(self.root, self.definition, elements=elements)
 
     def wait(self, timeout: float | None = None, interval: float = 0.5) -> RunState:
@@ -473,7 +475,7 @@ class Run:
         elif once:
             advance(self.root, executor, chain=False, on_progress=on_progress)
         else:
-            advance(self.root, executor, chain=False, on_progress=on_progress)
+            advance(self.root, executor, chain=False, watch=Watch(), on_progress=on_progress)
             foreground(self.root, executor, chain=False, on_progress=on_progress)
         return self.state
 
@@ -514,21 +516,28 @@ class Run:
         executor = executor_of(self.definition, self.root)
         if not self.definition.entry.variable:
             executor.flow = self._flow(state.generation)  # type: ignore[attr-defined]
-        if is_pool(executor):
-            drive(self.root, executor, on_progress)
-        else:
-            advance(self.root, executor, on_progress=on_progress)
-        said = self._answer(command.id)
+        said = self._answer(command.id, executor, on_progress)
         return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
 
-    def _answer(self, id: str, patience: float = 15.0) -> str:
-        """What the process that drives the run said to a command."""
+    def _answer(
+        self,
+        id: str,
+        executor: Executor,
+        on_progress: Callable[[Progress], None] | None,
+        patience: float = 15.0,
+    ) -> str:
+        """What was said to a command, by this process or by the one that holds the run; a dead one is waited out."""
         deadline = time.monotonic() + patience
+        watch = Watch()
         while True:
+            if is_pool(executor):
+                drive(self.root, executor, on_progress, watch=watch)
+            else:
+                advance(self.root, executor, watch=watch, on_progress=on_progress)
             answer = look(self.root, self.definition).obeyed.get(id)
             if answer is not None:
                 return answer
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline and watch.alive:
                 return "mailed to the run; whoever advances it next obeys"
             time.sleep(0.2)
 

@@ -11,7 +11,7 @@ from ..model.names import RunState
 from ..worker.tags import void
 from .drive import Progress, Watcher, cache_of, config_of
 from .engine import Engine
-from .lease import EXPIRY, Lease
+from .lease import EXPIRY, Lease, Watch
 from .load import load_definition
 from .notices import Teller
 from .view import look
@@ -32,6 +32,7 @@ def advance(
     ask: bool = True,
     chain: bool = True,
     patience: float = 0.0,
+    watch: Watch | None = None,
     waits: float = 0.0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> float | None:
@@ -53,6 +54,8 @@ def advance(
         Whether wake-ups are submitted.
     patience : float
         Seconds to wait for the process that advances the run now.
+    watch : Watch, optional
+        What has been seen of it so far, where the caller tries again and again; see `Lease.acquire`.
     waits : float
         Seconds for which the caller will wait for what is due by the clock;
         for what is due later, a wake-up is submitted.
@@ -66,7 +69,8 @@ def advance(
         it has ended, will be woken, or is another process's now.
     """
     woken = bool(wakes) and not relaying
-    lease = Lease.acquire(root, patience=patience, wakes=wakes, woken=woken)
+    say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
+    lease = Lease.acquire(root, patience=patience, watch=watch, say=say, wakes=wakes, woken=woken)
     if lease is None:
         return None
     try:
@@ -156,6 +160,7 @@ def foreground(
     asked = time.monotonic()
     pause = 0.2
     seen = ""
+    watch = Watch()
     while True:
         state = look(root, definition)
         if state.run.ended:
@@ -168,7 +173,7 @@ def foreground(
                 poll = min(most, poll * 1.5)
             if told != seen:
                 seen, pause = told, 0.2
-            advance(root, executor, ask=ask, chain=chain, on_progress=on_progress)
+            advance(root, executor, ask=ask, chain=chain, watch=watch, on_progress=on_progress)
         else:
             pause = min(pause * 1.3, 5.0)
         time.sleep(pause)
@@ -190,4 +195,4 @@ def relay(root: str, wakes: Sequence[str], executor: Executor) -> None:
 
     The scheduler is not asked: who has not reported is in no such group.
     """
-    advance(root, executor, wakes=wakes, relaying=True, ask=False, patience=BRIEF, waits=float("inf"))
+    advance(root, executor, wakes=wakes, relaying=True, ask=False, patience=BRIEF, watch=Watch(), waits=float("inf"))

@@ -86,9 +86,9 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
             break  # a home that cannot be written: the run is found by its directory
         break
     try:
-        write_generation(root, definition, secrets, source)
         for name in FOLDERS:
             os.makedirs(f"{root}/{name}", exist_ok=True)
+        write_generation(root, definition, secrets, source)  # who sees the definition may rely on the rest
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
     except OSError as error:

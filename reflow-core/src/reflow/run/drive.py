@@ -23,7 +23,7 @@ from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
 from .engine import Engine
-from .lease import Lease
+from .lease import Lease, Watch
 from .load import load_definition, load_secrets
 from .mail import post
 from .notices import Teller
@@ -94,6 +94,7 @@ def drive(
     on_progress: Callable[[Progress], None] | None = None,
     *,
     patience: float = 0.0,
+    watch: Watch | None = None,
 ) -> RunState | None:
     """Advance a run until it has ended.
 
@@ -110,6 +111,8 @@ def drive(
         Told what happens.
     patience : float
         Seconds to wait for a process that drives the run already.
+    watch : Watch, optional
+        What has been seen of it so far, where the caller tries again and again; see `Lease.acquire`.
 
     Returns
     -------
@@ -117,7 +120,8 @@ def drive(
         How it ended; None where another process drives it.
     """
     definition = load_definition(root)
-    lease = Lease.acquire(root, patience=patience)
+    say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
+    lease = Lease.acquire(root, patience=patience, watch=watch, say=say)
     if lease is None:
         return None
     try:

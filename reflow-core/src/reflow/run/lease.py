@@ -55,10 +55,8 @@ class Owner(msgspec.Struct, kw_only=True):
     #: bytes of its event file that were durable at its last beat
     length: int = 0
 
-    @property
-    def damaged(self) -> bool:
-        """Whether this stands for whoever a damaged file speaks of."""
-        return self.counter < 0
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, which holds the run's lease," if self.pid else "who holds the lease"
 
     def dead(self) -> bool:
         """Whether its process is known to be gone: it ran on this host, and does not any more."""
@@ -121,6 +119,23 @@ def owner(root: str, epoch: int) -> Owner:
         return Owner(epoch=epoch, host="", pid=0, counter=-1)  # whoever holds it writes it whole at its next beat
 
 
+class Watch:
+    """What was seen of who holds a lease, on this process's own clock."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, int] | None = None
+        self._since = 0.0
+        #: whether it has beaten, or another one has come, while it was watched
+        self.alive = False
+
+    def silence(self, now: Owner) -> float:
+        """Seconds for which it has stood still, as far as it was watched."""
+        if self._seen != (now.epoch, now.counter):
+            self.alive = self._seen is not None
+            self._seen, self._since = (now.epoch, now.counter), clock()
+        return clock() - self._since
+
+
 class Lease:
     """The right to write a run; `acquire` is how to get it."""
 
@@ -144,6 +159,8 @@ class Lease:
         root: str,
         *,
         patience: float = 0.0,
+        watch: Watch | None = None,
+        say: Callable[[str], None] | None = None,
         expiry: float = EXPIRY,
         beat: float = BEAT,
         wakes: Sequence[str] = (),
@@ -156,9 +173,13 @@ class Lease:
         root : str
             The run's root directory.
         patience : float
-            Seconds to wait for a holder that is alive; one whose counter stands
-            still is waited for as long as its expiry needs, if patience allows;
-            one whose file is damaged, in any case.
+            Seconds to wait for a holder that is alive. One of which that is not
+            known is watched until it beats or its expiry is over.
+        watch : Watch, optional
+            What this process has seen so far: given by one that looks again and
+            again, it is not waited for the expiry here.
+        say : callable, optional
+            Told in a sentence what is waited for, where that takes long.
         expiry, beat : float
             Seconds of silence after which a lease may be taken, and between beats.
         wakes : sequence of str
@@ -173,8 +194,8 @@ class Lease:
             None where somebody else holds it.
         """
         started = clock()
-        watched: tuple[int, int] | None = None
-        since = started
+        looks_again = watch is not None
+        seen = watch or Watch()
         while True:
             epoch = latest(root)
             if epoch < newest(f"{root}/events", ".log"):
@@ -188,13 +209,15 @@ class Lease:
                 except FileNotFoundError:
                     continue
                 if not (now.released or now.dead()):
-                    if watched != (epoch, now.counter):
-                        watched, since = (epoch, now.counter), clock()
                     ended = woken and not set(wakes).isdisjoint(now.wakes)
-                    if clock() - since <= (min(expiry, _MISSED * beat) if ended else expiry):
-                        # Of a damaged file one beat tells more, or else its expiry: nothing else would ever end it.
-                        if clock() - started >= patience and not now.damaged:
+                    enough = min(expiry, _MISSED * beat) if ended else expiry
+                    silence = seen.silence(now)
+                    if silence <= enough:
+                        if clock() - started >= patience and (seen.alive or looks_again):
                             return None
+                        if say is not None and silence > 2 * beat:
+                            say(f"{now} is not heard of; the run is taken over after {enough:g} s of silence")
+                            say = None
                         time.sleep(min(beat / 5, 0.2))
                         continue
             mine = Owner(
