@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
 from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -36,7 +37,7 @@ from reflow.model.definition import Entry
 from reflow.model.frames import parse
 from reflow.model.job import Job, JobRef, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass
-from reflow.run import api, chain, drive, lease
+from reflow.run import api, dispatch, drive, lease
 from reflow.run.view import look, standing
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker import main as worker
@@ -258,7 +259,7 @@ class World:
 
     def _program(self, start: Start) -> Generator[float, None, int | Died | None]:
         """Play a slot: what its script would start."""
-        _DOUBLE.pack_into(self._clock, 0, _EPOCH + self.cluster.now)
+        self._tick(0.0)
         root = str(Path(start.job.script).parents[1])
         environ = {**start.environ, "REFLOW_JOB_ID": start.ref.id}
         self.nodes += 1
@@ -266,28 +267,6 @@ class World:
             role, act = "worker", lambda life: _work(root, start.job.tag, start.slot)
         else:
             role, act = "wake-up", lambda life: _left(dispatch.main([root, start.job.tag]))
-        child = self._fork(role, "login", act)
-        play = self._play(child)
-        while True:
-            try:
-                seconds = next(play)
-            except StopIteration:
-                break
-            self._tick(seconds)
-        if told is not None and child.answer is not None:
-            told.update(child.answer)
-        return self.past[child.number].end
-
-    def _program(self, start: Start) -> Generator[float, None, int | Died | None]:
-        """Play a slot: what its script would start."""
-        _DOUBLE.pack_into(self._clock, 0, _EPOCH + self.cluster.now)
-        root = str(Path(start.job.script).parents[1])
-        environ = {**start.environ, "REFLOW_JOB_ID": start.ref.id}
-        self.nodes += 1
-        if start.job.spec is not None:
-            role, act = "worker", lambda life: worker.slot(root, start.job.tag, start.slot)
-        else:
-            role, act = "wake-up", lambda life: chain.wake(root, start.job.tag, life.executor)
         child = self._fork(role, f"node{self.nodes}", act, environ)
         try:
             yield from self._play(child)
@@ -322,7 +301,7 @@ class World:
     def _play(self, child: Child) -> Generator[float, None, None]:
         """Serve a child until it has ended; yields the fake seconds that it sleeps."""
         while True:
-            _DOUBLE.pack_into(self._clock, 0, _EPOCH + self.cluster.now)
+            self._tick(0.0)
             if not child.conn.poll(PATIENCE):
                 os.kill(child.pid, signal.SIGKILL)
                 self._bury(child)
@@ -336,6 +315,7 @@ class World:
                 self.past[child.number].steps.append(given[0])
             elif verb == "sleep":
                 yield given[0]
+                self._tick(0.0)
                 child.conn.send(None)
             elif verb == "stop":
                 os.waitpid(child.pid, os.WUNTRACED)
@@ -614,32 +594,33 @@ def recorded(run_dir: Path, task: str, index: int) -> bool:
     return False
 
 
-def shards(trial: Callable[[Fault], None], faults: Sequence[Fault]) -> None:
-    """Try each fault, in as many processes as there are processors; all that fail are told."""
-    assert faults
+def shards(trials: Sequence[Callable[[], None]]) -> None:
+    """Make trials in as many processes as there are processors; all that fail are told."""
+    assert trials
     count = min(len(os.sched_getaffinity(0)), 4)
-    told = [Pipe(duplex=False) for _ in range(count)]
+    pipes = [Pipe(duplex=False) for _ in range(count)]
     pids = []
-    for number in range(count):
+    for number, (_, writer) in enumerate(pipes):
         pid = os.fork()
         if pid == 0:
             bad = []
-            for fault in faults[number::count]:
+            for trial in trials[number::count]:
                 try:
-                    trial(fault)
+                    trial()
                 except BaseException as error:
-                    bad.append((fault, "".join(traceback.format_exception_only(type(error), error))[:2000]))
-            told[number][1].send((len(faults[number::count]), bad))
+                    name = f"{trial.args}" if isinstance(trial, partial) else ""
+                    bad.append(f"{name}: " + "".join(traceback.format_exception_only(type(error), error))[:2000])
+            writer.send((len(trials[number::count]), bad))
             os.kill(os.getpid(), signal.SIGKILL)
         pids.append(pid)
-    for _, writer in told:
+    for _, writer in pipes:
         writer.close()
-    tried, bad = 0, []
-    for reader, _ in told:
-        count, found = reader.recv()
-        tried += count
-        bad += found
-    for pid in pids:
+    made = 0
+    told: list[str] = []
+    for (reader, _), pid in zip(pipes, pids, strict=True):
+        number, bad = reader.recv()
+        made += number
+        told += bad
         os.waitpid(pid, 0)
-    assert tried == len(faults)
-    assert not bad, f"{len(bad)} of {tried}: " + "\n".join(f"{fault}: {why}" for fault, why in bad[:20])
+    assert made == len(trials)
+    assert not told, f"{len(told)} of {made}:\n" + "\n".join(told[:20])
