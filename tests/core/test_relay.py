@@ -24,7 +24,7 @@ from reflow.model.job import Job, Limits, Submission
 from reflow.model.record import JobSpec
 from reflow.model.resources import Resources
 from reflow.run import chain, dispatch
-from reflow.run.lease import Lease, latest, owner
+from reflow.run.lease import Lease, Watch, latest, owner
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker import main as worker
 from reflow.worker import relay
@@ -389,8 +389,8 @@ def test_a_lease_whose_holder_has_ended_says_the_scheduler(lab: Any, monkeypatch
     monkeypatch.setattr("reflow.run.lease.os.kill", lambda *_: None)  # as if it had run on another host
     lease._stop.set()
     lease._thread.join()
-    assert Lease.acquire(run.root, wakes=("w",), patience=1.0, beat=0.1) is None
-    assert Lease.acquire(run.root, wakes=("other",), woken=True, patience=1.0, beat=0.1) is None
+    assert Lease.acquire(run.root, wakes=("w",), watch=Watch(), patience=1.0, beat=0.1) is None
+    assert Lease.acquire(run.root, wakes=("other",), woken=True, watch=Watch(), patience=1.0, beat=0.1) is None
     taken = Lease.acquire(run.root, wakes=("w",), woken=True, patience=30.0, beat=0.1)
     assert taken is not None
     assert owner(run.root, latest(run.root)).wakes == ("w",)
