@@ -12,19 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
+from page import PAGE, machine, renew, rows, today
+
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- begin measured -->", "<!-- end measured -->"
 WORKERS = 2
 PATIENCE = 300.0  # seconds that one measurement gets
 LONG = 20.0  # seconds after which a measurement is not repeated
@@ -137,12 +135,6 @@ def ratio(measured: Measured | None, pool: Measured | None) -> str:
     return "—" if measured is None or pool is None else f"{measured.seconds / pool.seconds:.2f}×"
 
 
-def rows(cells: Sequence[Sequence[str]]) -> str:
-    """Format a Markdown table; the first row is its head."""
-    head, *body = cells
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
-
-
 def comparison(subjects: Sequence[Subject], table: Table, sizes: Sequence[int]) -> str:
     """Return the table of all subjects side by side."""
     heads = [f"{s.name}, {state}" if s.caches else s.name for s in subjects for state in states(s)]
@@ -163,11 +155,6 @@ def comparison(subjects: Sequence[Subject], table: Table, sizes: Sequence[int]) 
 def states(subject: Subject) -> tuple[str, ...]:
     """Return in which states a subject is measured."""
     return ("cold", "cached") if subject.caches else ("cold",)
-
-
-def machine() -> str:
-    """Describe where this was measured."""
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
 def main() -> None:
@@ -192,7 +179,7 @@ def main() -> None:
 
     table = compare(subjects, sizes, options.rounds)
     parts = [
-        f"Measured on {datetime.now(timezone.utc):%Y-%m-%d}: {machine()}, {WORKERS} workers, best of {options.rounds}"
+        f"Measured on {today()}: {machine()}, {WORKERS} workers, best of {options.rounds}"
         " rounds; in brackets the multiple of the bare pool's time.",
         comparison(subjects, table, sizes),
     ]
@@ -202,9 +189,7 @@ def main() -> None:
     text = "\n\n".join(parts)
     print(text)
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        renew("measured", text)
 
 
 def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespace) -> str:
