@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -251,7 +250,7 @@ class Flow:
         self.compile()
 
     def _add(self, name: str | None, function: F, options: dict[str, Any], frame: FrameType) -> F:
-        code = getattr(inspect.unwrap(function), "__code__", None)
+        code = getattr(unwrap(function), "__code__", None)
         where = (
             Where(frame.f_code.co_filename, frame.f_lineno)
             if code is None
@@ -291,3 +290,22 @@ def _mentioned(function: Callable[..., Any], scope: Mapping[str, Any]) -> dict[s
         return {}
     words = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
     return {word: scope[word] for word in words if word in scope}
+
+
+def unwrap(function: Any) -> Any:
+    """The function inside wrappers that name it, as by `functools.wraps`.
+
+    `inspect` has the same; importing that takes longer than all of reflow, and every worker would pay for it.
+
+    Raises
+    ------
+    ValueError
+        They go round in a circle.
+    """
+    seen = {id(function)}
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+        if id(function) in seen:
+            raise ValueError(f"{function!r} wraps itself")
+        seen.add(id(function))
+    return function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,7 +9,11 @@ from typing import Any
 
 import msgspec
 
-EMPTY: Any = inspect.Parameter.empty
+from .flow import unwrap
+
+
+class EMPTY:
+    """Stands where there is no annotation, or no default."""
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -46,7 +49,7 @@ def resolve(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str,
     dict
         Parameter name (and ``"return"``) -> Hint.
     """
-    inner = inspect.unwrap(function)
+    inner = unwrap(function)
     scope = {**inner.__globals__}
     for name, cell in zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=True):
         with suppress(ValueError):  # not assigned yet
@@ -55,6 +58,8 @@ def resolve(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str,
     try:
         annotations = inner.__annotations__
     except NameError as error:  # evaluated only now (Python 3.14)
+        import inspect
+
         return dict.fromkeys(
             [*inspect.signature(inner).parameters, "return"], Hint(problem=_unknown(error, inner, scope))
         )

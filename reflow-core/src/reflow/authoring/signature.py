@@ -118,7 +118,8 @@ def _is_method(function: Callable[..., Any]) -> bool:
 
 
 def _argument(parameter: inspect.Parameter, hint: Hint) -> Argument:
-    name, default = parameter.name, parameter.default
+    name = parameter.name
+    default = EMPTY if parameter.default is parameter.empty else parameter.default
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
         raise Mistake(

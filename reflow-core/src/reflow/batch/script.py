@@ -140,7 +140,8 @@ def render(body: Body) -> str:
 def redirect(path: str) -> str:
     """Shell lines that append all output to a file; where it cannot be written, output goes where it went."""
     log, folder = quote(path), quote(path.rpartition("/")[0] or "/")
-    return f"mkdir -p -- {folder} 2>/dev/null\nif {{ : >>{log}; }} 2>/dev/null; then exec >>{log} 2>&1; fi"
+    made = f"[ -d {folder} ] || mkdir -p -- {folder} 2>/dev/null"
+    return f"{made}\nif {{ : >>{log}; }} 2>/dev/null; then exec >>{log} 2>&1; fi"
 
 
 def outliving(remap: str = "") -> str:

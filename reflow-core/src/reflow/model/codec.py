@@ -8,14 +8,13 @@ be had from here.
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, Flag
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -44,6 +43,9 @@ from .codec_scalar import (
 )
 from .codec_wire import Tree, accepts, convert, files, join, split
 from .schema import Field, Schema, describe, escape, unescape
+
+if TYPE_CHECKING:
+    import dataclasses  # where there are any: it costs a worker more than all of this module
 
 __all__ = ["Codec", "accepts", "codec_of", "convert", "describe", "files", "join", "schema_of", "split"]
 
@@ -271,7 +273,7 @@ def _compile(tp: Any, scope: _Scope) -> Node:
         raise _refused(tp)
     if issubclass(base, Enum) and not issubclass(base, Flag):
         return enum(base)
-    if _is_typed_dict(base) or dataclasses.is_dataclass(base) or (issubclass(base, tuple) and hasattr(base, "_fields")):
+    if _is_typed_dict(base) or _is_dataclass(base) or (issubclass(base, tuple) and hasattr(base, "_fields")):
         return _record(base, args, scope)
     if base is tuple:
         return _tuple(args if args or tp not in _BARE_TUPLES else (Any, ...), scope)
@@ -618,7 +620,9 @@ def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> Node:
     if _is_typed_dict(cls):
         fields = {name: (_is_required(cls, name, hint), None) for name, hint in hints.items()}
         take, build = _typed_dict(title, fields)
-    elif dataclasses.is_dataclass(cls):
+    elif _is_dataclass(cls):
+        import dataclasses
+
         fields = {field.name: _default(field) for field in dataclasses.fields(cls)}
         take, build = _attributes(cls, fields), _dataclass(cls, hints)
     else:
@@ -729,8 +733,15 @@ def _is_required(cls: Any, name: str, hint: Any) -> bool:
     return name in cls.__required_keys__
 
 
+def _is_dataclass(cls: type) -> bool:
+    """What `dataclasses.is_dataclass` asks of a class."""
+    return hasattr(cls, "__dataclass_fields__")
+
+
 def _default(field: dataclasses.Field[Any]) -> tuple[bool, Callable[[], Any] | None]:
     """Whether a field of a dataclass is required, and what gives its default."""
+    import dataclasses
+
     if field.default_factory is not dataclasses.MISSING:
         return False, field.default_factory
     if field.default is not dataclasses.MISSING:
@@ -749,6 +760,8 @@ def _dataclass(cls: Any, hints: Mapping[str, Any]) -> _Build:
     ``__post_init__`` adds is there; then the fields are set again, as it may
     have changed them a second time. Without, where arguments would be missing.
     """
+    import dataclasses
+
     owner = next(base for base in cls.__mro__ if "__dataclass_params__" in vars(base))
     fields = dataclasses.fields(cls)
     init = [field.name for field in fields if field.init]

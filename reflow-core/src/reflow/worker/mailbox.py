@@ -42,9 +42,12 @@ class Mailbox:
         The submission, and the slot in it.
     job : str
         The scheduler's id of the job, where there is one.
+    brief : bool
+        Whether it is closed soon after its one report, which is made durable then.
     """
 
-    def __init__(self, root: str, tag: str, slot: int, *, job: str = "") -> None:
+    def __init__(self, root: str, tag: str, slot: int, *, job: str = "", brief: bool = False) -> None:
+        self._brief = brief
         start = 1
         os.makedirs(os.path.dirname(layout.box(root, tag, slot)), exist_ok=True)
         while True:
@@ -110,6 +113,8 @@ class Mailbox:
 
     def _reported(self) -> None:
         self._unsynced += 1
+        if self._brief:
+            return
         if self._unsynced >= GROUP or time.monotonic() - self._synced > WITHIN:
             self.sync()
 

@@ -213,7 +213,7 @@ def slot(root: str, tag: str, index: int) -> list[str]:
         spec = msgspec.json.decode(stream.read(), type=JobSpec)
     elements = from_ranges(spec.elements)
     element = elements[index]
-    mailbox = Mailbox(root, tag, index, job=job)
+    mailbox = Mailbox(root, tag, index, job=job, brief=True)
     if any(_succeeded(layout.box(root, tag, index, start)) for start in range(1, mailbox.start)):
         mailbox.close()  # the scheduler has started it again, for reasons of its own: what has run stays
         return relay.due(root, spec, index, len(elements), begun)
