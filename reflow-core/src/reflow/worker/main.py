@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -75,6 +76,7 @@ class Work:
                 definition = msgspec.json.decode(stream.read(), type=Definition)
             self._flows[generation] = load_flow(definition.entry, layout.code(self._root, generation))
             self._definitions[generation] = definition
+            gc.enable()
         step = self._flows[generation].tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         task = self._definitions[generation].task(spec.task)
