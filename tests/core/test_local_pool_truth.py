@@ -249,6 +249,27 @@ def test_two_long_arrays_in_two_groups_share(lab: Any, monkeypatch: pytest.Monke
     assert max(first.values()) < min(last.values())
 
 
+def test_groups_whose_workers_take_longer_to_start_than_a_turn_lasts(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker was once let go for the other group's turn before it had begun anything, and so on for ever."""
+    monkeypatch.setattr(local, "_TURN", 0.1)
+    monkeypatch.setattr(local, "_MOST_FRUITLESS", 20)
+    hired: list[str] = []
+    hire = LocalExecutor._hire
+    monkeypatch.setattr(LocalExecutor, "_hire", lambda self, group: hired.append(group.key) or hire(self, group))
+    lab.write("""
+    @wf.job(setup="sleep 0.3")
+    def one() -> int:
+        return 1
+
+    @wf.job(setup="sleep 0.3 ")
+    def other() -> int:
+        return 2
+    """)
+    run = lab.good(LocalExecutor(max_workers=1))
+    assert (run.result("one"), run.result("other")) == (1, 2)
+    assert len(set(hired)) == 2
+
+
 @pytest.mark.parametrize("huge", ["cpus=1, mem='1000G'", "cpus=2"])
 def test_what_needs_all_of_the_machine_has_its_turn(lab: Any, monkeypatch: pytest.MonkeyPatch, huge: str) -> None:
     monkeypatch.setattr(local, "_TURN", 0.1)

@@ -183,6 +183,7 @@ class _Lane(_Child):
         self.work: _Work | None = None
         self.slot = -1
         self.began = 0.0
+        self.hired = time.monotonic()
         self.closed = False
         #: told to take nothing more
         self.retired = False
@@ -299,6 +300,8 @@ class LocalExecutor:
         self._scripts: list[_Script] = []
         self._hired = 0
         self._fruitless = 0
+        #: seconds that a lane is given to begin an element, before others may have its turn
+        self._patience = _TURN
         self._used_cpus = 0
         self._used_mem = 0
         self._paced_inside = 0
@@ -732,8 +735,14 @@ class LocalExecutor:
         if missing > 0 and first.short is not None and now - first.short >= _TURN:
             have = len(first.staying)
             rich = max(self._active, key=lambda one: len(one.staying))
-            if len(rich.staying) > have + (have > 0):
-                max(rich.staying, key=lambda lane: (lane.work is None, lane.began)).retire()
+            # One that has not begun anything is given more time with each that was let go too early: where workers
+            # take longer to start than a turn lasts, two groups would take turns for ever, and none would run.
+            ready = [lane for lane in rich.staying if lane.began or now - lane.hired >= self._patience]
+            if ready and len(rich.staying) > have + (have > 0):
+                leaving = max(ready, key=lambda lane: (lane.work is None, lane.began))
+                if not leaving.began:
+                    self._patience *= 2
+                leaving.retire()
                 first.short = now
 
     def _hire(self, group: _Group) -> bool:
