@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from reflow.model import layout
 from reflow.model.definition import Definition, Entry
+from reflow.model.frames import frame
 from reflow.model.job import JobRef, JobState, JobStatus
 from reflow.model.names import FailureClass, Mode, Source
-from reflow.model.record import Expanded, Finished, Intent, Read, Submitted, Wake
+from reflow.model.record import Expanded, Finished, Intent, Read, Started, Submitted, Wake
 from reflow.model.schema import Schema
 from reflow.model.state import State
 from reflow.model.task import Input, Task
 from reflow.planning.reconcile import judge, overdue, refs
 from reflow.planning.waking import flying, groups, uncovered
+from reflow.run.mail import overlay, unread
 
 INT = Schema("int")
 RUNNING = JobStatus(state=JobState.RUNNING)
@@ -98,6 +102,19 @@ def test_accounting_may_say_later_why(state: State) -> None:
     ask(state, 25.0, {0: UNKNOWN, 1: UNKNOWN})
     failed, _ = overdue(state, 26.0, 5.0)
     assert {one.elements: one.f for one in failed} == {"0-1": FailureClass.TIMEOUT, "2": FailureClass.LOST}
+
+
+def test_what_has_started_is_shown_after_its_mail_was_read(state: State, tmp_path: Path) -> None:
+    """Starts are in no event: whoever looks reads them again."""
+    box = Path(layout.box(str(tmp_path), "tag", 1, 1))
+    box.parent.mkdir(parents=True)
+    box.write_bytes(frame(msgspec.json.encode(Started(t="work", i=1, a=1, b=1.0))))
+    state.apply(Read(box=layout.box("", "tag", 1, 1).removeprefix("/mailbox/"), upto=box.stat().st_size))
+    assert unread(str(tmp_path), state) == []
+    overlay(str(tmp_path), state)
+    assert state.tasks["work"].shown()["RUNNING"] == 1
+    overlay(str(tmp_path), state)
+    assert state.tasks["work"].shown() == {"QUEUED": 2, "RUNNING": 1}
 
 
 def test_what_has_reported_is_not_asked_for(state: State) -> None:

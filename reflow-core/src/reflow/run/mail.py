@@ -63,8 +63,19 @@ def lanes(root: str, tag: str) -> list[str]:
     return sorted(found)
 
 
-def unread(root: str, state: State) -> list[Letter]:
-    """All that was reported and not yet ingested."""
+def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
+    """All that was reported and not yet ingested.
+
+    Parameters
+    ----------
+    root : str
+        Directory of the run.
+    state : State
+        What is known of it.
+    again : bool
+        Read from the beginning what jobs have said whose elements have not
+        ended: that they have started is in no event.
+    """
     letters: list[Letter] = []
     for tag in state.pools:
         for box in lanes(root, tag):
@@ -83,7 +94,7 @@ def unread(root: str, state: State) -> list[Letter]:
             start = 1
             while True:
                 box = layout.box(root, flight.tag, slot, start)[skip:]
-                letter = read_box(root, box, state.boxes.get(box, 0))
+                letter = read_box(root, box, 0 if again else state.boxes.get(box, 0))
                 if letter is None:
                     break
                 if letter.records:
@@ -94,7 +105,7 @@ def unread(root: str, state: State) -> list[Letter]:
 
 def overlay(root: str, state: State) -> None:
     """Let a state that is only looked at know what workers have said since."""
-    for letter in unread(root, state):
+    for letter in unread(root, state, again=True):
         for record, _ in letter.records:
             if isinstance(record, (Started, Finished)) and state.accepts(record):
                 state.apply(record)  # type: ignore[arg-type]
