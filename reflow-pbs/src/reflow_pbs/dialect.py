@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from signal import SIGTERM
 from typing import ClassVar
 
 from reflow.plugin import (
@@ -111,6 +112,8 @@ class PBS(Dialect):
         -29: _WALLTIME,
     }
     done = "FX"
+    #: whether what has run has a count of its runs
+    counts = True
 
     def key(self, id: str) -> str:
         """Ids are told apart by their number; the server's name may be cut short."""
@@ -127,7 +130,7 @@ class PBS(Dialect):
         """Attributes of the server that are not printed are not set."""
         text = done.stdout + done.stderr
         if fact == "variant":
-            return {"variant": "torque"} if re.search(r"(?m)^(?:Version|Commit):", text) else {}
+            return {"variant": "torque"} if re.search(r"(?im)^(?:version|commit):", text) else {}
         found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
         facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
         most = str(found.get("max_array_size", found.get("max_job_array_size", "")))
@@ -216,6 +219,8 @@ class PBS(Dialect):
         """Blocks of ``name = value``; long lines go on after a tab. A last line without its end is not read."""
         text = re.sub(r"\r?\n\t", "", done.stdout[: done.stdout.rfind("\n") + 1])
         blocks = re.split(r"(?m)^Job Id: *", text)[1:]
+        #: arrays that were told of as a whole, before their elements: what became of them
+        arrays: dict[str, str] = {}
         for place, block in enumerate(blocks, 1):
             whole = place < len(blocks) or block.endswith("\n\n")
             head, _, rest = block.partition("\n")
@@ -224,7 +229,10 @@ class PBS(Dialect):
             if match is None or "job_state" not in fields or not rest.endswith("\n"):
                 continue
             number, array, index, server = match.groups()
-            status = self._status(fields, array == "[]", bool(index), whole)
+            if array == "[]":
+                arrays[number] = "deleted before it ran" if "terminated" not in fields.get("comment", "") else ""
+            lost = arrays.get(number) if index else None
+            status = self._status(fields, array == "[]", lost, bool(index), whole)
             id = f"{number}{'[]' if array else ''}{server or ''}"
             yield Row(id=id, index=int(index) if index else None, name=fields.get("Job_Name", ""), status=status)
 
@@ -243,29 +251,38 @@ class PBS(Dialect):
         return found
 
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
-        """Jobs, and ranges of elements."""
+        """Jobs, and ranges of elements; one by one where a job is forgotten the moment it ends."""
+        if self.facts.get("history") is False:
+            return [Call(argv=(self.program("qdel"), id)) for id in ids]
         return [Call(argv=(self.program("qdel"), *ids))]
 
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """``13[2-4].server``, one for each range."""
         return [id.replace("[]", f"[{part}]") for part in to_ranges(indices).split(",")]
 
-    def _status(self, fields: Mapping[str, str], parent: bool, element: bool, whole: bool) -> JobStatus:
+    def _status(
+        self, fields: Mapping[str, str], parent: bool, lost: str | None, element: bool, whole: bool
+    ) -> JobStatus:
         state, comment = fields["job_state"], fields.get("comment", "")
         code = fields.get("Exit_status", fields.get("exit_status", ""))
         if state in self.done and state:
             if parent:
                 return unknown(state, "the array has ended")
-            if element and "run_count" not in fields and self.name == "pbs":
-                # Without a count of runs, the exit status is the array's, not the element's.
-                return unknown(state, "ended; the server no longer tells how")
+            if element and self.counts and "run_count" not in fields:
+                # Without a count of runs, the exit status is the array's, not the element's. Of an array that was
+                # deleted, this is what is left of elements that had ended before, or never ran; of any other, only
+                # of elements that were deleted while they waited.
+                if lost is None or not whole:
+                    return unknown(state, "ended; the server no longer tells how")
+                return cancelled(state, lost or "its array was deleted")
             return self._ended(state, code, comment) if code or whole else unknown(state)
         if state in ("R", "B", "E", "S", "U"):
             return running(state, "suspended" if state in ("S", "U") else "")
         if state == "H" and "too many failed attempts" in comment:
             return held("it could not be started, its log directory may be missing", state)
         if state == "H":
-            return pending(state, "waiting for other jobs" if fields.get("depend") else "held")
+            turn = "held, or waiting for its turn in its array" if element else "held"
+            return pending(state, "waiting for other jobs" if fields.get("depend") else turn)
         if state == "W":
             return pending(state, "waiting for its begin time")
         if state in ("Q", "T"):
@@ -318,6 +335,11 @@ class Torque(PBS):
     own = names("a C D e f F I j J N o P t w x X")
     killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {-10: _MEMORY, -11: _WALLTIME, -12: _CPUTIME}
     done = "C"
+    counts = False
+
+    def learn(self) -> Mapping[str, Call]:
+        """The longest array."""
+        return {"server": Call(argv=(self.program("qmgr"), "-c", "print server"))}
 
     def resources(self, job: Job) -> Iterable[Words]:
         """Nodes with processors; memory is that of the whole job."""
@@ -365,6 +387,12 @@ class Torque(PBS):
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """The range, then the array."""
         return [f"{to_ranges(indices)} {id}"]
+
+    def _ended(self, state: str, code: str, comment: str) -> JobStatus:
+        """Of what was deleted the signal is told, whether or not it ran, and nothing else."""
+        if code == str(256 + SIGTERM) and "deleted" not in comment:
+            return cancelled(f"{state} {code}", "ended by SIGTERM, as by qdel")
+        return super()._ended(state, code, comment)
 
 
 class PBSExecutor(CommandExecutor):
