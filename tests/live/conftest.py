@@ -37,10 +37,10 @@ HERE = Path(__file__).resolve().parent
 QUEUES = {
     "slurm": ("slurm", "squeue -h -r -u {user} -o %F"),
     "sge": ("sge", "qstat -u {user}"),
-    "pbs": ("pbs", "qselect -u {user}"),
-    "torque": ("torque", "qselect -u {user}"),
+    "pbs": ("pbs", "qstat"),
+    "torque": ("torque", "qstat"),
     "lsf": ("lsf", "bjobs -w"),
-    "flux": ("flux", "flux jobs -n -o {{id}}"),
+    "flux": ("flux", "flux jobs -n -o {{id.f58plain}}"),
 }
 
 
@@ -49,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--scheduler", choices=sorted(QUEUES), help="the scheduler to run against")
     group.addoption("--shared", metavar="DIR", help="a directory that all nodes see; by default below your home")
     group.addoption("--set-all", metavar="KEY=VALUE", action="append", default=[], help="a setting of every job")
+    group.addoption("--env", metavar="NAME=VALUE", action="append", default=[], help="a variable of every run")
+    group.addoption("--elements", type=int, default=2500, help="how many elements 'many' are; by default 2500")
     group.addoption("--control", metavar="FILE", help="commands that stop and start daemons: lines of NAME=COMMAND")
     group.addoption("--full", action="store_true", help="also what takes minutes, or a machine of its own")
 
@@ -112,10 +114,12 @@ class Site:
         return registry().create_executor(self.executor, {}, context)
 
     def queue(self) -> set[str]:
-        """Ids of what we have in the queue, by the scheduler's own command."""
+        """Ids of what we have in the queue, by the scheduler's own command; those of arrays without their index."""
         command = shlex.split(self._left.format(user=getpass.getuser()))
         said = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60).stdout
-        return {line.split()[0] for line in said.splitlines() if line.strip() and line.split()[0] != "job-ID"}
+        rows = [line.split() for line in said.splitlines() if line.strip()]
+        # Torque lists what is complete, too.
+        return {_plain(row[0]) for row in rows if self.name != "torque" or row[-2:-1] != ["C"]}
 
     def submit(
         self,
@@ -223,8 +227,8 @@ class Live:
     def nothing_left(self, timeout: float = 30.0) -> None:
         """See that no job of the run is queued or runs."""
         deadline = time.monotonic() + timeout
-        ids = {id.partition("[")[0] for each in self.ids().values() for id in each}
-        while left := {id for id in self.site.queue() if id.partition("[")[0] in ids}:
+        ids = {_plain(id) for each in self.ids().values() for part in each for id in part.split(",")}
+        while left := self.site.queue() & ids:
             assert time.monotonic() < deadline, f"still in the queue: {sorted(left)} of {self.ids()}"
             time.sleep(0.5)
 
@@ -256,6 +260,7 @@ def site(pytestconfig: pytest.Config) -> Iterator[Site]:
     environ |= {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "CACHE", "STATE")}
     # Nobody waits a minute and a half for file servers here.
     environ |= {"REFLOW_RUN_GRACE": "5s", "NO_COLOR": "1", "COLUMNS": "120"}
+    environ |= dict(pair.split("=", 1) for pair in pytestconfig.getoption("--env"))
     site = Site(name, folder, environ, pytestconfig.getoption("--set-all"))
     yield site
     shutil.rmtree(folder, ignore_errors=True)
@@ -293,6 +298,11 @@ def counting(site: Site) -> Callable[[Path], tuple[dict[str, str], Callable[[], 
         return environ, lambda: Counter(line.split()[0] for line in log.read_text().splitlines())
 
     return prepare
+
+
+def _plain(id: str) -> str:
+    """An id without index and server."""
+    return id.partition("[")[0].partition(".")[0]
 
 
 def ended(told: Mapping[str, Any]) -> bool:

@@ -276,17 +276,18 @@ def test_walltime(over_time: Any) -> None:
 
 
 @pytest.mark.full
-def test_many_elements(site: Any) -> None:
+def test_many_elements(site: Any, pytestconfig: pytest.Config) -> None:
     """2,500 elements, more than an array may have; then a retry of some, and of one."""
-    broken = ",".join(f"{value}=raise" for value in (1, 5, 9, 1200))
-    live = site.submit("shaken.py", "--n", "2500", "--mishaps", broken)
+    many = pytestconfig.getoption("--elements")
+    broken = [1, 5, 9, many // 2]
+    live = site.submit("shaken.py", "--n", str(many), "--mishaps", ",".join(f"{value}=raise" for value in broken))
     told = live.wait("FAILED", timeout=600)
-    assert sorted(failures(told)) == [1, 5, 9, 1200]
+    assert sorted(failures(told)) == broken
     (live.run_dir / "mended").touch()
     live.reflow("retry", str(live.run_dir), "--task", "square[5]")
     live.wait("FAILED")
-    assert live.run.status()["summary"]["square"] == {"SUCCESS": 2497, "FAILED": 3, "total": 2500, "cached": 0}
+    assert live.run.status()["summary"]["square"] == {"SUCCESS": many - 3, "FAILED": 3, "total": many, "cached": 0}
     live.reflow("retry", str(live.run_dir))
     live.wait("SUCCESS")
-    assert live.run.result("total") == sum(value * value for value in range(2500))
-    assert sum(live.ledger().values()) == 2500 + 4 + 2
+    assert live.run.result("total") == sum(value * value for value in range(many))
+    assert sum(live.ledger().values()) == many + 4 + 2
