@@ -1,0 +1,361 @@
+"""Failed elements run again: which, when, with what, and how often; on a cluster in memory and on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reflow import LocalExecutor, Run
+from reflow.model.job import Job, Limits, Submission
+from reflow.model.names import FailureClass
+from reflow.model.ranges import from_ranges
+from reflow.model.resources import Resources
+from reflow.model.retry import Retry, Scale
+from reflow.model.state import INFRASTRUCTURE, Tries
+from reflow.planning.retry import scale, wait_before
+from reflow.run import chain
+from reflow.testing import Died, MemoryCluster, Start
+from reflow.worker import main as worker
+
+GIB = 1 << 30
+
+OOM = Died(signal=9, failure_class=FailureClass.OOM, reason="out of memory")
+TIMEOUT = Died(signal=15, failure_class=FailureClass.TIMEOUT, reason="walltime exceeded")
+PREEMPTED = Died(failure_class=FailureClass.PREEMPTED, reason="preempted")
+NODE = Died(failure_class=FailureClass.NODE_FAIL, reason="the node has died")
+
+ARRAY = """
+@wf.job()
+def make() -> list[int]:
+    return list(range(6))
+
+@wf.array_job({options})
+def work(n: Annotated[int, Result(step="make")]) -> int:
+    note("work", n, reflow.context().attempt)
+    if flag(f"requeue.{{n}}.{{reflow.context().attempt}}"):
+        raise reflow.Requeue
+    if flag(f"raise.{{n}}.{{reflow.context().attempt}}"):
+        raise ValueError
+    return n
+
+@wf.job()
+def total(found: Annotated[list[int], Result(step="work")]) -> int:
+    return sum(found)
+"""
+
+
+class Cluster:
+    """A run on a cluster in memory, whose clock is the run's too; workers are forked, wake-ups run in this process."""
+
+    def __init__(self, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lab = lab
+        self.cluster = MemoryCluster(program=self._play, places=64, limits=Limits(visibility_lag=0.0))
+        #: (element, attempt) -> how a job dies before its worker says a word
+        self.fate: Callable[[int, int], Died | None] = lambda index, attempt: None
+        #: what the scheduler says of the first attempt, which it ends by SIGTERM
+        self.ends: Died | None = None
+        #: each job, and when it was submitted
+        self.jobs: list[tuple[float, Job]] = []
+        start, self._slept, submit = time.time(), 0.0, self.cluster.submit
+
+        def note(job: Job) -> Submission:
+            self.jobs.append((self.now, job))
+            return submit(job)
+
+        def sleep(seconds: float) -> None:
+            self._slept += seconds
+
+        monkeypatch.setattr(self.cluster, "submit", note)
+        monkeypatch.setattr("reflow.run.api.executor_of", lambda *_: self.cluster)
+        monkeypatch.setattr(time, "time", lambda: start + self.now)
+        monkeypatch.setattr(time, "sleep", sleep)
+
+    @property
+    def now(self) -> float:
+        return self.cluster.now + self._slept
+
+    def run(self, source: str) -> Run:
+        self.lab.write(source)
+        run: Run = self.lab.flow.submit(self.lab.run_dir, executor=self.cluster)
+        self.cluster.drain()
+        assert run.state.ended, run.status()
+        return run
+
+    def sent(self, task: str = "work") -> list[tuple[float, Job, list[int]]]:
+        """When each job of a task was submitted, the job, and its elements."""
+        return [
+            (at, job, list(from_ranges(job.spec.elements)))
+            for at, job in self.jobs
+            if job.spec is not None and job.spec.task == task
+        ]
+
+    def _play(self, start: Start) -> Generator[float, None, int | Died | None]:
+        job = start.job
+        root = job.script.partition("/scripts/")[0]
+        if job.spec is None:
+            chain.wake(root, job.tag, self.cluster)
+            return 0
+        yield 1.0
+        if job.spec.task == "work":
+            died = self.fate(from_ranges(job.spec.elements)[start.slot], job.spec.attempt)
+            if died is not None:
+                return died
+        if not (pid := os.fork()):
+            try:
+                worker.slot(root, job.tag, start.slot)
+            finally:
+                os._exit(0)
+        if self.ends is not None and job.spec.task == "work" and job.spec.attempt == 1:
+            while not (self.lab.path / "up").exists():
+                pass
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+            return self.ends
+        os.waitpid(pid, 0)
+        return 0
+
+
+@pytest.fixture
+def cluster(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    return Cluster(lab, monkeypatch)
+
+
+def attempts(lab: Any) -> dict[int, int]:
+    """How often each element was called."""
+    return dict(Counter(int(line.split()[1]) for line in lab.ran()))
+
+
+# --- on a cluster ------------------------------------------------------------------
+
+
+def test_only_what_failed_is_sent_again_in_one_array_and_with_more(lab: Any, cluster: Cluster) -> None:
+    cluster.fate = lambda index, attempt: OOM if index in (1, 4) and attempt < 3 else None
+    run = cluster.run(
+        ARRAY.format(options='mem="2G", time="1h", retries=Retry(max=3, on={"oom": Scale(mem=3.0)}, max_mem="8G")')
+    )
+    assert run.result("total") == 15
+    sent = cluster.sent()
+    assert [(job.slots, elements) for _, job, elements in sent] == [(6, list(range(6))), (2, [1, 4]), (2, [1, 4])]
+    assert [job.resources.mem for _, job, _ in sent] == [2 * GIB, 6 * GIB, 8 * GIB]
+    assert [job.resources.time for _, job, _ in sent] == [3600] * 3
+    assert attempts(lab) == dict.fromkeys(range(6), 1)
+
+
+def test_each_class_is_answered_in_its_own_way(lab: Any, cluster: Cluster) -> None:
+    fates = {1: OOM, 4: TIMEOUT, 5: NODE}
+    cluster.fate = lambda index, attempt: fates.get(index) if attempt == 1 else None
+    lab.touch("raise.0.1")
+    options = 'mem="2G", time="1h", retries=Retry(max=1, on={"oom": Scale(mem=2), "timeout": Scale(time=1.5)})'
+    run = cluster.run(ARRAY.format(options=options))
+    assert run.result("total") == 15
+    again = {tuple(elements): (job.resources.mem, job.resources.time) for _, job, elements in cluster.sent()[1:]}
+    plain = 2 * GIB, 3600  # the worker's own word comes at once, the scheduler's is given time to be followed by one
+    assert again == {(0,): plain, (1,): (4 * GIB, 3600), (4,): (2 * GIB, 5400), (5,): plain}
+
+
+@pytest.mark.parametrize(("delay", "timed"), [(60, False), (1000, True)])
+def test_a_delay_is_kept_in_place_or_by_a_wake_up_that_begins_later(
+    lab: Any, cluster: Cluster, delay: int, timed: bool
+) -> None:
+    for attempt in (1, 2):
+        lab.touch(f"raise.3.{attempt}")
+    run = cluster.run(ARRAY.format(options=f"retries=Retry(max=2, delay={delay}, backoff=2)"))
+    assert run.result("total") == 15
+    (first, *_), (second, *_), (third, *_) = cluster.sent()
+    assert second >= first + delay
+    assert third >= second + 2 * delay
+    later = [job.begin for _, job in cluster.jobs if job.begin is not None]
+    if timed:
+        assert [round(begin / delay) for begin in later] == [1, 2]
+        assert all(job.after == () for _, job in cluster.jobs if job.begin is not None)
+
+
+@pytest.mark.parametrize(
+    ("died", "options", "expected"),
+    [
+        (PREEMPTED, "", 4),
+        (NODE, "retries=7", 4),
+        (PREEMPTED, "retries=Retry(max=3, infrastructure=0)", 1),
+        (PREEMPTED, "retries=Retry(infrastructure=1)", 2),
+        (PREEMPTED, "retries=Retry(infrastructure=9)", 4),
+        (Died(exit_code=1, failure_class=FailureClass.LAUNCH), "retries=5", 2),
+        (Died(exit_code=1, failure_class=FailureClass.LAUNCH), "retries=Retry(max=1, infrastructure=0)", 1),
+        (OOM, "", 1),
+        (OOM, "retries=2", 3),
+        (TIMEOUT, "retries=1", 2),
+        (Died(exit_code=3), "retries=1", 2),
+        (Died(signal=15, failure_class=FailureClass.CANCELLED), "retries=5", 1),
+    ],
+)
+def test_budgets(lab: Any, cluster: Cluster, died: Died, options: str, expected: int) -> None:
+    cluster.fate = lambda index, attempt: died if index == 2 else None
+    run = cluster.run(ARRAY.format(options=options))
+    sent = [elements for _, _, elements in cluster.sent()]
+    assert sent == [list(range(6)), *[[2]] * (expected - 1)]
+    assert run.state.value == ("CANCELLED" if died.failure_class is FailureClass.CANCELLED else "FAILED")
+
+
+def test_failures_of_the_machine_use_up_nothing_of_the_task_s_own(lab: Any, cluster: Cluster) -> None:
+    fates = [PREEMPTED, OOM, NODE, PREEMPTED, Died(exit_code=1, failure_class=FailureClass.LAUNCH), TIMEOUT]
+    cluster.fate = lambda index, attempt: fates[attempt - 1] if index == 2 and attempt <= 6 else None
+    assert cluster.run(ARRAY.format(options="retries=2")).result("total") == 15
+    assert len(cluster.sent()) == 7
+
+
+def test_elements_that_ask_for_a_new_attempt_go_into_one_array(lab: Any, cluster: Cluster) -> None:
+    for index, attempt in ((0, 1), (3, 1), (5, 1), (3, 2)):
+        lab.touch(f"requeue.{index}.{attempt}")
+    run = cluster.run(ARRAY.format(options="retries=0"))
+    assert run.result("total") == 15
+    assert [elements for _, _, elements in cluster.sent()] == [list(range(6)), [0, 3, 5], [3]]
+    assert attempts(lab) == {0: 2, 1: 1, 2: 1, 3: 3, 4: 1, 5: 2}
+    assert not run.status()["failures"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (PREEMPTED, "SUCCESS"),
+        (TIMEOUT, "SUCCESS"),
+        (Died(exit_code=0), "SUCCESS"),
+        (Died(signal=15, failure_class=FailureClass.CANCELLED), "CANCELLED"),
+    ],
+)
+def test_a_task_that_is_ended_goes_on_unless_somebody_cancelled_it(
+    lab: Any, cluster: Cluster, said: Died, expected: str
+) -> None:
+    cluster.ends = said
+    run = cluster.run("""
+    @wf.job(time="1h")
+    def work() -> int:
+        if reflow.context().attempt == 1:
+            try:
+                (HERE / "up").touch()
+                signal.pause()
+            except reflow.TaskInterrupted:
+                raise reflow.Requeue("it is saved") from None
+        return reflow.context().attempt
+    """)
+    assert run.state.value == expected
+    if expected == "SUCCESS":
+        assert run.result("work") == 2
+
+
+def test_retry_by_hand_starts_with_what_the_task_asks_for(lab: Any, cluster: Cluster) -> None:
+    cluster.fate = lambda index, attempt: OOM if index == 2 and attempt <= 2 else None
+    run = cluster.run(ARRAY.format(options='mem="2G", retries=Retry(max=1, on={"oom": Scale(mem=4)})'))
+    assert run.state.value == "FAILED"
+    run.retry()
+    cluster.cluster.drain()
+    assert run.result("total") == 15
+    assert [job.resources.mem for _, job, _ in cluster.sent()] == [2 * GIB, 8 * GIB, 2 * GIB]
+
+
+# --- on this machine ---------------------------------------------------------------
+
+
+def test_on_this_machine(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make() -> list[str]:
+        return ["raises", "exits", "is killed", "is late", "is fine"]
+
+    @wf.array_job(
+        mem="100M",
+        time="5s",
+        retries=Retry(max=1, delay=0.3, on={"exit": Scale(mem=2), "timeout": Scale(time=10, mem=3)}, max_time="40s"),
+    )
+    def work(what: Annotated[str, Result(step="make")]) -> list[int]:
+        context = reflow.context()
+        note(what, context.attempt, time.time(), round(context.time_left()))
+        if context.attempt == 1:
+            if what == "raises":
+                raise ValueError
+            if what == "exits":
+                sys.exit(4)
+            if what == "is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if what == "is late":
+                time.sleep(60)
+        return [context.attempt, context.mem >> 20, round(context.time_left())]
+    """)
+    run = lab.good(LocalExecutor(max_workers=5))
+    assert run.results("work") == [[2, 100, 5], [2, 200, 5], [2, 200, 5], [2, 300, 40], [1, 100, 5]]
+    times: dict[str, list[float]] = {}
+    for line in lab.ran():
+        *what, _, at, _ = line.split()
+        times.setdefault(" ".join(what), []).append(float(at))
+    assert all(max(both) - min(both) >= 0.3 for what, both in times.items() if what != "is fine")
+    assert sorted(map(len, times.values())) == [1, 2, 2, 2, 2]
+
+
+# --- decisions ---------------------------------------------------------------------
+
+classes = st.sampled_from(sorted(FailureClass, key=lambda kind: kind.value))
+policies = st.builds(
+    Retry,
+    max=st.integers(0, 5),
+    delay=st.floats(0, 1e6),
+    backoff=st.floats(1, 1e6),
+    infrastructure=st.none() | st.integers(0, 9),
+    requeues=st.integers(0, 5),
+)
+
+
+@given(policies, st.lists(classes, max_size=40))
+def test_attempts_come_to_an_end_within_their_budgets(retry: Retry, failures: list[FailureClass]) -> None:
+    """Whatever goes wrong, and in whatever order: no budget is exceeded, none is used by another's failures."""
+    tries, used = Tries(), Counter[str]()
+    for cls in failures:
+        kind = (
+            "infrastructure"
+            if cls in INFRASTRUCTURE
+            else {FailureClass.LAUNCH: "launch", FailureClass.REQUEUED: "requeued"}.get(cls, "own")
+        )
+        setattr(tries, kind, getattr(tries, kind) + 1)
+        wait = wait_before(retry, cls, tries)
+        if wait is None:
+            break
+        used[kind] += 1
+        assert 0 <= wait < float("inf")
+    lowered = 9 if retry.infrastructure is None else retry.infrastructure
+    assert used["own"] <= retry.max
+    assert used["infrastructure"] <= min(3, lowered)
+    assert used["launch"] <= min(1, lowered)
+    assert used["requeued"] <= retry.requeues
+
+
+@given(
+    classes,
+    st.builds(Scale, mem=st.floats(1, 100), time=st.floats(1, 100)),
+    st.none() | st.integers(1, 1 << 50),
+    st.none() | st.integers(1, 1 << 50),
+    st.none() | st.integers(1 << 20, 1 << 40),
+    st.none() | st.integers(1, 1 << 30),
+)
+def test_nothing_is_scaled_down_nor_over_its_ceiling(
+    cls: FailureClass,
+    factor: Scale,
+    max_mem: int | None,
+    max_time: int | None,
+    mem: int | None,
+    walltime: int | None,
+) -> None:
+    asked = Resources(cpus=2, mem=mem, time=walltime)
+    more = scale(Retry(on={cls: factor}, max_mem=max_mem, max_time=max_time), cls, asked)
+    for before, after, most in ((mem, more.mem, max_mem), (walltime, more.time, max_time)):
+        if before is None:
+            assert after is None
+        else:
+            assert after is not None
+            assert before <= after <= max(before, 1 << 62 if most is None else most)
+    assert more.cpus == 2
+    assert scale(Retry(), cls, asked) == asked
