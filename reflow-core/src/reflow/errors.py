@@ -110,6 +110,10 @@ class RunNotFound(UsageError):
     """No run, or more than one, answers to a run id, prefix or directory."""
 
 
+class Untrusted(UsageError):
+    """A directory is world-writable, or another user's who is not trusted."""
+
+
 class DataError(ReflowError):
     """A file of ours is corrupt, or newer than this version of reflow reads."""
 

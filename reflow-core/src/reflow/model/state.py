@@ -306,6 +306,12 @@ class Progress:
         self.status[index] = code
 
 
+def _trusted(definition: Definition) -> tuple[str, ...]:
+    section = definition.config.get("run")
+    names = section.get("trusted_owners") if isinstance(section, dict) else None
+    return tuple(map(str, names or ()))
+
+
 class State:
     """Where a run stands.
 
@@ -317,6 +323,8 @@ class State:
 
     def __init__(self, definition: Definition) -> None:
         self.run_id = definition.run_id
+        #: users whose mail counts as if it were the owner's, by name or number
+        self.trusted_owners = _trusted(definition)
         self.tasks = {task.name: Progress(task.name) for task in definition.tasks}
         self.run = RunState.PENDING
         self.reason = ""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ..authoring.flow import Flow
-from ..errors import NotReady, ReflowError, RunNotFound, Stalled, UsageError
+from ..errors import NotReady, ReflowError, RunNotFound, Stalled, Untrusted, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
 from ..model.definition import Definition
@@ -24,6 +24,7 @@ from ..model.task import Task
 from ..planning.graph import dag, describe_tasks, difference
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
+from ..store.trust import user
 from .chain import advance, foreground
 from .create import write_generation
 from .drive import Progress, config_of, drive, executor_of
@@ -33,6 +34,7 @@ from .lease import Watch
 from .load import load_definition, load_secrets
 from .log import Results
 from .mail import post
+from .trust import require_own
 from .view import explain, look, standing, status
 
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
@@ -256,6 +258,7 @@ class Run:
                 f"the workflow of run {self.run_id} was defined in a notebook or inside a function",
                 hint="its results can be read where it was submitted, as long as that session lives",
             )
+        require_own(self.root)  # its code is about to be run
         self._memory = load_flow(entry, layout.code(self.root, generation))
         return self._memory
 
@@ -500,7 +503,10 @@ class Run:
         if verb == "cancel" and state.run.ended:
             return {"run_id": self.run_id, "said": f"nothing to cancel: the run is {state.run.value}"}
         notes: list[str] = []
-        generation = self._refresh_code(state.generation, notes, overrides) if verb == "retry" else 0
+        generation = 0
+        if verb == "retry":
+            require_own(self.root)  # it runs the script, and the run's code
+            generation = self._refresh_code(state.generation, notes, overrides)
         command = Command(
             id=f"{verb}-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}",
             verb=verb,
@@ -509,10 +515,21 @@ class Run:
             by=f"{os.uname().nodename}:{os.getpid()}",
             at=time.time(),
         )
-        post(self.root, command)
+        try:
+            post(self.root, command)
+        except PermissionError:
+            name = user(os.stat(self.root).st_uid)
+            raise UsageError(
+                f"run {self.run_id} belongs to {name}, and takes no mail from others",
+                hint=f"ask {name}; you may look at it",
+            ) from None
         if on_progress is not None:
             for note in notes:
                 on_progress(Progress(message=note))
+        try:
+            require_own(self.root)
+        except Untrusted:  # a word to it does nobody any harm; advancing it would run its code as this user
+            return {"run_id": self.run_id, "said": self._answer(command.id, patience=0.0)}
         executor = executor_of(self.definition, self.root)
         if not self.definition.entry.variable:
             executor.flow = self._flow(state.generation)  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ..errors import ReflowError
 from ..model.cache import CacheBackend, CacheEntry
 
 
@@ -64,6 +65,28 @@ class Forgiving:
 
     def _unread(self, error: Exception) -> None:
         self._warn(f"the cache cannot be used now, and nothing is taken from it: {_said(error)}")
+
+
+class Refused:
+    """A cache backend that is not to be used: each call says why."""
+
+    def __init__(self, error: ReflowError) -> None:
+        self._error = error
+
+    def lookup(self, keys: Sequence[str]) -> Mapping[str, CacheEntry]:
+        """See `CacheBackend.lookup`."""
+        raise self._error
+
+    def history(self, workflow: str, task: str) -> Iterator[CacheEntry]:
+        """See `CacheBackend.history`."""
+        raise self._error
+
+    def publish(self, entries: Sequence[CacheEntry]) -> None:
+        """See `CacheBackend.publish`."""
+        raise self._error
+
+    def close(self) -> None:
+        """See `CacheBackend.close`."""
 
 
 def _said(error: Exception) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
+from collections.abc import Collection
 
 import msgspec
 
@@ -12,6 +14,7 @@ from ..errors import ReflowError, UsageError
 from ..model import layout
 from ..model.definition import Definition
 from ..store.registry import Registry, RunRecord
+from ..store.trust import close_to_others, require
 from .durable import sync_directory, write_new
 from .load import Secrets
 
@@ -25,19 +28,34 @@ def new_run_id(workflow: str, now: float) -> str:
     return f"{safe}-{time.strftime('%Y%m%d', time.localtime(now))}-{os.urandom(2).hex()}"
 
 
-def prepare(run_dir: str) -> None:
+def prepare(run_dir: str, trusted: Collection[int]) -> None:
     """Make a run directory, or make sure that it can be used.
+
+    Parameters
+    ----------
+    run_dir : str
+        Absolute path.
+    trusted : collection of int
+        Users whose directories are used, see `reflow.store.trust`.
 
     Raises
     ------
     UsageError
-        It is a file, or cannot be made or written.
+        It is a file, or cannot be made or written, or is another user's, or world-writable.
     """
+    home = os.path.join(run_dir, ".reflow")
+    require((run_dir,), "the run directory", trusted, sticky=True)
+    require((home,), "the run directory", trusted)
     if os.path.lexists(run_dir) and not os.path.isdir(run_dir):
         raise UsageError(f"the run directory {run_dir} is a file", hint="name a directory with --run-dir")
     try:
-        os.makedirs(os.path.join(run_dir, ".reflow"), exist_ok=True)
-        probe = os.path.join(run_dir, ".reflow", f".probe-{os.getpid()}-{os.urandom(4).hex()}")
+        for directory in (run_dir, home):
+            if not os.path.isdir(directory):
+                os.makedirs(directory, exist_ok=True)
+                mode = stat.S_IMODE(os.stat(directory).st_mode)
+                if mode & stat.S_IWOTH:  # as the umask has it
+                    os.chmod(directory, mode & ~stat.S_IWOTH)
+        probe = os.path.join(home, f".probe-{os.getpid()}-{os.urandom(4).hex()}")
         with open(probe, "wb") as stream:
             stream.write(b"x" * 4096)
             stream.flush()
@@ -73,6 +91,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         root = layout.root(definition.run_dir, definition.run_id)
         try:
             os.mkdir(root)
+            close_to_others(root)
         except FileExistsError:
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
             continue

@@ -13,7 +13,7 @@ from types import FrameType
 import msgspec
 
 from ..config import Config
-from ..errors import ReflowError
+from ..errors import ReflowError, Untrusted
 from ..model.cache import CacheBackend
 from ..model.definition import Definition
 from ..model.job import Executor, Pool
@@ -22,11 +22,14 @@ from ..model.record import Command
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
+from ..store.trust import owners, require
+from .cache import Refused
 from .engine import Engine
 from .lease import Lease, Watch
 from .load import load_definition, load_secrets
 from .mail import post
 from .notices import Teller
+from .trust import require_own
 
 #: seconds between two reports of progress
 _REPORT = 0.1
@@ -60,22 +63,37 @@ def config_of(definition: Definition, root: str) -> Config:
     return Config.from_json(definition.config, load_secrets(root).config)
 
 
+def cache_places(definition: Definition, config: Config, store: str | None = None) -> tuple[str, ...]:
+    """Directories of the run's cache, in its own store or another one: the store first."""
+    place = str(config.get("cache.path") or store or definition.store)
+    return place, f"{place}/cache", f"{place}/cache/segments"
+
+
 def cache_of(definition: Definition, config: Config, store: str | None = None) -> CacheBackend | None:
     """The run's cache backend, in its own store or another one; None where caching is switched off."""
     if not config.get("cache.enabled"):
         return None
     plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
     name = str(config.get("cache.backend"))
-    path = config.get("cache.path")
+    try:
+        require(cache_places(definition, config, store), "the cache", owners(config.get("run.trusted_owners") or ()))
+    except Untrusted as error:
+        return Refused(error)  # it was looked at before the run began: what has become of it since stops nothing
     settings = {key: value for key, value in config.section(f"cache.{name}").items() if value is not None}
-    context = Context(
-        environ=os.environ, store=str(path or store or definition.store), cwd=definition.cwd, run_id=definition.run_id
-    )
+    place = cache_places(definition, config, store)[0]
+    context = Context(environ=os.environ, store=place, cwd=definition.cwd, run_id=definition.run_id)
     return plugins.create_cache_backend(name, settings, context)
 
 
 def executor_of(definition: Definition, root: str) -> Executor:
-    """The run's executor, made again from its settings."""
+    """The run's executor, made again from its settings.
+
+    Raises
+    ------
+    Untrusted
+        The run is another user's: its settings name the programs that would be run.
+    """
+    require_own(root)
     config = config_of(definition, root)
     plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
     context = Context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 import msgspec
 
@@ -12,6 +13,7 @@ from ..model.frames import parse
 from ..model.job import Letter
 from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
 from ..model.state import QUEUED, RUNNING, State
+from ..store.trust import owners, user
 from .durable import write_new
 
 _mail = msgspec.json.Decoder(Mail)
@@ -21,17 +23,30 @@ _command = msgspec.json.Decoder(Command)
 UNREADABLE = "unreadable"
 
 
-def read_box(root: str, box: str, start: int) -> Letter | None:
+#: verb of what stands for a command of somebody whom the run does not trust
+STRANGE = "strange"
+
+
+def believed(root: str, state: State) -> frozenset[int]:
+    """User ids whose mail counts: the run's owner, whoever looks, root, and whom the run's configuration trusts."""
+    return owners(state.trusted_owners) | {os.stat(root).st_uid}
+
+
+def read_box(root: str, box: str, start: int, trusted: Collection[int]) -> Letter | None:
     """What one mailbox file holds from `start` on; None where there is no such file.
 
     The file is opened, not looked up: on a network file system only that tells
-    what another host has written.
+    what another host has written. What a stranger has written is passed over.
     """
     try:
-        file = os.open(f"{root}/mailbox/{box}", os.O_RDONLY)
+        file = os.open(f"{root}/mailbox/{box}", os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return Letter(box, start, [])  # nobody whom this run believes keeps its reports from it
     try:
+        if os.fstat(file).st_uid not in trusted:
+            return Letter(box, start, [])
         data = b""
         while more := os.pread(file, 1 << 22, start + len(data)):
             data += more
@@ -77,9 +92,10 @@ def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
         ended: that they have started is in no event.
     """
     letters: list[Letter] = []
+    trusted = believed(root, state)
     for tag in state.pools:
         for box in lanes(root, tag):
-            letter = read_box(root, box, state.boxes.get(box, 0))
+            letter = read_box(root, box, state.boxes.get(box, 0), trusted)
             if letter is not None and letter.records:
                 letters.append(letter)
     if state.pools:
@@ -94,7 +110,7 @@ def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
             start = 1
             while True:
                 box = layout.box(root, flight.tag, slot, start)[skip:]
-                letter = read_box(root, box, 0 if again else state.boxes.get(box, 0))
+                letter = read_box(root, box, 0 if again else state.boxes.get(box, 0), trusted)
                 if letter is None:
                     break
                 if letter.records:
@@ -125,13 +141,17 @@ def commands(root: str, state: State) -> list[Command]:
     except FileNotFoundError:
         return []
     found = []
+    trusted = believed(root, state)
     for name in names:
         identifier, _dot, end = name.rpartition(".")
         if end != "json" or identifier in state.obeyed:
             continue
         try:
             with open(f"{layout.commands(root)}/{name}", "rb") as stream:
+                uid = os.fstat(stream.fileno()).st_uid
                 command = _command.decode(stream.read())
+            if uid not in trusted:
+                command = Command(id=identifier, verb=STRANGE, by=user(uid))
         except (msgspec.DecodeError, UnicodeDecodeError, PermissionError, IsADirectoryError):
             command = Command(id="", verb=UNREADABLE)
         if command.id != identifier:  # it would be obeyed again and again

@@ -10,7 +10,7 @@ from ..model.names import FailureClass, RunState
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
 from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED
-from .mail import UNREADABLE, commands
+from .mail import STRANGE, UNREADABLE, commands
 from .scheduler import Scheduler
 from .writer import Writer
 
@@ -22,6 +22,12 @@ def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
         if verb == "cancel":
             answer = _cancel(writer, scheduler, command)
             verb = "cancel" if command.tasks else "stop"
+        elif verb == STRANGE:
+            answer = (
+                f"{command.id} is passed over: {command.by}, who mailed it, is not the run's owner, nor one of"
+                " [run] trusted_owners"
+            )
+            writer.warn(answer)
         elif verb == UNREADABLE:
             answer = f"{layout.commands(writer.root)}/{command.id}.json holds no command, and is passed over"
         else:

@@ -12,6 +12,7 @@ from .keep import Keeper
 from .lease import Lease
 from .load import load_definition
 from .log import Results
+from .trust import require_own
 from .writer import Writer
 
 
@@ -37,6 +38,7 @@ def publish(root: str, store: str | None = None, *, everything: bool = False) ->
     ReflowError
         The cache still cannot be used.
     """
+    require_own(root)
     definition = load_definition(root)
     config = config_of(definition, root)
     cache = cache_of(definition, config, store)

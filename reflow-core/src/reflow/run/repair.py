@@ -26,6 +26,7 @@ from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
 from .load import Secrets, load_definition, load_secrets, newer
 from .salvage import Salvage, index_of, survey
+from .trust import require_own
 
 #: beats that a living holder is waited for, where its lease is lost: its next one writes it again
 _BEATS = 3
@@ -114,6 +115,7 @@ class _Repair:
         self._say = say
 
     def run(self) -> Repaired:
+        require_own(self.root)
         self._lease_file()
         lease = Lease.acquire(self.root)
         if lease is None:

@@ -24,9 +24,10 @@ from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
+from ..store.trust import owners, require
 from .chain import IN_PLACE, advance, foreground
 from .create import create, new_run_id, prepare
-from .drive import Progress, drive
+from .drive import Progress, cache_places, drive
 from .engine import is_pool
 from .freeze import encode_parameters, entry_of, environments, freeze_tasks
 from .jobs import Jobs
@@ -240,7 +241,9 @@ def begin(
     if not is_pool(chosen):
         _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
         definition = msgspec.structs.replace(definition, settings=chosen.settings)
-    prepare(definition.run_dir)
+    trusted = owners(made.config.get("run.trusted_owners") or ())
+    require(cache_places(definition, made.config), "the cache", trusted)
+    prepare(definition.run_dir, trusted)
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
     definition, root = create(definition, made.secrets, source, Registry(definition.store))
     run = Run(root, definition)

@@ -7,6 +7,7 @@ import msgspec
 
 from ..errors import DataError, RunNotFound, UsageError
 from .paths import fsync_directory
+from .trust import close_to_others
 
 FORMAT = 1
 LATEST = "latest"
@@ -91,6 +92,9 @@ class Registry:
             raise UsageError(f"{record.run_id!r} is no run id")
         path = self.path(record.run_id)
         data = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+        if not os.path.isdir(self.store):
+            os.makedirs(self.store, exist_ok=True)
+            close_to_others(self.store)
         os.makedirs(self.directory, exist_ok=True)
         draft = f"{path}.{os.getpid():x}.{os.urandom(4).hex()}"
         try:

@@ -1,0 +1,288 @@
+"""Whose directories, mail and cached results are believed: one's own, root's, and those of owners that one trusts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from reflow import Run
+from reflow.errors import Untrusted, UsageError
+from reflow.model import layout
+from reflow.model.frames import frame
+from reflow.model.record import Command, Finished
+from reflow.run.mail import STRANGE, commands, read_box
+from reflow.run.repair import repair
+from reflow.run.view import look
+from reflow.store import trust
+
+FLOW = """
+@wf.job()
+def one() -> int:
+    note("one")
+    if not flag("fixed"):
+        raise ValueError("no")
+    return 1
+"""
+
+STRANGER = 12345
+
+Give = Callable[..., None]
+
+
+@pytest.fixture
+def give(monkeypatch: pytest.MonkeyPatch) -> Give:
+    """Give files to another user; who may not do that looks at them as that user would."""
+
+    def give(*paths: str | os.PathLike[str]) -> None:
+        real = os.stat
+        if os.geteuid() == 0:
+            for path in paths:
+                os.chown(path, STRANGER, -1, follow_symlinks=False)
+            return
+        inodes = {real(path).st_ino for path in paths}
+
+        def look(status: os.stat_result) -> os.stat_result:
+            if status.st_ino not in inodes:
+                return status
+            return os.stat_result([*status[:4], STRANGER, *status[5:]])
+
+        monkeypatch.setattr(os, "stat", lambda *args, **named: look(real(*args, **named)))
+        fstat = os.fstat
+        monkeypatch.setattr(os, "fstat", lambda file: look(fstat(file)))
+
+    return give
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0o022)
+    os.umask(before)
+    yield os.umask
+    os.umask(before)
+
+
+def all_of(run: Run) -> list[Path]:
+    root = Path(run.root)
+    return [Path(run.run_dir) / ".reflow", root, *root.rglob("*")]
+
+
+@pytest.mark.parametrize("where", ["", ".reflow"])
+def test_a_run_directory_that_everybody_may_write_is_refused(lab: Any, where: str) -> None:
+    lab.write(FLOW)
+    (lab.run_dir / ".reflow").mkdir(parents=True)
+    (lab.run_dir / where).chmod(0o777)
+    with pytest.raises(Untrusted, match="world-writable") as caught:
+        lab.run()
+    assert caught.value.exit_code == 2
+    assert caught.value.hint == f"chmod o-w {lab.run_dir / where}"
+    assert not list((lab.run_dir / ".reflow").iterdir())
+
+
+def test_a_run_directory_like_tmp_will_do(lab: Any) -> None:
+    """In a sticky directory nobody else can move ours away; `.reflow` itself must not be like that."""
+    lab.touch("fixed")
+    lab.write(FLOW)
+    lab.run_dir.mkdir()
+    lab.run_dir.chmod(0o1777)
+    lab.good()
+    (lab.run_dir / ".reflow").chmod(0o1777)
+    with pytest.raises(Untrusted, match="world-writable"):
+        lab.run()
+
+
+def test_another_users_run_directory(lab: Any, give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.touch("fixed")
+    lab.write(FLOW)
+    lab.run_dir.mkdir()
+    give(lab.run_dir)
+    with pytest.raises(Untrusted, match=f"belongs to {STRANGER}"):
+        lab.run()
+    assert not list(lab.run_dir.iterdir())
+    monkeypatch.setenv("REFLOW_RUN_TRUSTED_OWNERS", f"nobody-of-that-name,{STRANGER}")
+    lab.good()
+
+
+@pytest.mark.parametrize("depth", ["", "cache", "cache/segments"])
+@pytest.mark.parametrize("how", ["open", "strange"])
+def test_a_cache_that_others_may_write(lab: Any, give: Give, depth: str, how: str) -> None:
+    lab.touch("fixed")
+    lab.write(FLOW)
+    before = lab.good()
+    store = Path(os.environ["REFLOW_STORE_PATH"]) / depth
+    if how == "open":
+        store.chmod(0o777)
+    else:
+        give(store)
+    with pytest.raises(UsageError, match="world-writable" if how == "open" else "belongs to"):
+        lab.run()
+    assert [path.name for path in (lab.run_dir / ".reflow").iterdir()] == [before.run_id]
+
+
+def test_a_cache_that_has_become_anybodys_is_not_used(lab: Any) -> None:
+    """A run that is under way goes on without it."""
+    lab.write(FLOW)
+    run = lab.run()
+    lab.touch("fixed")
+    segments = Path(os.environ["REFLOW_STORE_PATH"]) / "cache"
+    segments.mkdir(exist_ok=True)
+    segments.chmod(0o777)
+    told: list[str] = []
+    run.retry(on_progress=lambda progress: told.append(progress.message))
+    assert run.result("one") == 1
+    assert any("world-writable" in message for message in told)
+    assert not list(segments.rglob("*.log"))
+
+
+def test_another_users_run_is_read_and_not_acted_on(lab: Any, give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write(FLOW)
+    run = lab.run()
+    lab.ran()
+    lab.touch("fixed")
+    give(*all_of(run))
+    before = {path: path.read_bytes() for path in all_of(run) if path.is_file()}
+    run = Run.open(run.run_dir)
+    assert run.status()["run"]["status"] == "FAILED"
+    assert run.explain()
+    assert run.describe()
+    acts: list[Callable[[], object]] = [
+        run.retry,
+        run.drive,
+        lambda: repair(run.root),
+        lambda: run._flow(1),
+    ]
+    monkeypatch.setattr(run, "_memory", None)
+    monkeypatch.setitem(__import__("sys").modules, lab.module, None)
+    for act in acts:
+        with pytest.raises(Untrusted, match="belongs to"):
+            act()
+    assert {path: path.read_bytes() for path in all_of(run) if path.is_file()} == before
+    assert lab.ran() == []
+    monkeypatch.setenv("REFLOW_RUN_TRUSTED_OWNERS", str(STRANGER))
+    run.retry()
+    assert run.state.value == "SUCCESS"
+
+
+@pytest.mark.parametrize("part", ["", "mailbox", "events", "code"])
+def test_a_run_that_everybody_may_write_is_not_acted_on(lab: Any, part: str) -> None:
+    lab.write(FLOW)
+    run = lab.run()
+    (Path(run.root) / part).chmod(0o777)
+    for act in (run.retry, run.drive, lambda: repair(run.root)):
+        with pytest.raises(Untrusted, match="world-writable"):
+            act()
+    assert run.status()["run"]["status"] == "FAILED"
+
+
+def test_a_strangers_command_is_passed_over_and_reported(lab: Any, give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write(FLOW)
+    run = lab.run()
+    lab.touch("fixed")
+    path = Path(layout.commands(run.root)) / "evil.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(msgspec.json.encode(Command(id="evil", verb="cancel", at=1.0)))
+    give(path)
+    (command,) = commands(run.root, look(run.root, run.definition))
+    assert command.verb == STRANGE
+    told: list[str] = []
+    run.retry(on_progress=lambda progress: told.append(progress.message))
+    assert run.state.value == "SUCCESS", "it was not cancelled"
+    assert any(message.startswith(f"evil is passed over: {STRANGER}") for message in told)
+    assert look(run.root, run.definition).obeyed["evil"].startswith("evil is passed over")
+
+
+def test_a_trusted_users_command_is_obeyed(lab: Any, give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFLOW_RUN_TRUSTED_OWNERS", str(STRANGER))
+    lab.write(FLOW)
+    run = lab.run()
+    path = Path(layout.commands(run.root)) / "kind.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(msgspec.json.encode(Command(id="kind", verb="cancel", at=1.0)))
+    give(path)
+    (command,) = commands(run.root, look(run.root, run.definition))
+    assert command.verb == "cancel"
+
+
+def test_a_strangers_report_is_no_result(lab: Any, give: Give) -> None:
+    lab.write(FLOW)
+    run = lab.run()
+    box = Path(layout.box(run.root, "tagtag", 0))
+    box.parent.mkdir(parents=True)
+    report = Finished(t="one", i=0, a=1, b=0.0, e=1.0, r=msgspec.Raw(b"666"))
+    box.write_bytes(frame(msgspec.json.encode(report)))
+    name = str(box)[len(f"{run.root}/mailbox/") :]
+    trusted = trust.owners()
+    letter = read_box(run.root, name, 0, trusted)
+    assert letter is not None
+    assert len(letter.records) == 1
+    give(box)
+    letter = read_box(run.root, name, 0, trusted)
+    assert letter is not None
+    assert letter.records == []
+    box.unlink()
+    os.mkfifo(box)
+    give(box)
+    read_box(run.root, name, 0, trusted)  # and does not wait for whoever might open its other end
+
+
+def test_a_umask_that_lets_everybody_write_closes_the_run_to_others(
+    lab: Any, umask: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.touch("fixed")
+    lab.write(FLOW)
+    monkeypatch.setenv("REFLOW_STORE_PATH", str(lab.path / "new-store"))
+    umask(0)
+    run = lab.good("local")
+    umask(0o022)
+    lab.good("local")  # what the first one has made is used again
+    repair(run.root)
+    assert stat.S_IMODE(os.stat(run.root).st_mode) == 0o770
+    assert not os.stat(run.run_dir / ".reflow").st_mode & stat.S_IWOTH
+    assert stat.S_IMODE(os.stat(lab.path / "new-store").st_mode) == 0o770
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o007])
+def test_the_umask_holds_for_everything(
+    lab: Any, umask: Callable[[int], int], mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFLOW_STORE_PATH", str(lab.path / "new-store"))
+    lab.touch("fixed")
+    lab.write(FLOW)
+    umask(mask)
+    run = lab.good("local")
+    for path in [*all_of(run), *(lab.path / "new-store").rglob("*")]:
+        assert not stat.S_IMODE(path.lstat().st_mode) & mask or path.is_symlink(), path
+
+
+def test_a_directorys_group_is_its_files_group(lab: Any, umask: Callable[[int], int]) -> None:
+    lab.touch("fixed")
+    lab.write(FLOW)
+    lab.run_dir.mkdir()
+    groups = [group for group in os.getgroups() if group != os.getegid()]
+    if os.geteuid() == 0:
+        groups = [STRANGER]
+    if not groups:
+        pytest.skip("this user has one group only")
+    os.chown(lab.run_dir, -1, groups[0])
+    lab.run_dir.chmod(0o2770)
+    umask(0o007)
+    run = lab.good("local")
+    for path in all_of(run):
+        if not path.is_symlink():
+            assert path.stat().st_gid == groups[0], path
+            assert not path.is_dir() or path.stat().st_mode & stat.S_ISGID, path
+
+
+def test_names_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    own = pwd.getpwuid(os.getuid()).pw_name
+    assert trust.owners([own, "17", "no such user"]) == {os.geteuid(), 0, 17, os.getuid()}
+    assert trust.user(os.getuid()) == own
+    assert trust.user(STRANGER) == str(STRANGER)
+    assert trust.distrust(["/no/such/path"], ()) == ("", "")
