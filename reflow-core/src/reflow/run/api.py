@@ -40,6 +40,8 @@ from .view import explain, look, standing, status
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
 _STALLED_LOOKS = 5
 
+_MAILED = "mailed to the run; whoever advances it next obeys"
+
 
 class Run:
     """A run. Made by `Workflow.submit`, `Workflow.run_local` and `Run.open`.
@@ -529,7 +531,7 @@ class Run:
         try:
             require_own(self.root)
         except Untrusted:  # a word to it does nobody any harm; advancing it would run its code as this user
-            return {"run_id": self.run_id, "said": self._answer(command.id, patience=0.0)}
+            return {"run_id": self.run_id, "said": _MAILED}
         executor = executor_of(self.definition, self.root)
         if not self.definition.entry.variable:
             executor.flow = self._flow(state.generation)  # type: ignore[attr-defined]
@@ -555,7 +557,7 @@ class Run:
             if answer is not None:
                 return answer
             if time.monotonic() >= deadline and watch.alive:
-                return "mailed to the run; whoever advances it next obeys"
+                return _MAILED
             time.sleep(0.2)
 
     def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
@@ -575,7 +577,7 @@ class Run:
             with open(entry.file, "rb") as stream:
                 today = stream.read()
             frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
-            with open(frozen, "rb") as stream:
+            with suppress(FileNotFoundError), open(frozen, "rb") as stream:
                 if stream.read() == today and not overrides:
                     return current
             flow = load_flow(entry)
@@ -620,7 +622,8 @@ class Run:
         return f"<Run {self.run_id} {self.state.value}>"
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from contextlib import suppress
+from html import escape
 
         """A table, for notebooks."""
         told = self.status()
