@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -622,8 +623,7 @@ class Run:
         return f"<Run {self.run_id} {self.state.value}>"
 
     def _repr_html_(self) -> str:
-        from contextlib import suppress
-from html import escape
+        from html import escape
 
         """A table, for notebooks."""
         told = self.status()
