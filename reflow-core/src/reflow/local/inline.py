@@ -128,7 +128,7 @@ class InlineExecutor:
     def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
         """Work for a run."""
         self._root, self._tag = root, tag
-        self._mailbox = Mailbox(root, tag, 0)
+        self._mailbox = Mailbox(root, tag, 0, own=False)
         self._offset = 0
 
     @property

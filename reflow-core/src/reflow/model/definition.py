@@ -29,6 +29,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     variable: str = ""
     path: tuple[str, ...] = ()
 
+    @property
+    def importable(self) -> bool:
+        """Whether another process can import it: it is in no notebook, and in no function."""
+        return bool(self.file and self.variable)
+
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was decided at submit."""

@@ -243,29 +243,43 @@ class Run:
         hint = resolve(step.function, step.names).get("return")
         return codec_of(hint.type if hint is not None else None)
 
-    def _flow(self, generation: int) -> Flow:
-        """The workflow whose code the run uses: the one in memory where it is the same, else the frozen copy."""
+    def _flow(self, generation: int, *, today: bool = False) -> Flow:
+        """The workflow whose code the run uses: the one in memory where it is the same, else the frozen copy.
+
+        With `today`, that of the session as it is now: where a notebook's cell has made it anew, the new one.
+        """
         import sys
 
         from ..worker.load import load_flow
 
+        if self._memory is not None and not today:
+            return self._memory
         entry = self.definition.entry
         for module in (sys.modules.get(entry.module), sys.modules.get("__main__")):
             flow = getattr(module, entry.variable, None) if module is not None and entry.variable else None
-            if isinstance(flow, Flow) and os.path.abspath(flow.file or "") == entry.file:
+            if not isinstance(flow, Flow) or flow.name != self.workflow:
+                continue
+            if (os.path.abspath(flow.file) if flow.file else "") == entry.file:
                 return flow
         if self._memory is not None:
             return self._memory
-        if not entry.variable:
+        if not entry.importable:
             raise ReflowError(
                 f"the workflow of run {self.run_id} was defined in a notebook or inside a function",
-                hint="its results can be read where it was submitted, as long as that session lives",
+                hint="its results can be read, and it can go on, where it was submitted, as long as that session lives",
             )
         require_own(self.root)  # its code is about to be run
         self._memory = load_flow(entry, layout.code(self.root, generation))
         return self._memory
 
-    #: the workflow as this process has it, where it cannot be imported
+    def _executor(self) -> Executor:
+        """What runs the run's jobs, as it was submitted."""
+        executor = executor_of(self.definition, self.root)
+        if not self.definition.entry.importable:
+            executor.flow = self._flow(1, today=True)  # type: ignore[attr-defined]
+        return executor
+
+    #: the workflow as this process has it
     _memory: Flow | None = None
 
     def _task(self, name: str) -> Task:
@@ -474,15 +488,23 @@ class Run:
         -------
         RunState
             Where it stands then.
+
+        Raises
+        ------
+        UsageError
+            A local run cannot be driven by steps.
         """
-        executor = executor_of(self.definition, self.root)
-        if is_pool(executor):
-            drive(self.root, executor, on_progress)
+        executor = self._executor()
+        if not is_pool(executor):
+            if once:
+                advance(self.root, executor, chain=False, on_progress=on_progress)
+            else:
+                advance(self.root, executor, chain=False, watch=Watch(), on_progress=on_progress)
+                foreground(self.root, executor, chain=False, on_progress=on_progress)
         elif once:
-            advance(self.root, executor, chain=False, on_progress=on_progress)
-        else:
-            advance(self.root, executor, chain=False, watch=Watch(), on_progress=on_progress)
-            foreground(self.root, executor, chain=False, on_progress=on_progress)
+            raise UsageError("a local run cannot be driven by steps", hint="leave --once out")
+        elif drive(self.root, executor, on_progress) is None and on_progress is not None:
+            on_progress(Progress(message=f"run {self.run_id} is driven by another process"))
         return self.state
 
     def _command(
@@ -533,10 +555,7 @@ class Run:
             require_own(self.root)
         except Untrusted:  # a word to it does nobody any harm; advancing it would run its code as this user
             return {"run_id": self.run_id, "said": _MAILED}
-        executor = executor_of(self.definition, self.root)
-        if not self.definition.entry.variable:
-            executor.flow = self._flow(state.generation)  # type: ignore[attr-defined]
-        said = self._answer(command.id, executor, on_progress)
+        said = self._answer(command.id, self._executor(), on_progress)
         return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
 
     def _answer(
@@ -569,8 +588,8 @@ class Run:
 
         definition = load_definition(self.root, current)
         entry = definition.entry
-        if not entry.variable:
-            flow = self._flow(current)
+        if not entry.importable:
+            flow = self._flow(current, today=True)
         elif not os.path.isfile(entry.file):
             notes.append(f"{entry.file} is gone: the run goes on with the code as it was submitted")
             return current
@@ -589,7 +608,7 @@ class Run:
         said = [one for given in all_given for one in parse_overrides(given, tasks=names)]
         whole = freeze_tasks(compiled, config, said)
         tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
-        if not entry.variable and tasks == definition.tasks:
+        if not entry.importable and tasks == definition.tasks:
             return current
         told = difference(definition.tasks, tasks)
         kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
@@ -614,7 +633,8 @@ class Run:
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
         secrets = msgspec.structs.replace(load_secrets(self.root, current), env=environments(whole))
-        write_generation(self.root, following, secrets, entry.file if entry.variable else "")
+        self._memory = flow
+        write_generation(self.root, following, secrets, entry.file if entry.importable else "")
         return current + 1
 
     # --- showing -------------------------------------------------------------

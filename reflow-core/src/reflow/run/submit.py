@@ -247,8 +247,7 @@ def begin(
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
     definition, root = create(definition, made.secrets, source, Registry(definition.store))
     run = Run(root, definition)
-    if not definition.entry.variable:
-        run._memory = made.flow
+    run._memory = made.flow
     if on_created is not None:
         on_created(run)
     if on_progress is not None:

@@ -44,9 +44,11 @@ class Mailbox:
         The scheduler's id of the job, where there is one.
     brief : bool
         Whether it is closed soon after its one report, which is made durable then.
+    own : bool
+        Whether this process is there for the run alone: who takes the run over may end it.
     """
 
-    def __init__(self, root: str, tag: str, slot: int, *, job: str = "", brief: bool = False) -> None:
+    def __init__(self, root: str, tag: str, slot: int, *, job: str = "", brief: bool = False, own: bool = True) -> None:
         self._brief = brief
         start = 1
         os.makedirs(os.path.dirname(layout.box(root, tag, slot)), exist_ok=True)
@@ -72,7 +74,7 @@ class Mailbox:
                     host=self.host,
                     pid=pid,
                     job=job,
-                    born=born(pid),
+                    born=born(pid) if own else "",
                     b=time.time(),
                 )
             )
