@@ -28,7 +28,7 @@ from ..store.registry import Registry
 from ..store.trust import user
 from .chain import advance, foreground
 from .create import write_generation
-from .drive import Progress, config_of, drive, executor_of
+from .drive import Progress, attend, config_of, drive, executor_of
 from .engine import is_pool
 from .jobs import Jobs
 from .lease import Watch
@@ -555,7 +555,8 @@ class Run:
             require_own(self.root)
         except Untrusted:  # a word to it does nobody any harm; advancing it would run its code as this user
             return {"run_id": self.run_id, "said": _MAILED}
-        said = self._answer(command.id, self._executor(), on_progress)
+        part = verb == "cancel" and bool(tasks)
+        said = self._answer(command.id, self._executor(), on_progress, part=part)
         return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
 
     def _answer(
@@ -563,13 +564,20 @@ class Run:
         id: str,
         executor: Executor,
         on_progress: Callable[[Progress], None] | None,
+        *,
+        part: bool,
         patience: float = 15.0,
     ) -> str:
-        """What was said to a command, by this process or by the one that holds the run; a dead one is waited out."""
+        """What was said to a command, by this process or by the one that holds the run; a dead one is waited out.
+
+        Who cancels a `part` of a run does not ask for the rest of it to be run.
+        """
         deadline = time.monotonic() + patience
         watch = Watch()
         while True:
-            if is_pool(executor):
+            if is_pool(executor) and part:
+                attend(self.root, executor, on_progress, watch=watch)
+            elif is_pool(executor):
                 drive(self.root, executor, on_progress, watch=watch)
             else:
                 advance(self.root, executor, watch=watch, on_progress=on_progress)

@@ -9,11 +9,10 @@ from ..model import layout
 from ..model.job import Executor
 from ..model.names import RunState
 from ..worker.tags import void
-from .drive import Progress, Watcher, cache_of, config_of
+from .drive import Progress, Watcher, config_of, take_up
 from .engine import Engine
 from .lease import EXPIRY, Lease, Watch
 from .load import load_definition
-from .notices import Teller
 from .view import look
 
 #: how long an advance waits in place for something that is due by the clock, rather than submit a wake-up for it
@@ -73,24 +72,15 @@ def advance(
     lease = Lease.acquire(root, patience=patience, watch=watch, say=say, wakes=wakes, woken=woken)
     if lease is None:
         return None
-    try:
-        definition = load_definition(root)
-        config = config_of(definition, root)
-        cache = cache_of(definition, config)
-    except BaseException:
-        lease.release()
-        raise
-    engine = Engine(root, lease, executor, cache, config)
+    engine, watcher = take_up(root, lease, executor, on_progress)
     relieved: list[str] = []
     try:
-        watcher = Watcher(engine, on_progress)
-        watcher.teller = Teller(definition, config, watcher.say)
         scheduler = engine.scheduler
         scheduler.woken, scheduler.relaying = woken, relaying
         if woken:
             for tag in wakes:
                 scheduler.woke(tag)
-        chained = chain and bool(config.get("dispatch.chain"))
+        chained = chain and bool(engine.config.get("dispatch.chain"))
         pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits)
         watcher.last()
         if relaying:

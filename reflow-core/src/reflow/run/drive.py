@@ -137,20 +137,11 @@ def drive(
     RunState or None
         How it ended; None where another process drives it.
     """
-    definition = load_definition(root)
     say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
     lease = Lease.acquire(root, patience=patience, watch=watch, say=say)
     if lease is None:
         return None
-    try:
-        config = config_of(definition, root)
-        cache = cache_of(definition, config)
-    except BaseException:
-        lease.release()
-        raise
-    engine = Engine(root, lease, pool, cache, config)
-    watcher = Watcher(engine, on_progress)
-    watcher.teller = Teller(definition, config, watcher.say)
+    engine, watcher = take_up(root, lease, pool, on_progress)
     try:
         with _cancelled_by_signals(root, engine, watcher):
             engine.drive(pool, watcher)
@@ -158,6 +149,43 @@ def drive(
         engine.close()
     watcher.last()
     return engine.state.run
+
+
+def attend(
+    root: str,
+    pool: Pool,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    watch: Watch | None = None,
+) -> None:
+    """Carry out what was mailed to a run of a pool, unless who drives it will; nothing is run.
+
+    Parameters are those of `drive`.
+    """
+    lease = Lease.acquire(root, watch=watch)
+    if lease is None:
+        return
+    engine, watcher = take_up(root, lease, pool, on_progress)
+    try:
+        engine.attend(watcher)
+    finally:
+        engine.close()
+
+
+def take_up(
+    root: str, lease: Lease, executor: Executor, on_progress: Callable[[Progress], None] | None
+) -> tuple[Engine, Watcher]:
+    """The engine of a run whose lease was acquired, and what reports its steps; no lease is left where that fails."""
+    try:
+        definition = load_definition(root)
+        config = config_of(definition, root)
+        engine = Engine(root, lease, executor, cache_of(definition, config), config)
+    except BaseException:
+        lease.release()
+        raise
+    watcher = Watcher(engine, on_progress)
+    watcher.teller = Teller(definition, config, watcher.say)
+    return engine, watcher
 
 
 class Watcher:

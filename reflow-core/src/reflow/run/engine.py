@@ -73,6 +73,7 @@ class Engine:
         self.hurry = False
         self._planned = 0.0
         self._policy = str(config.get("cache.policy"))
+        self.config = config
         self.writer = Writer(root, lease)
         self.root, self.state = root, self.writer.state
         self._cache = None if cache is None else Forgiving(cache, self.writer.warn)
@@ -315,6 +316,14 @@ class Engine:
                     )
                 )
         self.writer.commit()
+
+    def attend(self, progress: Callable[[Engine, str], None]) -> None:
+        """Obey what was mailed to a run that nobody drives, and leave it to who drives it on to submit anything."""
+        self.recover()
+        for said in self.obey():
+            progress(self, said)
+        self.scheduler.away = True
+        self.advance()
 
     def drive(self, pool: Pool, progress: Callable[[Engine, str], None]) -> None:
         """Advance until the run has ended, in this process, with a pool's workers.
