@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from reflow.errors import ConfigError
 from reflow.store import paths
-from reflow.store.paths import fsync_directory, safe_name, store_path
+from reflow.store.paths import safe_name, store_path
+from reflow.worker.durable import sync_directory
 
 
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,15 +62,15 @@ def test_different_names_stay_different() -> None:
 
 
 def test_a_directory_that_cannot_be_synced_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fsync_directory(str(tmp_path / "none"))
+    sync_directory(str(tmp_path / "none"))
     synced = []
 
     def refuse(fd: int) -> None:
         synced.append(fd)
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(paths.os, "fsync", refuse)
-    fsync_directory(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", refuse)
+    sync_directory(str(tmp_path))
     assert len(synced) == 1
 
 

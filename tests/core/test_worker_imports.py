@@ -47,6 +47,7 @@ OWN = {
     "reflow.worker",
     "reflow.worker.children",
     "reflow.worker.context",
+    "reflow.worker.durable",
     "reflow.worker.element",
     "reflow.worker.inputs",
     "reflow.worker.interrupts",

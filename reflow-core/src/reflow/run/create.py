@@ -15,7 +15,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..store.registry import Registry, RunRecord
 from ..store.trust import close_to_others, require
-from .durable import sync_directory, write_new
+from ..worker.durable import sync_directory, write_new
 from .load import Secrets
 
 #: directories of every run

@@ -20,9 +20,9 @@ from ..model.schema import escape, unescape
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest, types
+from ..worker.durable import write_all, write_new
 from ..worker.files import Fingerprints, still
 from ..worker.inputs import Element, Header
-from .durable import write_all, write_new
 from .log import Results
 from .wiring import values
 

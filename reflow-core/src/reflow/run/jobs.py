@@ -20,7 +20,7 @@ from ..model.state import WakeUp
 from ..model.task import Task
 from ..planning.plan import Submit
 from ..planning.tags import job_name, new_tag
-from .durable import write_new
+from ..worker.durable import write_new
 
 #: variables that say how many threads numerical libraries start
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

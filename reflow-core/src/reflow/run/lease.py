@@ -19,8 +19,8 @@ import msgspec
 
 from ..errors import DataError, LeaseLost
 from ..model import layout
+from ..worker.durable import claim
 from ..worker.mailbox import born
-from .durable import claim
 
 #: seconds between two beats, and of silence after which a lease may be taken
 BEAT = 5.0

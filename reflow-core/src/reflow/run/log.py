@@ -12,7 +12,7 @@ from ..model import layout
 from ..model.frames import HEAD, frame, parse
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ..model.state import State
-from .durable import sync_directory
+from ..worker.durable import sync_directory
 from .lease import latest, newest, owner
 from .load import damaged, newer
 

@@ -14,7 +14,7 @@ from ..model.job import Letter
 from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
 from ..model.state import QUEUED, RUNNING, State
 from ..store.trust import owners, user
-from .durable import write_new
+from ..worker.durable import write_new
 
 _mail = msgspec.json.Decoder(Mail)
 _command = msgspec.json.Decoder(Command)

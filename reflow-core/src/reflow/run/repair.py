@@ -19,9 +19,9 @@ from ..model.state import State
 from ..planning.plan import Submit
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
+from ..worker.durable import claim, keep, sync_directory, write_new
 from ..worker.tags import void
 from .create import FOLDERS, record_of
-from .durable import claim, keep, sync_directory, write_new
 from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
 from .load import Secrets, load_definition, load_secrets, newer

@@ -47,9 +47,9 @@ from ..model.record import (
     Voided,
 )
 from ..model.state import CACHED, PENDING, QUEUED, RUNNING, SUCCESS, State
+from ..worker.durable import sync_directory
 from ..worker.inputs import Element, Header, Inputs
 from ..worker.tags import void
-from .durable import sync_directory
 from .lease import latest, newest
 from .load import newer
 from .log import Log, Span, written

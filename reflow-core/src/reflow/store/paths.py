@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Protocol
 
 from ..errors import ConfigError
@@ -107,16 +106,3 @@ def safe_name(name: str) -> str:
 
     clean = "".join(c if c in _SAFE else "_" for c in name[: _LONGEST - 17]).lstrip(".")
     return f"{clean}-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-
-
-def fsync_directory(path: str) -> None:
-    """Make the names in a directory durable; a file system that cannot is left alone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        with suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -6,7 +6,7 @@ from contextlib import suppress
 import msgspec
 
 from ..errors import DataError, RunNotFound, UsageError
-from .paths import fsync_directory
+from ..worker.durable import sync_directory
 from .trust import close_to_others
 
 FORMAT = 1
@@ -112,7 +112,7 @@ class Registry:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(draft)
-        fsync_directory(self.directory)
+        sync_directory(self.directory)
 
     @staticmethod
     def _claim(draft: str, path: str, data: bytes) -> None:

@@ -20,8 +20,9 @@ import msgspec
 from ..errors import ConfigError, DataError
 from ..model.cache import CacheEntry
 from ..model.frames import HEAD, frame, parse, salvage, unframe
+from ..worker.durable import sync_directory
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
-from .paths import StoreContext, fsync_directory, run_of, safe_name
+from .paths import StoreContext, run_of, safe_name
 
 T = TypeVar("T")
 
@@ -307,7 +308,7 @@ class _Writer:
             self._take_back(self._fd, begin)
             raise
         if begin == 0:
-            fsync_directory(os.path.dirname(self.path))
+            sync_directory(os.path.dirname(self.path))
         self._end = position
         return Growth(self.name, begin, _known(status, position), found)
 
@@ -392,7 +393,7 @@ def mend(store: str) -> list[tuple[str, str]]:
                 number += 1
             os.link(path, backup)
             os.replace(draft, path)
-            fsync_directory(folder)
+            sync_directory(folder)
             mended.append((path, backup))
     return mended
 

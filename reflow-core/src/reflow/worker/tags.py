@@ -7,7 +7,7 @@ decided.
 
 from __future__ import annotations
 
-import os
+from . import durable
 
 VOID = "void"
 
@@ -20,21 +20,8 @@ def create(path: str, word: str) -> str:
     str
         `word` where this call has created it, else its content.
     """
-    draft = f"{path}.{os.uname().nodename}.{os.getpid()}"
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        os.write(file, word.encode())
-        os.fsync(file)
-        try:
-            os.link(draft, path)
-            return word
-        except FileExistsError:
-            # A link whose answer was lost on the way has succeeded all the same.
-            if os.fstat(file).st_nlink == 2:
-                return word
-    finally:
-        os.close(file)
-        os.unlink(draft)
+    if durable.claim(path, word.encode()):
+        return word
     return read(path)
 
 
