@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from reflow.model.cache import CacheBackend, CacheEntry
 from reflow.model.frames import frame
 from reflow.store import index as index_module
 from reflow.store import segments as module
+from reflow.store import sqlite as sqlite_module
 from reflow.store.index import SCHEMA
 from reflow.store.segments import SegmentCache, index_path
 from reflow.store.sqlite import SqliteCache
@@ -214,6 +216,36 @@ def test_processes_publish_and_look_at_once(tmp_path: Path, kind: str) -> None:
     assert len(cache.lookup([f"{k:0>64}" for k in range(400)])) == 400
     assert value(cache, "shared") in range(4)
     cache.close()
+
+
+@pytest.mark.parametrize("moment", ["PRAGMA application_id", "SELECT count(*) FROM sqlite_master"])
+def test_another_process_creates_the_tables_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    path = tmp_path / "c.sqlite"
+    path.touch()
+    plain, tried = sqlite3.connect, []
+
+    def create(statement: str) -> None:
+        if statement == moment and not tried:
+            tried.append(moment)
+            other = plain(path, timeout=0, isolation_level=None)
+            with suppress(sqlite3.OperationalError):  # it waits, as it should: what is being read holds still
+                other.executescript(sqlite_module._TABLES)
+            other.close()
+
+    def connect(*args: object, **named: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = plain(*args, **named)  # type: ignore[call-overload]
+        connection.set_trace_callback(create)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    cache = SqliteCache(path)
+    assert cache.lookup([entry(1).key]) == {}
+    cache.publish([entry(1)])
+    assert value(cache, 1) == 1
+    cache.close()
+    assert tried == [moment]
 
 
 # --- segments: what a file may look like -------------------------------------

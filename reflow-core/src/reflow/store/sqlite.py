@@ -217,9 +217,12 @@ class SqliteCache:
 
     def _prepare(self, connection: sqlite3.Connection, *, write: bool) -> bool:
         """Check that the file is ours and of this schema, creating the tables where it is empty."""
+        # In one transaction: between two of them another process may create the tables.
+        connection.execute("BEGIN")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("COMMIT")
         if version == 0 and tables == 0:
             if write:
                 connection.executescript(_TABLES)
