@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reflow import Run, RunState, Workflow
-from reflow.errors import NotReady, UsageError
+from reflow.errors import NotReady, ReflowError, UsageError
 from reflow.local.inline import InlineExecutor
 
 CHAIN = """
@@ -539,3 +539,53 @@ def test_retry_with_other_code_keys_waiting_elements_by_the_code_that_runs_them(
     before = {index: run.results("work")[index] for index in range(3)}
     lab.edit("new {x}", "old {x}")
     assert lab.good().results("work") == ["old 0", "old 1", "old 2"], before
+
+
+@pytest.mark.parametrize("executor", ["inline", "local"])
+def test_retry_of_a_script_that_takes_a_constant_from_the_environment(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    """The text is the same, the code is not: nothing computed with one value is ever taken for the other's."""
+    monkeypatch.setenv("FACTOR", "2")
+    lab.write("""
+    FACTOR = int(os.environ["FACTOR"])
+
+    @wf.job()
+    def scaled() -> int:
+        if not flag("fixed"):
+            raise ValueError("not yet")
+        note("scaled", FACTOR)
+        return 10 * FACTOR
+    """)
+    run = lab.run(executor)
+    assert run.state is RunState.FAILED
+    lab.touch("fixed")
+    monkeypatch.setenv("FACTOR", "3")
+    run.retry()
+    assert (run.result("scaled"), run.status()["run"]["generation"]) == (30, 2)
+    lab.load()
+    assert lab.good(executor).result("scaled") == 30
+    monkeypatch.setenv("FACTOR", "2")
+    lab.load()
+    assert lab.good(executor).result("scaled") == 20
+    assert lab.ran() == ["scaled 2", "scaled 3"]
+
+
+def test_retry_of_an_unchanged_script_that_cannot_be_imported_here(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("READY", "yes")
+    lab.write("""
+    if "READY" not in os.environ:
+        raise ImportError("no such library on this host")
+
+    @wf.job()
+    def task() -> int:
+        raise ValueError("not yet")
+    """)
+    run = lab.run()
+    monkeypatch.delenv("READY")
+    told = run.retry()
+    assert "cannot be imported: ImportError: no such library on this host; it has not changed" in told["notes"][0]
+    assert run.status()["failures"][0]["attempt"] == 2
+    lab.file.write_text(lab.file.read_text() + "# changed\n")
+    with pytest.raises(ReflowError, match="no such library"):
+        run.retry()

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-import traceback
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ..errors import ReflowError, UsageError
+from ..errors import UsageError
 from ..model.definition import Entry
-from ..worker.load import flows_of, load_module, module_name
+from ..worker.load import flows_of, module_name
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from ..authoring import Flow
     from .session import Session
-
-
-class ScriptError(ReflowError):
-    """A script raised when it was imported."""
 
 
 def looks_like_script(text: str) -> bool:
@@ -46,7 +37,9 @@ def load(text: str) -> Flow:
         raise UsageError(
             f"script {file!r} {what}", hint="name a file that makes a Workflow: pipeline.py or pipeline.py:wf"
         )
-    flows = flows_of(_imported(file, Entry(file=path, module=module_name(path), path=(os.path.dirname(path),))))
+    from ..run.scripts import import_script
+
+    flows = flows_of(import_script(Entry(file=path, module=module_name(path), path=(os.path.dirname(path),)), file))
     if variable:
         if variable not in flows:
             known = f"it has {', '.join(flows)}" if flows else "it has none"
@@ -67,22 +60,6 @@ def _parts(text: str) -> tuple[str, str]:
     if colon and variable.isidentifier() and not os.path.exists(text):
         return file, variable
     return text, ""
-
-
-def _imported(file: str, entry: Entry) -> ModuleType:
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # what a script prints when it is imported is no data of ours
-            return load_module(entry)
-    except SystemExit as error:
-        raise ScriptError(
-            f"{file} ended with exit code {error.code} when it was imported",
-            hint="keep what runs it, such as wf.cli(), under `if __name__ == '__main__':`",
-        ) from error
-    except Exception as error:
-        said = "".join(traceback.format_exception_only(type(error), error)).strip()
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry.file]
-        where = f"{file}:{lines[-1]}" if lines else file
-        raise ScriptError(f"{where} cannot be imported: {said}", hint="--debug shows the traceback") from error
 
 
 class Subject(Protocol):

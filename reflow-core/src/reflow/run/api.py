@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -591,11 +590,13 @@ class Run:
     def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
         """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
         from ..config.overrides import parse_overrides
-        from ..worker.load import load_flow
+        from ..worker.load import flow_of
         from .freeze import encode_parameters, environments, freeze_tasks
+        from .scripts import ScriptError, import_script
 
         definition = load_definition(self.root, current)
         entry = definition.entry
+        same = not overrides
         if not entry.importable:
             flow = self._flow(current, today=True)
         elif not os.path.isfile(entry.file):
@@ -605,10 +606,19 @@ class Run:
             with open(entry.file, "rb") as stream:
                 today = stream.read()
             frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
-            with suppress(FileNotFoundError), open(frozen, "rb") as stream:
-                if stream.read() == today and not overrides:
-                    return current
-            flow = load_flow(entry)
+            try:
+                with open(frozen, "rb") as stream:
+                    same = same and stream.read() == today
+            except FileNotFoundError:
+                same = False
+            try:
+                flow = flow_of(import_script(entry), entry)
+            except ScriptError as error:
+                if not same:
+                    raise
+                # What is frozen may well run where it is to run.
+                notes.append(f"{error.message}; it has not changed, and the run goes on with the code it has")
+                return current
         compiled = flow.compile()
         config = config_of(definition, self.root)
         names = [task.name for task in compiled.tasks]
@@ -616,7 +626,9 @@ class Run:
         said = [one for given in all_given for one in parse_overrides(given, tasks=names)]
         whole = freeze_tasks(compiled, config, said)
         tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
-        if not entry.importable and tasks == definition.tasks:
+        secrets = load_secrets(self.root, current)
+        # The same text may mean something else now: what the script takes from the environment is part of its code.
+        if same and tasks == definition.tasks and environments(whole) == secrets.env:
             return current
         told = difference(definition.tasks, tasks)
         kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
@@ -640,7 +652,7 @@ class Run:
             overrides=tuple(all_given),
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
-        secrets = msgspec.structs.replace(load_secrets(self.root, current), env=environments(whole))
+        secrets = msgspec.structs.replace(secrets, env=environments(whole))
         self._memory = flow
         write_generation(self.root, following, secrets, entry.file if entry.importable else "")
         return current + 1
@@ -651,9 +663,9 @@ class Run:
         return f"<Run {self.run_id} {self.state.value}>"
 
     def _repr_html_(self) -> str:
+        """A table, for notebooks."""
         from html import escape
 
-        """A table, for notebooks."""
         told = self.status()
         names = ("PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED", "SKIPPED")
         head = "".join(f"<th>{name}</th>" for name in ("task", "state", "total", *names))

@@ -91,7 +91,11 @@ def load_flow(entry: Entry, code: str | None = None) -> Flow:
         The script does not hold that workflow any more.
     """
     source = None if code is None else f"{code}/{os.path.basename(entry.file)}"
-    module = load_module(entry, source)
+    return flow_of(load_module(entry, source), entry)
+
+
+def flow_of(module: ModuleType, entry: Entry) -> Flow:
+    """The workflow of `entry` in its module; errors as for `load_flow`."""
     flow = getattr(module, entry.variable, None)
     if not isinstance(flow, Flow):
         raise UsageError(
