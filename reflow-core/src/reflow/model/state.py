@@ -523,6 +523,7 @@ class State:
         self.notes.extend(event.notes)
 
     def _intent(self, event: Intent) -> None:
+        self.heard = max(self.heard, event.at)
         progress = self.tasks[event.task]
         elements = from_ranges(event.elements)
         position = len(self.flights)
@@ -561,6 +562,7 @@ class State:
         self.heard = max(self.heard, event.at)
 
     def _wake(self, event: Wake) -> None:
+        self.heard = max(self.heard, event.at)
         self.wakes[event.tag] = WakeUp(
             event.tag, event.waits, event.at, event.due, join=event.join, joined=event.joined
         )

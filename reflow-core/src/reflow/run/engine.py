@@ -48,6 +48,10 @@ from .writer import Writer
 _LISTEN = 0.5
 
 
+#: seconds by which clocks of two hosts may differ; by more, and what the one says tells the other nothing
+_ASKEW = 60.0
+
+
 class Engine:
     """Advances one run. Holds its lease from construction to `close`.
 
@@ -145,7 +149,7 @@ class Engine:
                     elements=str(index),
                     attempt=progress.attempt[index],
                     f=cls,
-                    at=time.time(),
+                    at=self.writer.now(),
                     x=status.exit_code,
                     s=status.signal,
                     w=status.reason or status.native,
@@ -167,9 +171,9 @@ class Engine:
         """
         self.writer.check()
         if self.state.run is RunState.PENDING:
-            self.writer.add(RunChanged(state=RunState.RUNNING, at=time.time()))
+            self.writer.add(RunChanged(state=RunState.RUNNING, at=self.writer.now()))
         while actions := self._possible(
-            plan(self.definition, self.state, self.executor.limits, planned := time.time())
+            plan(self.definition, self.state, self.executor.limits, planned := self.writer.now())
         ):
             for action in actions:
                 self._carry_out(action)
@@ -190,7 +194,7 @@ class Engine:
         if occasion in self.state.told:
             return False
         self.writer.check()
-        self.writer.add(Told(occasion=occasion, at=time.time()))
+        self.writer.add(Told(occasion=occasion, at=self.writer.now()))
         self.writer.commit()
         return True
 
@@ -198,7 +202,7 @@ class Engine:
     def pause(self) -> float | None:
         """Seconds until a held element may be tried again; None where none is."""
         wait = next_due(self.state, self._planned)  # what has come due since was not planned yet
-        return None if wait is None else max(0.0, self._planned + wait - time.time())
+        return None if wait is None else max(0.0, self._planned + wait - self.writer.now())
 
     def _carry_out(self, action: Expand | Skip | Submit | Record | Finish) -> None:
         if isinstance(action, Expand):
@@ -208,10 +212,10 @@ class Engine:
         elif isinstance(action, Record):
             self.writer.add(action.event)
         elif isinstance(action, Skip):
-            self.writer.add(Skipped(task=action.task, reason=action.reason, at=time.time()))
+            self.writer.add(Skipped(task=action.task, reason=action.reason, at=self.writer.now()))
         else:
             self._keeper.keep(force=True)
-            self.writer.add(RunChanged(state=action.state, reason=action.reason, at=time.time()))
+            self.writer.add(RunChanged(state=action.state, reason=action.reason, at=self.writer.now()))
 
     def _expand(self, name: str) -> None:
         self.writer.flush()
@@ -224,7 +228,7 @@ class Engine:
 
     def _doom(self, name: str, error: ReflowError) -> None:
         """A task whose inputs cannot be made up fails as a whole, in its first element that has no result."""
-        now = time.time()
+        now = self.writer.now()
         task = self.definition.task(name)
         progress = self.state.tasks[name]
         known = len(progress.status)
@@ -273,8 +277,9 @@ class Engine:
             record = _interrupted(self.state, letter)
             if record is not None:
                 gone = self.state.gone.get((record.t, record.i))
-                left = record.e + self.executor.limits.visibility_lag - time.time()
-                if gone is None and left > 0:
+                lag = self.executor.limits.visibility_lag
+                left = record.e + lag - self.writer.now()
+                if gone is None and 0 < left <= lag + _ASKEW:
                     soonest = left if soonest is None else min(soonest, left)
                     continue
                 if (
@@ -312,7 +317,7 @@ class Engine:
                         task=flight.task,
                         elements=to_ranges(rest),
                         reason="the process that drove the run is gone",
-                        at=time.time(),
+                        at=self.writer.now(),
                     )
                 )
         self.writer.commit()
@@ -340,7 +345,7 @@ class Engine:
         for said in self.obey():
             progress(self, said)
         pool.open(self.root, tag, python=self.definition.python, cwd=self.definition.cwd)
-        self.writer.add(PoolOpened(tag=tag, host=os.uname().nodename, at=time.time()))
+        self.writer.add(PoolOpened(tag=tag, host=os.uname().nodename, at=self.writer.now()))
         self.writer.commit()
         listened = time.monotonic()
         self.hurry = self.stop_now = interrupted = False

@@ -196,9 +196,13 @@ class Lease:
         started = clock()
         looks_again = watch is not None
         seen = watch or Watch()
+        known = 0
         while True:
-            epoch = latest(root)
-            if epoch < newest(f"{root}/events", ".log"):
+            # Listings may be stale, on network file systems: what is opened, or could not be created, is there.
+            epoch, begun = max(latest(root), known), newest(f"{root}/events", ".log")
+            while epoch < begun and _opens(layout.lease(root, epoch + 1)):
+                epoch += 1
+            if epoch < begun:
                 raise DataError(
                     f"{layout.lease(root, epoch + 1)} is missing: nobody can tell who writes this run",
                     hint=f"`reflow repair {root}` puts it in order",
@@ -231,7 +235,7 @@ class Lease:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if claim(path, _written(mine)):
                 return cls(root, mine, expiry, beat)
-            time.sleep(min(beat / 5, 0.2))  # who was first may not be seen from here yet
+            known = mine.epoch
 
     def follow(self, length: Callable[[], int]) -> None:
         """Say with each beat how many bytes of the event file are durable: less than that is damage, no torn end."""
@@ -308,6 +312,14 @@ class Lease:
             self._write(durable=False)
         finally:
             os.close(self._file)
+
+
+def _opens(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _written(mine: Owner) -> bytes:

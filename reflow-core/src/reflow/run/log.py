@@ -76,15 +76,22 @@ def written(root: str, epoch: int) -> int:
         return 0
 
 
-def spans(root: str) -> list[Span]:
+def spans(root: str, held: int = 0) -> list[Span]:
     """The event files that count, oldest first, each with how much of it its successor has read.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    held : int
+        An epoch that is known to have been claimed: a listing of another host's names may be stale.
 
     Raises
     ------
     DataError
         One is missing, or damaged at its beginning.
     """
-    epoch = max(latest(root), newest(f"{root}/events", ".log"))
+    epoch = max(held, latest(root), newest(f"{root}/events", ".log"))
     chain: list[Span] = []
     length: int | None = None
     while epoch > 0:
@@ -102,8 +109,8 @@ def spans(root: str) -> list[Span]:
     return chain[::-1]
 
 
-def replay(root: str, state: State) -> Span:
-    """Bring `state` to what the log says.
+def replay(root: str, state: State, held: int = 0) -> Span:
+    """Bring `state` to what the log says; `held`: see `spans`.
 
     Returns
     -------
@@ -116,7 +123,7 @@ def replay(root: str, state: State) -> Span:
         Bytes that must be there are damaged or missing.
     """
     last = Span(0, 0)
-    for span in spans(root):
+    for span in spans(root, held):
         path = layout.events(root, span.epoch)
         # Of a file that nobody builds on yet, what its writer had made durable must be there; the rest may be torn.
         must = written(root, span.epoch) if span.length is None else span.length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from ..model import layout
@@ -32,14 +31,14 @@ def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
             answer = f"{layout.commands(writer.root)}/{command.id}.json holds no command, and is passed over"
         else:
             answer = _retry(writer, command)
-        writer.add(Obeyed(id=command.id, verb=verb, at=time.time(), said=answer))
+        writer.add(Obeyed(id=command.id, verb=verb, at=writer.now(), said=answer))
         writer.commit()
         yield answer
 
 
 def _cancel(writer: Writer, scheduler: Scheduler, command: Command) -> str:
     """What waits never runs; what is queued or runs is to be cancelled, the chain first."""
-    state, now = writer.state, time.time()
+    state, now = writer.state, writer.now()
     reason = command.reason or "cancelled"
     wanted: dict[str, str | None] = dict(command.tasks) or dict.fromkeys(state.tasks)
     if not command.tasks:
@@ -82,7 +81,7 @@ def _retry(writer: Writer, command: Command) -> str:
     """Let what failed, was cancelled or was skipped start over."""
     changed = command.generation > writer.state.generation
     if changed:
-        writer.add(CodeChanged(generation=command.generation, at=time.time()))
+        writer.add(CodeChanged(generation=command.generation, at=writer.now()))
     again: dict[str, list[int]] = {}
     stale: dict[str, list[int]] = {}
     whole: set[str] = set()
@@ -116,9 +115,9 @@ def _retry(writer: Writer, command: Command) -> str:
             again[task.name] = list(range(len(progress.status)))
     for name in dict.fromkeys([*again, *stale]):
         indices = [*again.get(name, ()), *stale.get(name, ())]
-        writer.add(Reset(task=name, elements=to_ranges(indices), at=time.time(), reason="retry"))
+        writer.add(Reset(task=name, elements=to_ranges(indices), at=writer.now(), reason="retry"))
     if not again:
         return "nothing to retry"
-    writer.add(RunChanged(state=RunState.RUNNING, at=time.time(), reason="retry"))
+    writer.add(RunChanged(state=RunState.RUNNING, at=writer.now(), reason="retry"))
     count = sum(len(indices) or 1 for indices in again.values())
     return f"retrying {count} element{'s' if count != 1 else ''} of {', '.join(again)}"

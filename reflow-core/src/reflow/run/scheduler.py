@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 
 from ..errors import ExecutorError, ReflowError
@@ -100,7 +99,7 @@ class Scheduler:
                 elements=spec.elements,
                 attempt=action.attempt,
                 part=action.part,
-                at=time.time(),
+                at=writer.now(),
                 generation=writer.state.generation,
                 resources=action.resources,
                 array=task.array,
@@ -122,11 +121,11 @@ class Scheduler:
         except ReflowError as error:
             self._not_taken(job.tag, error)
             return False
-        writer.add(_submitted(job.tag, submission))
+        writer.add(_submitted(job.tag, submission, writer.now()))
         return True
 
     def _not_taken(self, tag: str, error: ReflowError) -> None:
-        writer, now = self._writer, time.time()
+        writer, now = self._writer, self._writer.now()
         why = " ".join(str(error).split())
         if not isinstance(error, ExecutorError):
             error = ExecutorError(error.message)
@@ -134,7 +133,7 @@ class Scheduler:
             self._outage(f"{why}; it is looked for before anything else is submitted")
         elif self.relaying or (self.woken and error.elsewhere):
             # What cannot be submitted from here waits for a process that can.
-            writer.add(Voided(tag=tag, reason=why, at=now))
+            self._void(tag, why, now)
             if not (self.relaying and error.transient):
                 writer.add(Barred(at=now, w=why, relay=self.relaying))
             self.away = True
@@ -142,13 +141,15 @@ class Scheduler:
                 self.stranded = why
         elif error.transient:
             self._outage(f"{why}; it is tried again")
-            writer.add(Voided(tag=tag, reason=why, at=now))
+            self._void(tag, why, now)
         else:
             self._refused(tag, why)
 
     def _refused(self, tag: str, why: str) -> None:
         """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had."""
-        writer, now = self._writer, time.time()
+        writer, now = self._writer, self._writer.now()
+        if not self._void(tag, why, now, refused=True):
+            return  # it was taken all the same
         position = writer.state.open_flights.get(tag)
         if position is None:
             writer.add(Woke(tag=tag, at=now, reason=why))
@@ -196,22 +197,33 @@ class Scheduler:
         lag = self.executor.limits.visibility_lag
         wait: float | None = None
         for tag, at in unknown.items():
-            now = time.time()
+            now = writer.now()
             if tag in found:
-                writer.add(_submitted(tag, Submission(found[tag])))
+                writer.add(_submitted(tag, Submission(found[tag]), now))
             elif now - at < lag:
                 wait = lag - (now - at) if wait is None else max(wait, lag - (now - at))
             else:
-                os.makedirs(os.path.dirname(layout.tag(writer.root, tag)), exist_ok=True)
-                claimed = void(layout.tag(writer.root, tag))
-                if claimed is None:
-                    writer.add(Voided(tag=tag, reason="the scheduler does not know it", at=now))
-                elif claimed:
-                    writer.add(Submitted(tag=tag, id=claimed, at=now))
-                else:
-                    self._started_unseen(tag, now)
+                self._void(tag, "the scheduler does not know it", now)
         writer.commit()
         return wait
+
+    def _void(self, tag: str, why: str, now: float, *, refused: bool = False) -> bool:
+        """Give a submission up, so that a job of it that comes all the same runs nothing; False where one came before.
+
+        ``refused``: what follows from it, the caller writes down.
+        """
+        writer = self._writer
+        os.makedirs(os.path.dirname(layout.tag(writer.root, tag)), exist_ok=True)
+        claimed = void(layout.tag(writer.root, tag))
+        if claimed is None:
+            if not refused:
+                writer.add(Voided(tag=tag, reason=why, at=now))
+            return True
+        if claimed:
+            writer.add(Submitted(tag=tag, id=claimed, at=now))
+        else:
+            self._started_unseen(tag, now)
+        return False
 
     def _started_unseen(self, tag: str, now: float) -> None:
         """A job has started that the scheduler does not know, and that could not tell its own id.
@@ -242,7 +254,7 @@ class Scheduler:
         except ExecutorError as error:
             self._outage(f"the scheduler does not answer: {error}")
             return
-        now = time.time()
+        now = writer.now()
         verdict = judge(state, answers, now, self.executor.limits.visibility_lag)
         self.unheard = verdict.unheard
         for event in verdict.events:
@@ -254,7 +266,7 @@ class Scheduler:
         """The scheduler does not answer, or takes nothing now: no evidence of anything, and a reason to wait."""
         self.away = True
         waiting = self._writer.state.asked.waiting
-        self._writer.add(Asked(at=time.time(), waiting=waiting, problem=" ".join(problem.split())))
+        self._writer.add(Asked(at=self._writer.now(), waiting=waiting, problem=" ".join(problem.split())))
         self._writer.warn(problem)
 
     @property
@@ -268,7 +280,7 @@ class Scheduler:
 
         What is lost may run all the same: it is cancelled first.
         """
-        events, soonest = overdue(self._writer.state, time.time(), self._grace)
+        events, soonest = overdue(self._writer.state, self._writer.now(), self._grace)
         for event in events:
             self._writer.add(event)
         if any(type(event) is Kill for event in events):
@@ -309,7 +321,7 @@ class Scheduler:
         except ExecutorError as error:
             self._outage(f"the scheduler does not answer: {error}")
             return
-        now = time.time()
+        now = writer.now()
         for tag, kills in orders.items():
             if tag not in state.open_flights:
                 writer.add(Woke(tag=tag, at=now, reason=kills[0].w))
@@ -360,7 +372,7 @@ class Scheduler:
         if self.away:
             return False
         writer, state, limits = self._writer, self._writer.state, self.executor.limits
-        now = time.time()
+        now = writer.now()
         open_tags = flying(state, self.unheard)
         wakes = [wake for wake in state.wakes.values() if wake.id and not wake.join]
         wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
@@ -403,7 +415,7 @@ class Scheduler:
                     following.append(after[first])
                     continue
                 tag = new_tag(os.urandom(8))
-                self._writer.add(Wake(tag=tag, waits=waits, at=time.time(), join=True))
+                self._writer.add(Wake(tag=tag, waits=waits, at=self._writer.now(), join=True))
                 job = self._jobs.join(tag, after[first:last])
                 self._jobs.write_join(job)
                 if not self._send(job):
@@ -413,7 +425,7 @@ class Scheduler:
                 following.append(JobRef(wake.id, None, wake.cluster or None))
             after = following
         tag = new_tag(os.urandom(8))
-        self._writer.add(Wake(tag=tag, waits=waits, at=time.time(), joined=tuple(joined)))
+        self._writer.add(Wake(tag=tag, waits=waits, at=self._writer.now(), joined=tuple(joined)))
         if self._relays and state.relays:
             self._jobs.awaited(waits, [wake for wake in state.wakes.values() if not wake.join])
         job = self._jobs.wake(tag, after, None)
@@ -422,7 +434,7 @@ class Scheduler:
 
     def _begin(self, pause: float) -> None:
         """Submit a wake-up that begins later."""
-        tag, now = new_tag(os.urandom(8)), time.time()
+        tag, now = new_tag(os.urandom(8)), self._writer.now()
         self._writer.add(Wake(tag=tag, waits=(), at=now, due=now + pause))
         job = self._jobs.wake(tag, (), pause)
         self._jobs.write_wake(job)
@@ -431,14 +443,14 @@ class Scheduler:
     def woke(self, tag: str) -> None:
         """Note that a wake-up has started."""
         if tag in self._writer.state.wakes:
-            self._writer.add(Woke(tag=tag, at=time.time()))
+            self._writer.add(Woke(tag=tag, at=self._writer.now()))
 
     def relieve(self, tags: Sequence[str]) -> list[str]:
         """Note that the work of wake-ups is done, though they have not started; says of which ones it is."""
         wakes, open_tags = self._writer.state.wakes, flying(self._writer.state)
         done = [tag for tag in tags if tag in wakes and open_tags.isdisjoint(wakes[tag].waits)]
         for tag in done:
-            self._writer.add(Woke(tag=tag, at=time.time(), reason="the last worker went on", spare=True))
+            self._writer.add(Woke(tag=tag, at=self._writer.now(), reason="the last worker went on", spare=True))
         return done
 
     def dismiss(self) -> None:
@@ -455,16 +467,16 @@ class Scheduler:
             writer.warn(f"wake-ups that are not needed any more are still queued: {error}")
             return
         for tag in left:
-            writer.add(Woke(tag=tag, at=time.time(), reason="the run has ended"))
+            writer.add(Woke(tag=tag, at=writer.now(), reason="the run has ended"))
 
 
-def _submitted(tag: str, submission: Submission) -> Submitted:
+def _submitted(tag: str, submission: Submission, now: float) -> Submitted:
     ref = submission.ref or JobRef("")
     cluster = ref.cluster or next((one.cluster for one in submission.slots.values()), None)
     return Submitted(
         tag=tag,
         id=ref.id,
         cluster=cluster or "",
-        at=time.time(),
+        at=now,
         slots={slot: one.id for slot, one in submission.slots.items()},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ..model.definition import Definition
 from ..model.record import CodeChanged, Event
 from ..model.state import State
@@ -38,13 +40,19 @@ class Writer:
         self._lease = lease
         first = load_definition(root)
         self.state = State(first)
-        span = replay(root, self.state)
+        span = replay(root, self.state, lease.epoch)
+        #: seconds by which this host's clock is behind what was written down before
+        self._behind = max(0.0, self.state.heard - time.time())
         self.definition: Definition = (
             first if self.state.generation == 1 else load_definition(root, self.state.generation)
         )
         self.env = load_secrets(root, self.state.generation).env
         self._log = Log(root, lease.epoch, self.state, span)
         lease.follow(lambda: self._log.synced)
+
+    def now(self) -> float:
+        """Seconds since the epoch, never before what is on record: a clock that was set back must hold up nothing."""
+        return time.time() + self._behind
 
     def add(self, event: Event, payload: bytes | None = None) -> None:
         """Write an event down, and let the state know it; durable after `commit`."""
