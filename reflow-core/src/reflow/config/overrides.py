@@ -69,7 +69,8 @@ def parse_override(text: str, *, tasks: Collection[str] = ()) -> Override:
     target, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"override {text!r} has no value", hint=_HINT)
-    return _override(target.strip(), value, tasks, text)
+    # A variable's value may be a secret: no message repeats it.
+    return _override(target.strip(), value, tasks, f"{target}=..." if ".env" in target else text)
 
 
 def parse_overrides(
@@ -99,6 +100,26 @@ def parse_overrides(
         found = [parse_override(text, tasks=tasks) for text in given]
     first = [Override("*", "queue", scalar(queue) and queue)] if queue is not None else []
     return (*first, *found)
+
+
+def hidden(given: Mapping[str, JSON] | Iterable[str]) -> tuple[JSON, JSON]:
+    """Part overrides into what everybody may see and what may be secret, the tasks' variables.
+
+    Parameters
+    ----------
+    given : mapping or iterable of str
+        As for `parse_overrides`, which takes each of the two again.
+    """
+    if isinstance(given, Mapping):
+        secret = {target: value for target, value in given.items() if _variable(target)}
+        return {target: value for target, value in given.items() if target not in secret}, secret
+    texts = [given] if isinstance(given, str) else list(given)
+    return [text for text in texts if not _variable(text)], [text for text in texts if _variable(text)]
+
+
+def _variable(text: str) -> bool:
+    target = text.partition("=")[0].strip()
+    return target.rpartition(".")[0].endswith(".env")
 
 
 def apply(overrides: Sequence[Override], task: str) -> dict[str, JSON]:

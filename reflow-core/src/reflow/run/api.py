@@ -589,7 +589,7 @@ class Run:
 
     def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
         """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
-        from ..config.overrides import parse_overrides
+        from ..config.overrides import hidden, parse_overrides
         from ..worker.load import flow_of
         from .freeze import encode_parameters, environments, freeze_tasks
         from .scripts import ScriptError, import_script
@@ -622,11 +622,13 @@ class Run:
         compiled = flow.compile()
         config = config_of(definition, self.root)
         names = [task.name for task in compiled.tasks]
-        all_given = (*definition.overrides, overrides) if overrides else definition.overrides
-        said = [one for given in all_given for one in parse_overrides(given, tasks=names)]
+        secrets = load_secrets(self.root, current)
+        public, secret = hidden(overrides)
+        shown = (*definition.overrides, public) if public else definition.overrides
+        unseen = (*secrets.overrides, secret) if secret else secrets.overrides
+        said = [one for given in (*shown, *unseen) for one in parse_overrides(given, tasks=names)]
         whole = freeze_tasks(compiled, config, said)
         tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
-        secrets = load_secrets(self.root, current)
         # The same text may mean something else now: what the script takes from the environment is part of its code.
         if same and tasks == definition.tasks and environments(whole) == secrets.env:
             return current
@@ -649,10 +651,10 @@ class Run:
             definition,
             generation=current + 1,
             tasks=tasks,
-            overrides=tuple(all_given),
+            overrides=shown,
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
-        secrets = msgspec.structs.replace(secrets, env=environments(whole))
+        secrets = msgspec.structs.replace(secrets, env=environments(whole), overrides=unseen)
         self._memory = flow
         write_generation(self.root, following, secrets, entry.file if entry.importable else "")
         return current + 1

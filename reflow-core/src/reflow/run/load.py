@@ -50,13 +50,15 @@ def load_definition(root: str, generation: int = 1) -> Definition:
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     """What only the run's owner may read: ``secrets.json``, mode 0600.
 
-    ``env`` holds the tasks' environment variables, ``config`` secret configuration,
+    ``env`` holds the tasks' environment variables, ``config`` secret configuration, ``overrides`` what was given of
+    variables with ``--set``, beside each of the definition's,
     ``inherited`` what ``[executor] inherit_env`` adds to the variables that every job is given.
     """
 
     env: Mapping[str, Mapping[str, str]] = {}
     config: Mapping[str, JSON] = {}
     inherited: Mapping[str, str] = {}
+    overrides: tuple[JSON, ...] = ()
 
 
 def load_secrets(root: str, generation: int = 1) -> Secrets:

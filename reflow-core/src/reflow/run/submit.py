@@ -117,7 +117,7 @@ def check(
         Whatever is wrong.
     """
     from ..config import load_config
-    from ..config.overrides import parse_overrides
+    from ..config.overrides import hidden, parse_overrides
     from ..config.schema import DRY_RUN
 
     compiled = flow.compile()
@@ -168,6 +168,7 @@ def check(
                 f"{what} {path!r} has a name that is not UTF-8", hint="use another directory, or rename it"
             )
     given = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
+    shown, secret = hidden(overrides)
     definition = Definition(
         version=__version__,
         run_id=run_id,
@@ -186,13 +187,14 @@ def check(
         environment={name: value for name, value in given.items() if name in INHERITED},
         user=_user(),
         host=os.uname().nodename,
-        overrides=(dict(overrides) if isinstance(overrides, Mapping) else list(overrides),) if overrides else (),
+        overrides=(shown,) if shown else (),
         force=force,
         force_tasks=tuple(force_tasks),
         verify=verify,
     )
     secrets = Secrets(
         env=environments(tasks),
+        overrides=(secret,) if secret else (),
         config=dict(config.secrets()),
         inherited={name: value for name, value in given.items() if name not in INHERITED},
     )
