@@ -15,6 +15,7 @@ from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
 from reflow.model.names import FailureClass
 from reflow.model.resources import Resources
+from reflow.plugin import Context
 from reflow.testing.dialects import DialectConformance, a_job, a_script
 from reflow.testing.replay import Replay
 from reflow_flux.dialect import FluxExecutor
@@ -282,3 +283,46 @@ def test_cancel() -> None:
 def test_limits() -> None:
     limits = FluxExecutor().limits
     assert (limits.throttle, limits.max_after, limits.max_array) == (False, 8, 250)
+
+
+# -- instances -------------------------------------------------------------------------------
+
+
+def test_the_instance_is_kept_with_its_ids() -> None:
+    """Ids of two instances may be the same: the run's own is named in every command, from wherever it is given."""
+    replay = Replay({"flux": "f1a\n"})
+    made = FluxExecutor.create({}, Context(environ={"FLUX_URI": "local:///one"}, runner=replay))
+    assert made.settings["uri"] == "local:///one"
+    elsewhere = Context(environ={"FLUX_URI": "local:///two"}, runner=replay)
+    again = FluxExecutor.create(made.settings, elsewhere)
+    job = a_job(script="/x.sh")
+    again.query([JobRef("f1a")])
+    again.find(["k3f9x2abqd"])
+    again.cancel([JobRef("f1a")])
+    assert [env["FLUX_URI"] for env in replay.envs] == ["local:///one"] * 3
+    assert again.speaks.submit(job, "", []).env == {"FLUX_URI": "local:///one"}
+    assert again.settings == made.settings
+    # In a job of the run its script says how to get there.
+    inside = FluxExecutor.create(made.settings, Context(environ={"REFLOW_FLUX_URI": "local:///three"}, runner=replay))
+    assert inside.speaks.live(["f1a"], inside._site()).env == {"FLUX_URI": "local:///three"}
+    assert inside.settings == made.settings
+    assert "uri" not in FluxExecutor.create({}, Context(runner=replay)).settings
+
+
+def test_an_executor_given_as_it_is_keeps_its_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUX_URI", "local:///one")
+    assert FluxExecutor().bind(Replay({})).settings["uri"] == "local:///one"
+    assert FluxExecutor(uri="local:///two").bind(Replay({})).settings["uri"] == "local:///two"
+
+
+def test_the_way_to_the_instance_from_a_job(tmp_path: Path) -> None:
+    """A job of `flux batch` has an instance of its own, and asks it for its parent."""
+    path, flux = tmp_path / "x.sh", tmp_path / "flux"
+    path.write_text('#!/bin/sh\necho "$REFLOW_FLUX_URI"\n')
+    flux.write_text('#!/bin/sh\n[ "$*" = "getattr parent-uri" ] && echo local:///parent\n')
+    flux.chmod(0o755)
+    text = FluxExecutor().preview(a_job(script=str(path))).script
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FLUX_URI": "local:///here"}
+    for variable, way in (("FLUX_JOB_ID", "local:///here"), ("FLUX_ENCLOSING_ID", "local:///parent")):
+        done = subprocess.run(["sh", "-c", text], env=env | {variable: "f1a"}, capture_output=True, check=True)
+        assert done.stdout.decode().strip() == way

@@ -76,13 +76,23 @@ class Flux(System):
     def uri(self) -> str:
         return f"local://{self.book.root}/local-0"
 
+    @property
+    def below(self) -> str:
+        """FLUX_URI of the instances that batch jobs have of their own."""
+        return f"local://{self.book.root}/flux-below/local-0"
+
     def command(self, program: str, argv: list[str]) -> int:
         verb = argv[0] if argv else ""
         if verb == "version":
             return self.version()
+        uri = os.environ.get("FLUX_URI")
+        if argv == ["getattr", "parent-uri"] and uri == self.below:
+            print(self.uri)
+            return 0
         if verb not in ("submit", "batch", "jobs", "cancel"):
             raise Unrecorded(f"flux {verb}")
-        uri = os.environ.get("FLUX_URI")
+        if uri == self.below:
+            raise Unrecorded(f"flux {verb} in the instance of a batch job")
         if uri is None:
             raise Refused(
                 f"flux-{verb}: ERROR: Unable to connect to Flux: broker socket /run/flux/local was not found", 1
@@ -330,7 +340,7 @@ class Flux(System):
         if "batch" in spec:
             command = [str(self.book.root / "batch" / str(submission.number))]
             del env["FLUX_JOB_ID"]
-            env["FLUX_ENCLOSING_ID"] = id
+            env |= {"FLUX_ENCLOSING_ID": id, "FLUX_URI": self.below}
         out = os.path.join(cwd, spec["out"].replace("{{id}}", id).replace("{{name}}", spec["name"]))
         out = out if spec["out"] else self.spool(element, "out")
         err = os.path.join(cwd, spec["err"].replace("{{id}}", id)) if spec["err"] else None

@@ -15,7 +15,10 @@ def reflow_executors() -> Sequence[ExecutorEntry]:
             name="flux",
             summary="Flux, by flux submit and flux jobs",
             target="reflow_flux.dialect:FluxExecutor",
-            settings=(Setting(name="flux", type="path", help="path of flux; found on PATH"),),
+            settings=(
+                Setting(name="flux", type="path", help="path of flux; found on PATH"),
+                Setting(name="uri", help="FLUX_URI of the instance; that of the submission where not given"),
+            ),
             detect=("flux",),
             exports="FluxExecutor",
         ),

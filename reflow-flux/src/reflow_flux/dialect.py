@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reflow.plugin import (
     JSON,
@@ -15,6 +16,7 @@ from reflow.plugin import (
     Cell,
     CommandExecutor,
     Completed,
+    Context,
     Dialect,
     FailureClass,
     Job,
@@ -22,6 +24,7 @@ from reflow.plugin import (
     JobStatus,
     Limits,
     Row,
+    Runner,
     Site,
     Submission,
     UsageError,
@@ -60,8 +63,13 @@ class Flux(Dialect):
     # 300 jobs in one dependency are known to work, and each slot is a job: an array counts as so many.
     limits = Limits(array_base=0, max_array=250, max_after=8, throttle=False, visibility_lag=2.0)
     index = "FLUX_JOB_CC"
-    # Ids are kept in ASCII: the letter ƒ at their head is written f.
-    job_id = '"$(printf %s "${FLUX_JOB_ID:-${FLUX_ENCLOSING_ID-}}" | LC_ALL=C sed "s/^$(printf \'\\306\\222\')/f/")"'
+    # Ids are kept in ASCII: the letter ƒ at their head is written f. They are those of one instance, and what `flux
+    # batch` starts has one of its own: from there the run's own has to be named.
+    job_id = (
+        '"$(printf %s "${FLUX_JOB_ID:-${FLUX_ENCLOSING_ID-}}" | LC_ALL=C sed "s/^$(printf \'\\306\\222\')/f/")"'
+        ' REFLOW_FLUX_URI="$(if [ -n "${FLUX_ENCLOSING_ID-}" ] && [ -z "${FLUX_JOB_ID-}" ]; then'
+        ' flux getattr parent-uri 2>/dev/null; else printf %s "${FLUX_URI-}"; fi)"'
+    )
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("--job-name={}"),
         "queue": flag("--queue={}"),
@@ -104,7 +112,15 @@ class Flux(Dialect):
     hints: ClassVar[Mapping[str, str]] = {
         r"Invalid queue": "`flux queue list` shows the queues",
         r"policy limit": "`flux queue list` shows their limits; a job without a time asks for an unlimited one",
+        r"Unable to connect|flux_open": "ids are those of the instance that the run was submitted to;"
+        " REFLOW_FLUX_URI names another way to it",
     }
+
+    def call(self, *words: str, cwd: str | None = None, **variables: str) -> Call:
+        """A command to the run's own instance."""
+        uri = self.settings.get("uri")
+        env = variables | ({"FLUX_URI": str(uri)} if uri else {})
+        return Call(argv=(self.program("flux"), *words), env=env, cwd=cwd)
 
     def named(self, job: Job, name: str) -> Iterable[Words]:
         """Each job of an array has its slot behind its name: they are told apart by it."""
@@ -163,13 +179,12 @@ class Flux(Dialect):
 
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
         """A command is submitted, and braces in it would be replaced: such a path is passed in a variable."""
-        flux = self.program("flux")
         if _spread(job):
-            return Call(argv=(flux, "batch", *words, job.script), cwd=job.cwd)
+            return self.call("batch", *words, job.script, cwd=job.cwd)
         if not set("{}") & set(job.script):
-            return Call(argv=(flux, "submit", *words, job.script), cwd=job.cwd)
+            return self.call("submit", *words, job.script, cwd=job.cwd)
         command = ("/bin/sh", "-c", 'exec "$REFLOW_SCRIPT"')
-        return Call(argv=(flux, "submit", *words, *command), env={"REFLOW_SCRIPT": job.script}, cwd=job.cwd)
+        return self.call("submit", *words, *command, cwd=job.cwd, REFLOW_SCRIPT=job.script)
 
     def submitted(self, job: Job, done: Completed) -> Submission | None:
         """One id a line, in any order."""
@@ -181,7 +196,7 @@ class Flux(Dialect):
     def order(self, submission: Submission) -> Call | None:
         """Names tell the slots; one job alone needs none."""
         ids = submission.ref.id.split(",") if submission.ref is not None else []
-        return Call(argv=(self.program("flux"), "jobs", "-n", "-o", _LISTED, *ids)) if len(ids) > 1 and ids[1] else None
+        return self.call("jobs", "-n", "-o", _LISTED, *ids) if len(ids) > 1 and ids[1] else None
 
     def ordered(self, submission: Submission, done: Completed) -> Submission | None:
         """Every job has to be named."""
@@ -196,7 +211,7 @@ class Flux(Dialect):
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Jobs that have ended too, until they are purged."""
-        return Call(argv=(self.program("flux"), "jobs", "--json", *ids))
+        return self.call("jobs", "--json", *ids)
 
     def read_live(self, done: Completed) -> Iterable[Row]:
         """One job alone comes without the list around it."""
@@ -211,7 +226,7 @@ class Flux(Dialect):
 
     def search(self, site: Site) -> Sequence[Call]:
         """All jobs of the user."""
-        return [Call(argv=(self.program("flux"), "jobs", "-a", "-c0", "-n", "-o", _LISTED))]
+        return [self.call("jobs", "-a", "-c0", "-n", "-o", _LISTED)]
 
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
         """The jobs of an array are one reference, in the order of its slots; a slot that is missing is empty."""
@@ -229,7 +244,7 @@ class Flux(Dialect):
 
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """Any number."""
-        return [Call(argv=(self.program("flux"), "cancel", *ids))]
+        return [self.call("cancel", *ids)]
 
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """Each has an id of its own."""
@@ -237,15 +252,43 @@ class Flux(Dialect):
 
 
 class FluxExecutor(CommandExecutor):
-    """Submits to the Flux instance at hand (``FLUX_URI``, else the system's).
+    """Submits to one Flux instance.
 
     Parameters
     ----------
     flux : str, optional
         Path of the program; found on PATH where not given.
+    uri : str, optional
+        FLUX_URI of the instance. `create` and `bind` take the environment's
+        where not given; it is kept with the run, whose ids mean nothing to any
+        other instance. In a job of the run, and where REFLOW_FLUX_URI is set,
+        that is the way to it.
     """
 
     dialect = Flux
+    own_settings = ("uri",)
+    #: from where we are
+    _way: str | None = None
+
+    @classmethod
+    def create(cls, settings: Mapping[str, JSON], context: Context) -> FluxExecutor:
+        """As `CommandExecutor.create`."""
+        uri = settings.get("uri") or context.environ.get("FLUX_URI")
+        made = super().create({**settings, "uri": uri}, context)
+        assert isinstance(made, FluxExecutor)
+        made._way = context.environ.get("REFLOW_FLUX_URI")
+        made._speak(made.dialect)
+        return made
+
+    def bind(self, runner: Runner) -> CommandExecutor:
+        """As `CommandExecutor.bind`."""
+        bound: dict[str, Any] = {"uri": os.environ.get("FLUX_URI"), **self.settings}
+        return type(self)(runner=runner, **bound)
+
+    def _speak(self, kind: type[Dialect]) -> None:
+        super()._speak(kind)
+        if self._way:
+            self.speaks.settings["uri"] = self._way
 
 
 _LISTED = "{id.f58plain} {name}"

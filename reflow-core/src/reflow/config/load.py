@@ -40,6 +40,7 @@ RESERVED = frozenset(
         "RUN_ID",
         "RUN_DIR",
         "JOB_ID",
+        "FLUX_URI",
         "EXEC",
         "INNER",
         "BEGIN",
