@@ -147,9 +147,12 @@ def test_cancel_behind_our_back(site: Any) -> None:
     live = site.submit("shaken.py", "--n", "5", "--mishaps", "0=120,1=120", settings={"square.array_parallelism": "2"})
     live.until("two elements run", lambda told: told["summary"]["square"].get("RUNNING", 0) == 2)
     (job,) = live.ids()["square"]
-    site.create().cancel([JobRef(job)])
+    executor = site.create()
+    executor.cancel([JobRef(job)])
     told = live.wait("CANCELLED", timeout=90)
-    assert told["summary"]["square"] == {"CANCELLED": 5, "total": 5, "cached": 0}
+    # Where a throttle is emulated, the others were not submitted yet, and nobody has cancelled them.
+    left = {"CANCELLED": 5} if executor.limits.throttle else {"CANCELLED": 2, "SUCCESS": 3}
+    assert told["summary"]["square"] == {**left, "total": 5, "cached": 0}
     assert told["summary"]["total"]["SKIPPED"] == 1
 
 
@@ -164,6 +167,8 @@ def test_one_element_cancelled_behind_our_back(site: Any) -> None:
 
 def test_waiting_element_cancelled_behind_our_back(site: Any) -> None:
     """What is cancelled before it starts is forgotten by most schedulers, and is CANCELLED here all the same."""
+    if not site.create().limits.throttle:
+        pytest.skip("nothing of an array waits here: it is submitted in waves")
     mishaps = "0=15,1=15,2=15"
     live = site.submit("shaken.py", "--n", "3", "--mishaps", mishaps, settings={"square.array_parallelism": "1"})
     live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) >= 1)
