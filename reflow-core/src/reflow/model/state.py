@@ -436,6 +436,8 @@ class State:
         index = event.i
         if event.e > progress.ended_at:
             progress.ended_at = event.e
+        if event.e > self.heard:
+            self.heard = event.e
         if not progress.started_at or event.b < progress.started_at:
             progress.started_at = event.b
         progress.ran = True
@@ -484,6 +486,8 @@ class State:
         progress = self.tasks[event.t]
         progress.set(event.i, RUNNING)
         progress.ran = True
+        if event.b > self.heard:
+            self.heard = event.b
         if not progress.started_at or event.b < progress.started_at:
             progress.started_at = event.b
 
@@ -586,6 +590,7 @@ class State:
 
     def _killed(self, event: Killed) -> None:
         self.kills.pop(event.tag, None)
+        self.unanswered = 0
         self.heard = max(self.heard, event.at)
 
     def _barred(self, event: Barred) -> None:
@@ -607,7 +612,10 @@ class State:
 
     def _asked(self, event: Asked) -> None:
         self.asked = event
-        self.unanswered = self.unanswered + 1 if event.problem else 0
+        if event.problem:
+            self.unanswered += 1
+        elif not self.kills:
+            self.unanswered = 0
         self.heard = max(self.heard, event.at)
 
     def _voided(self, event: Voided) -> None:

@@ -22,7 +22,7 @@ def flying(state: State, unheard: Collection[str] = ()) -> set[str]:
     found = set()
     for position in state.open_flights.values():
         flight = state.flights[position]
-        if flight.id and flight.tag not in unheard and flight.left > gone[flight.tag]:
+        if flight.known and flight.tag not in unheard and flight.left > gone[flight.tag]:
             found.add(flight.tag)
     return found
 

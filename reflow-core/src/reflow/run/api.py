@@ -19,13 +19,13 @@ from ..model.job import Executor
 from ..model.names import RunState, did_you_mean
 from ..model.ranges import to_ranges
 from ..model.record import Command
-from ..model.state import CACHED, FAILED, SUCCESS
+from ..model.state import CACHED, FAILED, SUCCESS, State
 from ..model.task import Task
 from ..planning.graph import dag, describe_tasks, difference
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import user
-from .chain import advance, foreground
+from .chain import IN_PLACE, advance, ask, foreground
 from .create import write_generation
 from .drive import Progress, attend, config_of, drive, executor_of
 from .engine import is_pool
@@ -34,8 +34,9 @@ from .lease import Watch
 from .load import load_definition, load_secrets
 from .log import Results
 from .mail import post
+from .scheduler import AGAIN
 from .trust import require_own
-from .view import explain, look, standing, status
+from .view import explain, look, quiet, standing, status
 
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
 _STALLED_LOOKS = 5
@@ -138,7 +139,8 @@ class Run:
             Whether every element is listed.
         refresh : bool
             Whether the run is advanced, and its scheduler asked, first; a local
-            run's records are complete without.
+            run's records are complete without. Where jobs are in flight and
+            nothing was heard for ``[run] quiet``, the scheduler is asked anyway.
 
         Returns
         -------
@@ -150,7 +152,24 @@ class Run:
             executor = executor_of(self.definition, self.root)
             if not is_pool(executor):
                 advance(self.root, executor, watch=Watch())
+        else:
+            self._listen(look(self.root, self.definition))
         return status(self.root, self.definition, elements=elements)
+
+    def _listen(self, state: State) -> bool:
+        """Ask the scheduler where nothing was heard of the run's jobs for long; says whether it was asked."""
+        if state.run.ended:
+            return False
+        try:
+            if not quiet(state, float(config_of(self.definition, self.root).get("run.quiet"))):
+                return False
+            executor = executor_of(self.definition, self.root)
+            if is_pool(executor):
+                return False
+            ask(self.root, executor)
+        except (ReflowError, OSError):
+            return False  # somebody else's run, or a host without the scheduler: the records are what there is
+        return True
 
     def wait(self, timeout: float | None = None, interval: float = 0.5) -> RunState:
         """Wait until the run has ended.
@@ -178,6 +197,8 @@ class Run:
             state = look(self.root, self.definition)
             if state.run.ended or (deadline is not None and time.monotonic() >= deadline):
                 return state.run
+            if self._listen(state):
+                state = look(self.root, self.definition)
             word = standing(self.root, self.definition, state)
             # Who takes over from whom leaves a moment in which nobody seems to be there.
             stalled = stalled + 1 if word["status"] == "STALLED" else 0
@@ -555,7 +576,10 @@ class Run:
         except Untrusted:  # a word to it does nobody any harm; advancing it would run its code as this user
             return {"run_id": self.run_id, "said": _MAILED}
         part = verb == "cancel" and bool(tasks)
-        said = self._answer(command.id, self._executor(), on_progress, part=part)
+        executor = self._executor()
+        said = self._answer(command.id, executor, on_progress, part=part)
+        if verb == "cancel" and not is_pool(executor):
+            self._see_through(executor, on_progress)
         return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
 
     def _answer(
@@ -586,6 +610,14 @@ class Run:
             if time.monotonic() >= deadline and watch.alive:
                 return _MAILED
             time.sleep(0.2)
+
+    def _see_through(self, executor: Executor, on_progress: Callable[[Progress], None] | None) -> None:
+        """Repeat orders to cancel that the scheduler has not taken, for a while; who advances the run next goes on."""
+        left, pause = IN_PLACE, AGAIN
+        while pause <= left and look(self.root, self.definition).kills:
+            time.sleep(pause)
+            left -= pause
+            pause = advance(self.root, executor, watch=Watch(), on_progress=on_progress) or IN_PLACE
 
     def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
         """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from ..errors import LeaseLost
 from ..model import layout
 from ..model.job import Executor
 from ..model.names import RunState
 from ..worker.tags import void
 from .drive import Progress, Watcher, config_of, take_up
 from .engine import Engine
-from .lease import EXPIRY, Lease, Watch
+from .lease import Watch
 from .load import load_definition
 from .view import look
 
@@ -68,11 +69,13 @@ def advance(
         it has ended, will be woken, or is another process's now.
     """
     woken = bool(wakes) and not relaying
-    say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
-    lease = Lease.acquire(root, patience=patience, watch=watch, say=say, wakes=wakes, woken=woken)
-    if lease is None:
+    try:
+        taken = take_up(root, executor, on_progress, patience=patience, watch=watch, wakes=wakes, woken=woken)
+    except LeaseLost:
         return None
-    engine, watcher = take_up(root, lease, executor, on_progress)
+    if taken is None:
+        return None
+    engine, watcher = taken
     relieved: list[str] = []
     try:
         scheduler = engine.scheduler
@@ -87,6 +90,8 @@ def advance(
             relieved = scheduler.relieve(wakes) if pause is None else []
         else:
             engine.back = 0.0 if pause is None or not waits else time.time() + pause
+    except LeaseLost:
+        return None  # whoever has taken over knows all that was decided here in time
     finally:
         engine.close()
     for tag in relieved:  # not before all is done, and durable: until then they are what goes on if this process dies
@@ -103,7 +108,6 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
     if ask and scheduler.silent and not scheduler.away:
         scheduler.ask()
     scheduler.enforce()
-    refused = False
     while True:
         lagging = engine.settle()
         due = scheduler.give_up()
@@ -119,17 +123,37 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
         engine.commit()
         if scheduler.stranded and scheduler.woken and scheduler.away:
             return None  # this node cannot submit, and will not in a while
-        if not arranged or refused:
+        if not arranged:
             break
         # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it. And one
         # that nobody may wait for any more has ended, too.
-        refused = not scheduler.away and bool(scheduler.stranded)
-        if refused:
-            scheduler.ask()
+        news = engine.hear()
+        if scheduler.stranded and not scheduler.away:
+            news = scheduler.ask() or news
             scheduler.enforce()
-        if not (engine.hear() or refused):
+        if not news:
             break
-    return None if late and scheduler.covered else pause
+    if pause is None:
+        pause = scheduler.again
+    # What is still to be cancelled needs somebody to come again, whoever will be woken.
+    return None if late and scheduler.covered and not engine.state.kills else pause
+
+
+def ask(root: str, executor: Executor) -> None:
+    """Ask the scheduler once, and write down what it says; nothing is submitted.
+
+    What it says can never run is cancelled.
+    """
+    taken = take_up(root, executor, None, watch=Watch())
+    if taken is None:
+        return  # who advances the run now asks, too
+    engine, _ = taken
+    try:
+        engine.hear()
+        engine.scheduler.ask()
+        engine.scheduler.enforce()
+    finally:
+        engine.close()
 
 
 def foreground(
@@ -148,6 +172,7 @@ def foreground(
     config = config_of(definition, root)
     poll, most = float(config.get("run.poll")), float(config.get("run.max_poll"))
     asked = time.monotonic()
+    due = asked
     pause = 0.2
     seen = ""
     watch = Watch()
@@ -157,27 +182,41 @@ def foreground(
             return state.run
         told = repr([(name, progress.counts) for name, progress in state.tasks.items()])
         ask = time.monotonic() - asked >= poll
-        if told != seen or ask:
+        if told != seen or ask or time.monotonic() >= due:
             if ask:
                 asked = time.monotonic()
                 poll = min(most, poll * 1.5)
             if told != seen:
                 seen, pause = told, 0.2
-            advance(root, executor, ask=ask, chain=chain, watch=watch, on_progress=on_progress)
+            left = advance(root, executor, ask=ask, chain=chain, watch=watch, on_progress=on_progress)
+            due = time.monotonic() + (most if left is None else left)
         else:
             pause = min(pause * 1.3, 5.0)
-        time.sleep(pause)
+        time.sleep(min(pause, max(0.1, due - time.monotonic())))
+
+
+def waking(root: str, tag: str, executor: Executor) -> Iterator[float]:
+    """What a wake-up does: advance, and wait in place for what is due soon.
+
+    Yields
+    ------
+    float
+        Seconds to wait before going on.
+    """
+    left = IN_PLACE
+    # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for: it
+    # is waited for, however long that takes.
+    pause = advance(root, executor, wakes=(tag,), patience=float("inf"), waits=left)
+    while pause is not None:
+        yield pause
+        left = max(1.0, left - pause)
+        pause = advance(root, executor, wakes=(tag,), patience=float("inf"), waits=left)
 
 
 def wake(root: str, tag: str, executor: Executor) -> None:
-    """What a wake-up does: advance, and wait in place for what is due soon."""
-    left = IN_PLACE
-    # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for.
-    pause = advance(root, executor, wakes=(tag,), patience=3 * EXPIRY, waits=left)
-    while pause is not None:
+    """Do all of it."""
+    for pause in waking(root, tag, executor):
         time.sleep(pause)
-        left = max(1.0, left - pause)
-        pause = advance(root, executor, wakes=(tag,), patience=EXPIRY, waits=left)
 
 
 def relay(root: str, wakes: Sequence[str], executor: Executor) -> None:

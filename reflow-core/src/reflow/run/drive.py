@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -25,7 +25,7 @@ from ..process.runner import Runner
 from ..store.trust import owners, require
 from .cache import Refused
 from .engine import Engine
-from .lease import Lease, Watch
+from .lease import EXPIRY, Lease, Watch
 from .load import load_definition, load_secrets
 from .mail import post
 from .notices import Teller
@@ -61,6 +61,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 def config_of(definition: Definition, root: str) -> Config:
     """The configuration that a run was submitted with."""
     return Config.from_json(definition.config, load_secrets(root).config)
+
+
+def expiry_of(config: Config) -> float:
+    """Seconds of silence after which a lease on the run may be taken: three of a scheduler's longest commands."""
+    slowest = max(float(config.get("executor.command_timeout")), float(config.get("executor.submit_timeout")))
+    return max(EXPIRY, 3 * slowest)
 
 
 def cache_places(definition: Definition, config: Config, store: str | None = None) -> tuple[str, ...]:
@@ -137,11 +143,10 @@ def drive(
     RunState or None
         How it ended; None where another process drives it.
     """
-    say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
-    lease = Lease.acquire(root, patience=patience, watch=watch, say=say)
-    if lease is None:
+    taken = take_up(root, pool, on_progress, patience=patience, watch=watch)
+    if taken is None:
         return None
-    engine, watcher = take_up(root, lease, pool, on_progress)
+    engine, watcher = taken
     try:
         with _cancelled_by_signals(root, engine, watcher):
             engine.drive(pool, watcher)
@@ -162,10 +167,10 @@ def attend(
 
     Parameters are those of `drive`.
     """
-    lease = Lease.acquire(root, watch=watch)
-    if lease is None:
+    taken = take_up(root, pool, on_progress, watch=watch)
+    if taken is None:
         return
-    engine, watcher = take_up(root, lease, pool, on_progress)
+    engine, watcher = taken
     try:
         engine.attend(watcher)
     finally:
@@ -173,12 +178,28 @@ def attend(
 
 
 def take_up(
-    root: str, lease: Lease, executor: Executor, on_progress: Callable[[Progress], None] | None
-) -> tuple[Engine, Watcher]:
-    """The engine of a run whose lease was acquired, and what reports its steps; no lease is left where that fails."""
+    root: str,
+    executor: Executor,
+    on_progress: Callable[[Progress], None] | None,
+    *,
+    patience: float = 0.0,
+    watch: Watch | None = None,
+    wakes: Sequence[str] = (),
+    woken: bool = False,
+) -> tuple[Engine, Watcher] | None:
+    """The engine of a run, under its lease, and what reports its steps; None where another process holds that.
+
+    Parameters are those of `Lease.acquire`. No lease is left where this fails.
+    """
+    definition = load_definition(root)
+    config = config_of(definition, root)
+    say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
+    lease = Lease.acquire(
+        root, patience=patience, watch=watch, say=say, expiry=expiry_of(config), wakes=wakes, woken=woken
+    )
+    if lease is None:
+        return None
     try:
-        definition = load_definition(root)
-        config = config_of(definition, root)
         engine = Engine(root, lease, executor, cache_of(definition, config), config)
     except BaseException:
         lease.release()

@@ -71,6 +71,7 @@ class Engine:
 
     def __init__(self, root: str, lease: Lease, executor: Executor, cache: CacheBackend | None, config: Config) -> None:
         self.pooled = is_pool(executor)
+        self.config = config
         #: when this process will advance the run again, if it waits to do so
         self.back = 0.0
         #: a command of this process's own is in the mail
@@ -173,7 +174,7 @@ class Engine:
         if self.state.run is RunState.PENDING:
             self.writer.add(RunChanged(state=RunState.RUNNING, at=self.writer.now()))
         while actions := self._possible(
-            plan(self.definition, self.state, self.executor.limits, planned := self.writer.now())
+            plan(self.definition, self.state, self.scheduler.limits, planned := self.writer.now())
         ):
             for action in actions:
                 self._carry_out(action)

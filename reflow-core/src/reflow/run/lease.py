@@ -22,9 +22,9 @@ from ..model import layout
 from ..worker.durable import claim
 from ..worker.mailbox import born
 
-#: seconds between two beats, and of silence after which a lease may be taken
+#: seconds between two beats, and of silence after which a lease may be taken, at least
 BEAT = 5.0
-EXPIRY = 180.0
+EXPIRY = 360.0
 
 #: beats missed after which it may be taken from a process whose job has ended, says the scheduler
 _MISSED = 4
@@ -54,6 +54,8 @@ class Owner(msgspec.Struct, kw_only=True):
     back: float = 0.0
     #: bytes of its event file that were durable at its last beat
     length: int = 0
+    #: seconds of silence after which it may be taken
+    expiry: float = EXPIRY
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, which holds the run's lease," if self.pid else "who holds the lease"
@@ -214,7 +216,9 @@ class Lease:
                     continue
                 if not (now.released or now.dead()):
                     ended = woken and not set(wakes).isdisjoint(now.wakes)
-                    enough = min(expiry, _MISSED * beat) if ended else expiry
+                    enough = expiry if now.counter < 0 else now.expiry
+                    if ended:
+                        enough = min(enough, _MISSED * beat)
                     silence = seen.silence(now)
                     if silence <= enough:
                         if clock() - started >= patience and (seen.alive or looks_again):
@@ -230,6 +234,7 @@ class Lease:
                 pid=os.getpid(),
                 born=born(os.getpid()),
                 wakes=tuple(wakes[:_NAMED]),
+                expiry=expiry,
             )
             path = layout.lease(root, epoch + 1)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -269,6 +274,7 @@ class Lease:
             pid=os.getpid(),
             born=self._mine.born,
             wakes=self._mine.wakes,
+            expiry=self._expiry,
         )
         path = layout.lease(self.root, mine.epoch)
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import msgspec
+
 from ..errors import ExecutorError, ReflowError
 from ..model import layout
-from ..model.job import Executor, Job, JobRef, Submission
+from ..model.job import Executor, Job, JobRef, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Submitted, Voided, Wake, Woke
@@ -21,7 +23,7 @@ from .jobs import Jobs
 from .writer import Writer
 
 #: seconds after which a scheduler that did not answer is asked again; they double, up to the second
-_AGAIN, _MOST = 15.0, 300.0
+AGAIN, _MOST = 15.0, 300.0
 
 
 class Scheduler:
@@ -46,6 +48,8 @@ class Scheduler:
     ----------
     stranded : str
         Why the run cannot wake itself, where it cannot.
+    crowded : bool
+        Whether a wake-up is needed that finds no room under the submit cap.
     away : bool
         Whether the scheduler does not answer, or takes nothing, for now.
     unheard : frozenset of str
@@ -60,6 +64,7 @@ class Scheduler:
         self, writer: Writer, executor: Executor, jobs: Jobs, *, pooled: bool, grace: float, relays: bool
     ) -> None:
         self.stranded = ""
+        self.crowded = False
         self.away = False
         self.woken = self.relaying = False
         self.unheard: frozenset[str] = frozenset()
@@ -71,16 +76,25 @@ class Scheduler:
         self._relays = relays
 
     @property
+    def limits(self) -> Limits:
+        """What the executor can take beside this very job, where this process runs in one."""
+        limits = self.executor.limits
+        if limits.max_submitted is None or not (self.woken or self.relaying):
+            return limits
+        return msgspec.structs.replace(limits, max_submitted=max(1, limits.max_submitted - 1))
+
+    @property
     def again(self) -> float | None:
         """Seconds after which to ask again a scheduler that is away, or could not tell of all; None where it is well.
 
-        They grow with each time in a row that it was found so.
+        They grow with each time in a row that it was found so. Where there is
+        no room for a wake-up, this process has to stay in its place.
         """
         if not (self.away or self.unheard):
-            return None
+            return AGAIN if self.crowded and not self.covered else None
         state = self._writer.state
         times = max(state.unanswered, state.refusals, 1)
-        return min(_AGAIN * 2.0 ** min(times - 1, 10), _MOST)
+        return min(AGAIN * 2.0 ** min(times - 1, 10), _MOST)
 
     # --- submitting ----------------------------------------------------------
 
@@ -242,18 +256,24 @@ class Scheduler:
             why = "it has started, and the scheduler does not know it"
             self._writer.add(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why))
 
-    def ask(self) -> None:
-        """Ask the scheduler once for everything in flight; an outage is no evidence, and is said."""
+    def ask(self) -> bool:
+        """Ask the scheduler once for everything in flight; an outage is no evidence, and is said.
+
+        Returns
+        -------
+        bool
+            Whether something has ended of which that was not known.
+        """
         writer, state = self._writer, self._writer.state
         wanted = refs(state)
         if not wanted:
-            return
+            return False
         writer.check()
         try:
             answers = self.executor.query(wanted)
         except ExecutorError as error:
             self._outage(f"the scheduler does not answer: {error}")
-            return
+            return False
         now = writer.now()
         verdict = judge(state, answers, now, self.executor.limits.visibility_lag)
         self.unheard = verdict.unheard
@@ -261,6 +281,7 @@ class Scheduler:
             writer.add(event)
         for tag in verdict.woken:
             writer.add(Woke(tag=tag, at=now, reason="its job is gone"))
+        return bool(verdict.woken) or any(type(event) is Gone for event in verdict.events)
 
     def _outage(self, problem: str) -> None:
         """The scheduler does not answer, or takes nothing now: no evidence of anything, and a reason to wait."""
@@ -371,14 +392,18 @@ class Scheduler:
         """
         if self.away:
             return False
-        writer, state, limits = self._writer, self._writer.state, self.executor.limits
+        writer, state, limits = self._writer, self._writer.state, self.limits
+        self.stranded, self.crowded = "", False
         now = writer.now()
         open_tags = flying(state, self.unheard)
         wakes = [wake for wake in state.wakes.values() if wake.id and not wake.join]
         wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
         places = room(state, limits)
         asked = False
-        for group in wanted if places is None else wanted[: max(places, 0 if wakes else 1)]:
+        if places is not None and places < len(wanted):
+            self.crowded = not places
+            wanted = wanted[:places]  # the others are seen to when the first of these wake the run
+        for group in wanted:
             waits = tuple(tag for tag in group if tag in open_tags)
             if waits:
                 asked = True
@@ -401,7 +426,7 @@ class Scheduler:
         bool
             Whether the scheduler has answered, with a refusal maybe.
         """
-        state, limits = self._writer.state, self.executor.limits
+        state, limits = self._writer.state, self.limits
         after = [ref for tag in waits for ref in references(state.flights[state.open_flights[tag]])]
         joined: list[str] = []
         steps, places = joins(len(after), limits.max_after), room(state, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..model.definition import Definition
 from ..model.names import TaskState
 from ..model.record import Finished
 from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SKIPPED, SUCCESS, Progress, State
+from ..planning.waking import flying
 from .lease import latest, owner
 from .log import Results, replay
 from .mail import overlay
@@ -83,24 +85,38 @@ def status(root: str, definition: Definition, *, elements: bool = False) -> dict
 
 
 def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
-    """The run's state and its reason; STALLED where nobody drives it and nothing will wake it."""
+    """The run's state and its reason; STALLED where nothing is queued, running or due, and nothing will wake it."""
     plain = {"status": state.run.value, "reason": state.reason or state.asked.problem or state.barred}
     epoch = latest(root)
     if state.run.ended or not epoch:
         return plain
     holder = owner(root, epoch)
+    goes_on = f"`reflow drive {definition.run_id}` goes on"
     if not (holder.released or holder.dead()):
-        return plain
+        silence = time.time() - os.stat(layout.lease(root, epoch)).st_mtime
+        if silence <= 2 * holder.expiry:
+            return plain
+        # Clocks may differ, so this is for people to read: nobody takes over for it.
+        told = f"process {holder.pid} on {holder.host}, which advanced it, does not respond; {goes_on}"
+        return {"status": "STALLED", "reason": told}
     if holder.back > time.time() - _LATE and not holder.dead():
         return plain  # it waits for what is due soon
     if state.pools:
-        told = f"the process that drove it is gone; `reflow drive {definition.run_id}` goes on"
-    elif not any(wake.id for wake in state.wakes.values()):
-        why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
-        told = f"{why}; `reflow drive {definition.run_id}` goes on"
-    else:
+        return {"status": "STALLED", "reason": f"the process that drove it is gone; {goes_on}"}
+    if any(wake.id and not wake.join for wake in state.wakes.values()):
         return plain
-    return {"status": "STALLED", "reason": told}
+    why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
+    if flying(state):
+        return {**plain, "reason": plain["reason"] or f"{why} when its jobs have ended: {goes_on}"}
+    return {"status": "STALLED", "reason": f"{why}; {goes_on}"}
+
+
+def quiet(state: State, patience: float) -> bool:
+    """Whether jobs are in flight, and nothing was heard of any for so many seconds."""
+    waiting = any(wake.id for wake in state.wakes.values()) or any(
+        state.flights[position].known for position in state.open_flights.values()
+    )
+    return waiting and not state.pools and time.time() - state.heard > patience
 
 
 def _duration(progress: Progress) -> float | None:

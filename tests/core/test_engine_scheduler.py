@@ -1,0 +1,568 @@
+"""Runs on a cluster in memory: throttles, caps, dependencies, cancellations, outages; calls are counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reflow.errors import ExecutorError
+from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits
+from reflow.model.names import FailureClass
+from reflow.testing import Died
+
+FAN = """
+@wf.job()
+def make() -> list[int]:
+    return []
+
+@wf.array_job({options})
+def work(x: Annotated[int, Result(step="make")]) -> int:
+    return x
+
+@wf.job()
+def total(xs: Annotated[list[int], Result(step="work")]) -> int:
+    return sum(xs)
+"""
+
+
+def fan(sim: Any, size: int, options: str = "", **given: Any) -> Any:
+    """A run of an array of `size` elements."""
+    sim.values["make"] = list(range(size))
+    return sim.submit(FAN.format(options=options), **given)
+
+
+def elements(sim: Any, task: str = "work") -> list[int]:
+    return sorted(index for name, index, _ in sim.ran if name == task)
+
+
+# --- throttles and caps --------------------------------------------------------------------------------------------
+
+
+def test_a_whole_run(sim: Any) -> None:
+    """Three stages: a job and a wake-up each, and no question to the scheduler at all."""
+    one = sim()
+    fan(one, 200)
+    one.end()
+    assert elements(one) == list(range(200))
+    assert one.cluster.calls == {"submit": 6}
+    assert one.wakes == 3
+
+
+def test_a_throttle_is_the_schedulers_where_one_array_holds_all(sim: Any) -> None:
+    one = sim()
+    fan(one, 100, "array_parallelism=7")
+    one.end()
+    (job,) = one.sent("work")
+    assert (job.slots, job.throttle) == (100, 7)
+    assert one.most["work"] == 7
+    assert elements(one) == list(range(100))
+
+
+def test_a_throttle_is_shared_out_where_the_array_is_split(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_array=40))
+    fan(one, 100, "array_parallelism=10")
+    one.end()
+    assert [(job.slots, job.throttle) for job in one.sent("work")] == [(40, 4), (40, 4), (20, 2)]
+    assert one.most["work"] == 10
+    assert elements(one) == list(range(100))
+
+
+def test_chunks_that_find_no_room_are_held_back_and_sent_later(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_array=10))
+    fan(one, 100, "array_parallelism=2")
+    one.end()
+    assert one.most["work"] <= 2
+    assert elements(one) == list(range(100))
+    assert len(one.sent("work")) == 10
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_scheduler_without_throttles_gets_waves(sim: Any, separate: bool) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, throttle=False, max_array=250), separate=separate)
+    fan(one, 23, "array_parallelism=5")
+    one.end()
+    assert one.most["work"] == 5
+    assert elements(one) == list(range(23))
+    assert all(job.throttle is None for job in one.jobs)
+    assert [job.slots for job in one.sent("work")] == [5, 5, 5, 5, 3]
+
+
+def test_retries_stay_within_the_throttle(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_array=6))
+    for index in (1, 7, 11):
+        one.fate["work", index, 1] = "no"
+    fan(one, 12, "array_parallelism=3, retries=1")
+    one.end()
+    assert one.most["work"] <= 3
+    assert elements(one) == sorted([*range(12), 1, 7, 11])
+
+
+@pytest.mark.parametrize("most", [2, 3, 7, 50])
+def test_a_cap_on_submissions_is_respected(sim: Any, most: int) -> None:
+    """The cluster refuses what exceeds it, so that passing it would show; the rest is sent later, wake-ups included."""
+    one = sim(limits=Limits(visibility_lag=0.0, max_submitted=most))
+    fan(one, 30)
+    one.end()
+    assert elements(one) == list(range(30))
+    assert not one.events("voided"), "nothing was refused"
+
+
+def test_independent_branches_under_a_cap_all_end(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_submitted=4))
+    branches = "".join(f"@wf.job()\ndef b{number}() -> int:\n    return 1\n\n" for number in range(12))
+    one.submit(branches)
+    one.end()
+    assert len(one.ran) == 12
+    assert not one.events("voided")
+
+
+# --- limits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_2500_elements_where_an_array_holds_1001(sim: Any, separate: bool) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_array=1001), places=5000, separate=separate)
+    fan(one, 2500)
+    one.end()
+    assert [job.slots for job in one.sent("work")] == [1001, 1001, 498]
+    assert elements(one) == list(range(2500))
+    assert one.cluster.calls["submit"] == 3 + 2 + 3, "one call for each chunk"
+    assert not one.cluster.calls["query"]
+
+
+def test_a_sparse_retry_is_one_dense_array(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_array=1001), places=5000)
+    for index in (1, 5, 9, 1200):
+        one.fate["work", index, 1] = "no"
+    run = fan(one, 1500)
+    one.end("FAILED")
+    assert sorted(failure["index"] for failure in run.status()["failures"]) == [1, 5, 9, 1200]
+    run.retry()
+    one.end()
+    job = one.sent("work")[-1]
+    assert (job.slots, job.spec.elements) == (4, "1,5,9,1200")
+    assert run.results("work") == [1] * 1500
+
+
+def test_a_retry_of_one_element(sim: Any) -> None:
+    one = sim()
+    one.fate["work", 3, 1] = "no"
+    run = fan(one, 5)
+    one.end("FAILED")
+    run.retry("work", [3])
+    one.end()
+    assert one.sent("work")[-1].slots == 1
+    assert one.ran[-2:] == [("work", 3, 2), ("total", 0, 1)]
+
+
+# --- dependencies --------------------------------------------------------------------------------------------------
+
+
+BRANCHES = "".join(f"@wf.job()\ndef b{number}() -> int:\n    return 1\n\n" for number in range(30))
+JOINED = (
+    BRANCHES
+    + "@wf.job()\ndef all("
+    + ", ".join(f"x{number}: Annotated[int, Result(step='b{number}')]" for number in range(30))
+    + ") -> int:\n    return 1\n"
+)
+
+
+@pytest.mark.parametrize("most", [None, 2, 4, 30])
+def test_dependencies_are_joined_in_steps(sim: Any, most: int | None) -> None:
+    """The cluster refuses more than `most`; the run is woken once, when all have ended, however long the last takes."""
+    one = sim(limits=Limits(visibility_lag=0.0, max_after=most))
+    one.lasts = {f"b{number}": 10.0 + number for number in range(30)}
+    one.submit(JOINED)
+    one.end()
+    assert len(one.ran) == 31
+    assert one.wakes == 2, "for the thirty, and for the end"
+    joins = [job for job in one.sent(None) if "/join." in job.script]
+    assert bool(joins) == (most is not None and most < 30)
+    assert all(len(job.after) <= (most or 30) for job in one.jobs)
+    assert not one.cluster.calls["query"]
+
+
+def test_where_one_job_is_all_that_may_be_waited_for(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_after=1))
+    one.lasts = {f"b{number}": 10.0 + number for number in range(30)}
+    one.submit(JOINED)
+    one.end()
+    assert len(one.ran) == 31
+
+
+def test_ended_jobs_are_never_named_in_a_dependency(sim: Any) -> None:
+    """The cluster refuses to wait for what it has forgotten."""
+    one = sim(purge=0.0, limits=Limits(visibility_lag=0.0, max_array=5))
+    one.lasts = {"b0": 1.0, "b1": 50.0}
+    source = """
+@wf.job()
+def b0() -> int:
+    return 1
+
+@wf.job()
+def b1() -> int:
+    return 1
+
+@wf.job()
+def c(x: Annotated[int, Result(step="b0")], y: Annotated[int, Result(step="b1")]) -> int:
+    return 1
+
+@wf.job()
+def d(x: Annotated[int, Result(step="b0")]) -> int:
+    return 1
+"""
+    one.submit(source)
+    one.end()
+    assert not one.events("barred", "voided")
+    assert [reason for event in one.events("woke") if (reason := event.get("reason"))] == []
+
+
+def test_a_group_that_ends_before_its_wake_up_is_submitted(sim: Any) -> None:
+    """Nobody may wait for it any more: that counts as its end, and the advance goes on."""
+    one = sim(purge=0.0)
+    submit = one.cluster.submit
+
+    def late(job: Job) -> Any:
+        if job.spec is None:
+            one.cluster.advance(5.0)
+        return submit(job)
+
+    one.cluster.submit = late
+    fan(one, 3)
+    one.end()
+    assert elements(one) == [0, 1, 2]
+
+
+def test_independent_branches_do_not_wait_for_each_other(sim: Any) -> None:
+    one = sim()
+    one.lasts = {"quick": 1.0, "slow": 1000.0}
+    one.submit("""
+@wf.job()
+def quick() -> int:
+    return 1
+
+@wf.job()
+def slow() -> int:
+    return 1
+
+@wf.job()
+def after_quick(x: Annotated[int, Result(step="quick")]) -> int:
+    return 1
+""")
+    one.cluster.advance(10.0)
+    assert ("after_quick", 0, 1) in one.ran
+    one.end()
+
+
+def test_a_retry_that_is_due_does_not_wait_for_another_branch(sim: Any) -> None:
+    one = sim()
+    one.lasts = {"slow": 100_000.0}
+    one.fate["flaky", 0, 1] = "no"
+    one.submit("""
+@wf.job(retries=Retry(max=1, delay=600))
+def flaky() -> int:
+    return 1
+
+@wf.job()
+def slow() -> int:
+    return 1
+
+@wf.job()
+def then(x: Annotated[int, Result(step="flaky")]) -> int:
+    return 1
+""")
+    one.cluster.advance(700.0)
+    assert ("flaky", 0, 2) in one.ran
+    one.end()
+
+
+def test_wake_ups_may_be_run_again_by_the_scheduler_and_tasks_never(sim: Any) -> None:
+    one = sim()
+    fan(one, 3)
+    one.end()
+    assert all(job.options.get("requeue") is True for job in one.sent(None))
+    assert all("requeue" not in job.options for job in one.jobs if job.spec is not None)
+
+
+# --- ends ----------------------------------------------------------------------------------------------------------
+
+
+def refs(one: Any, task: str) -> list[JobRef]:
+    tags = [job.tag for job in one.sent(task)]
+    return list(one.cluster.find(tags).values())
+
+
+def test_cancel_takes_one_call_and_leaves_nothing(sim: Any) -> None:
+    one = sim(places=5, limits=Limits(visibility_lag=0.0, max_array=10))
+    one.lasts["work"] = 1000.0
+    run = fan(one, 35)
+    one.cluster.advance(5.0)
+    calls = one.cluster.calls["cancel"]
+    assert "cancelled 35 queued or running" in run.cancel()["said"]
+    assert one.cluster.calls["cancel"] == calls + 1
+    one.end("CANCELLED")
+    assert len(elements(one)) == 5
+
+
+def test_cancel_of_one_task_and_of_some_elements(sim: Any) -> None:
+    one = sim(places=5)
+    one.lasts["work"] = 100.0
+    run = fan(one, 10)
+    one.cluster.advance(5.0)
+    run.cancel("work", [0, 9])
+    one.cluster.advance(1.0)
+    run.cancel("total")
+    one.end("CANCELLED")
+    told = run.status(elements=True)
+    states = {row["index"]: row["state"] for row in told["elements"] if row["task"] == "work"}
+    assert states == {**dict.fromkeys(range(1, 9), "SUCCESS"), 0: "CANCELLED", 9: "CANCELLED"}
+
+
+def test_cancel_while_the_scheduler_does_not_answer_is_done_when_it_does(sim: Any) -> None:
+    """Nothing is submitted any more, and the order is repeated until it is obeyed."""
+    one = sim(places=5)
+    one.lasts["work"] = 1000.0
+    run = fan(one, 10)
+    one.cluster.advance(5.0)
+    one.cluster.break_down("cancel", times=6)
+    assert "asked for again" in run.cancel()["said"]
+    assert one.cluster.calls["cancel"] == 4, "at once, and after 15, 30 and 60 seconds"
+    assert run.status()["run"]["status"] == "RUNNING"
+    assert "does not answer" in run.status()["run"]["reason"]
+    assert one.advance() is not None, "somebody has to come again"
+    assert one.advance() is not None
+    one.advance()
+    one.end("CANCELLED")
+    assert one.cluster.calls["cancel"] == 7
+    assert not {job.tag for job in one.jobs} & set(one.cluster.order())
+
+
+def test_a_cancel_that_only_lost_its_answer(sim: Any) -> None:
+    one = sim(places=5)
+    one.lasts["work"] = 1000.0
+    run = fan(one, 10)
+    one.cluster.advance(5.0)
+    one.cluster.break_down("cancel", done=True)
+    run.cancel()
+    one.advance()
+    one.end("CANCELLED")
+
+
+def test_what_is_lost_is_cancelled_before_it_is_tried_again(sim: Any) -> None:
+    one = sim()
+    one.lasts["work"] = 500.0
+    fan(one, 4)
+    one.cluster.advance(5.0)
+    order: list[str] = []
+    cancel, submit, query = one.cluster.cancel, one.cluster.submit, one.cluster.query
+    one.cluster.cancel = lambda refs: (order.append(f"cancel {sorted(ref.slot for ref in refs)}"), cancel(refs))[1]
+    one.cluster.submit = lambda job: (order.append(f"submit {job.name.partition('.')[2]}"), submit(job))[1]
+
+    def forgets(jobs: Any) -> Any:
+        """Slot 2 of the array is not known any more, though it runs."""
+        unknown = JobStatus(state=JobState.UNKNOWN, native="no such job")
+        return {ref: unknown if ref.slot == 2 else status for ref, status in query(jobs).items()}
+
+    one.cluster.query = forgets
+    one.advance()
+    one.cluster.advance(100.0)
+    assert [what for what in order if what != "submit wake-up"] == ["cancel [2]", "submit work"]
+    one.cluster.query = query
+    one.end()
+    assert [attempt for name, index, attempt in one.ran if (name, index) == ("work", 2)] == [1, 2]
+
+
+def test_a_late_worker_changes_nothing(sim: Any) -> None:
+    """The scheduler runs a slot again though its node is only cut off: the first success counts."""
+    one = sim()
+    one.lasts["work"] = 50.0
+    one.values["work"] = lambda index: len(one.ran)
+    run = fan(one, 2)
+    one.cluster.advance(5.0)
+    (ref,) = refs(one, "work")
+    one.cluster.requeue(JobRef(ref.id, 1))
+    one.end()
+    assert len(run.results("work")) == 2
+
+
+class Held:
+    """Makes the cluster say of a task's jobs that they will never run."""
+
+    def __init__(self, one: Any, task: str, final: bool = True) -> None:
+        self.one, self.task, self.final = one, task, final
+        self.query = one.cluster.query
+        one.cluster.query = self
+        one.cluster.held = True
+
+    def __call__(self, jobs: Any) -> Any:
+        cls = FailureClass.LAUNCH if self.final else None
+        word = JobStatus(state=JobState.PENDING, failure_class=cls, reason="held: log directory missing", native="Eqw")
+        mine = {ref.id for ref in refs(self.one, self.task)}
+        return {ref: word if ref.id in mine else status for ref, status in self.query(jobs).items()}
+
+
+def test_what_can_never_run_fails_with_the_schedulers_reason(sim: Any) -> None:
+    one = sim()
+    Held(one, "make")
+    run = fan(one, 2)
+    one.advance()  # the first attempt fails to launch, the second is submitted
+    one.advance()
+    told = run.status()
+    assert told["run"]["status"] == "FAILED"
+    (failure,) = told["failures"]
+    assert (failure["class"], failure["reason"]) == ("launch", "held: log directory missing")
+    assert not one.cluster.order(), "it was cancelled"
+
+
+def test_what_only_waits_is_left_alone_and_its_reason_is_shown(sim: Any) -> None:
+    one = sim()
+    Held(one, "make", final=False)
+    run = fan(one, 2)
+    one.advance()
+    told = run.status()
+    assert told["run"]["status"] == "RUNNING"
+    assert told["tasks"][0]["reason"] == "held: log directory missing"
+    assert not one.cluster.calls["cancel"]
+
+
+# --- outages, and wake-ups that are gone ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["submit", "query", "find", "cancel"])
+@pytest.mark.parametrize("done", [False, True])
+def test_an_outage_of_any_call_at_any_moment_is_survived(sim: Any, verb: str, done: bool) -> None:
+    for nth in range(1, 9):
+        one = sim()
+        one.lab.run_dir = one.lab.path / f"run-{verb}-{done}-{nth}"
+        call, count = getattr(one.cluster, verb), 0
+
+        def failing(*given: Any, call: Any = call, nth: int = nth) -> Any:
+            nonlocal count
+            count += 1
+            if count != nth:
+                return call(*given)
+            if done:
+                call(*given)
+            raise ExecutorError("no answer", transient=True, maybe_done=verb == "submit")
+
+        setattr(one.cluster, verb, failing)
+        one.fate["work", 1, 1] = Died(exit_code=1)
+        fan(one, 3, "retries=1", force=True)
+        one.end()
+        assert elements(one) == [0, 1, 1, 2]
+
+
+def test_a_scheduler_that_stays_away_is_asked_less_and_less(sim: Any) -> None:
+    one = sim()
+    fan(one, 3)
+    one.cluster.held = True
+    pauses = []
+    for _ in range(8):
+        one.cluster.break_down("query")
+        pauses.append(one.advance(waits=1e6))
+    assert pauses == [15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0, 300.0]
+    assert one.advance() is None
+    one.cluster.held = False
+    one.end()
+
+
+def test_a_wake_up_that_died_is_seen_by_status_after_a_while_and_drive_goes_on(sim: Any) -> None:
+    one = sim()
+    one.dead_wakes = 1
+    run = fan(one, 3)
+    one.cluster.drain()
+    assert run.status()["run"]["status"] == "RUNNING", "by its records, a wake-up is to come"
+    asked = one.cluster.calls["query"]
+    one.cluster.advance(1000.0)
+    told = run.status()["run"]
+    assert one.cluster.calls["query"] == asked + 1, "asked once"
+    assert told["status"] == "STALLED"
+    assert f"reflow drive {run.run_id}" in told["reason"]
+    run.status()
+    assert one.cluster.calls["query"] == asked + 1, "and not again"
+    one.advance()
+    one.end()
+    assert elements(one) == [0, 1, 2]
+
+
+def test_jobs_that_run_for_long_in_silence_are_asked_for_and_are_no_stall(sim: Any) -> None:
+    one = sim()
+    one.lasts["make"] = 100_000.0
+    run = fan(one, 3)
+    one.cluster.advance(2000.0)
+    assert run.status()["run"]["status"] == "RUNNING"
+    assert one.cluster.calls["query"] == 1
+    one.end()
+
+
+def test_a_timed_wake_up_that_is_lost_does_not_keep_the_run_from_going_on(sim: Any) -> None:
+    one = sim()
+    one.fate["make", 0, 1] = "no"
+    run = one.submit("""
+@wf.job(retries=Retry(max=1, delay=600))
+def make() -> int:
+    return 1
+""")
+    one.cluster.advance(30.0)
+    (timed,) = [job for job in one.sent(None) if job.begin]
+    one.cluster.cancel(list(one.cluster.find([timed.tag]).values()))
+    one.cluster.advance(10_000.0)
+    assert run.status()["run"]["status"] == "STALLED"
+    one.advance()
+    one.end()
+
+
+def test_a_job_that_is_gone_before_anything_of_it_began_is_cancelled_where_that_is_known(sim: Any) -> None:
+    """An executor whose scheduler remembers whatever has run says so of what it does not know."""
+    one = sim()
+    one.cluster.held = True
+    fan(one, 2)
+    (ref,) = refs(one, "make")
+    one.cluster.cancel([ref])
+    query = one.cluster.query
+    word = JobStatus(state=JobState.UNKNOWN, failure_class=FailureClass.CANCELLED, native="no such job")
+    one.cluster.query = lambda jobs: {key: word if key.id == ref.id else status for key, status in query(jobs).items()}
+    one.advance()
+    one.cluster.advance(100.0)
+    one.advance()
+    one.cluster.held = False
+    one.end("CANCELLED")
+    assert not one.ran
+
+
+def test_elements_of_an_array_that_are_cancelled_while_they_wait(sim: Any) -> None:
+    one = sim(places=1)
+    one.lasts["work"] = 200.0
+    run = fan(one, 3)
+    one.cluster.advance(3.0)
+    (ref,) = refs(one, "work")
+    query = one.cluster.query
+    one.cluster.query = lambda jobs: {key: status for key, status in query(jobs).items() if key.slot != 2}
+    one.cluster.cancel([JobRef(ref.id, 2)])
+    one.end("CANCELLED")
+    states = [row["state"] for row in run.status(elements=True)["elements"] if row["task"] == "work"]
+    assert states == ["SUCCESS", "SUCCESS", "CANCELLED"]
+
+
+# --- a table of limits for each action -------------------------------------------------------------------------------
+
+
+def test_a_question_is_one_call_for_any_number_of_jobs(sim: Any) -> None:
+    one = sim(places=0)
+    one.submit(BRANCHES)
+    assert not one.cluster.calls["query"]
+    one.advance()
+    assert one.cluster.calls["query"] == 1
+
+
+def test_what_a_task_asks_for_reaches_its_retry(sim: Any) -> None:
+    one = sim()
+    one.fate["make", 0, 1] = Died(signal=9, failure_class=FailureClass.OOM)
+    one.submit("""
+@wf.job(mem="1G", retries=Retry(max=1, on={"oom": Scale(mem=2.0)}))
+def make() -> int:
+    return 1
+""")
+    one.end()
+    assert [job.resources.mem for job in one.sent("make")] == [1 << 30, 2 << 30]
