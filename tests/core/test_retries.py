@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow import LocalExecutor, Run
+from reflow.errors import WorkflowError
 from reflow.model.job import Job, Limits, Submission
 from reflow.model.names import FailureClass
 from reflow.model.ranges import from_ranges
@@ -359,3 +361,142 @@ def test_nothing_is_scaled_down_nor_over_its_ceiling(
             assert before <= after <= max(before, 1 << 62 if most is None else most)
     assert more.cpus == 2
     assert scale(Retry(), cls, asked) == asked
+
+
+# --- too many failures -------------------------------------------------------------
+
+MANY = """
+@wf.job()
+def make() -> list[int]:
+    return list(range(10))
+
+@wf.array_job({options})
+def work(n: Annotated[int, Result(step="make")]) -> int:
+    note("work", n)
+    if n in BAD and not flag("mended"):
+        raise ValueError
+    return n
+
+@wf.array_job(array_parallelism=1)
+def other(n: Annotated[int, Result(step="make")]) -> int:
+    note("other", n)
+    return n
+
+@wf.job()
+def total(found: Annotated[list[int | reflow.Failed], Result(step="work", allow_failed=True)]) -> list[str]:
+    return [one.failure if isinstance(one, reflow.Failed) else "fine" for one in found]
+
+BAD = {bad}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "bad", "called"),
+    [
+        ("max_failures=1", [2, 4, 6], 5),
+        ("max_failures=0", [2], 3),
+        ("max_failures=0.2", [1, 2, 3], 4),
+        ("max_failures=0.2", [1, 2], 10),
+        ("max_failures=3", [1, 2, 3], 10),
+        ("", [1, 2, 3], 10),
+        ("max_failures=0, retries=1", [0], 11),
+    ],
+)
+def test_a_task_of_which_too_much_fails_is_given_up(lab: Any, options: str, bad: list[int], called: int) -> None:
+    lab.write(MANY.format(options=options, bad=bad))
+    run = lab.run("inline")
+    assert run.state.value == "FAILED"
+    calls = lab.ran()
+    assert sum(line.startswith("other") for line in calls) == 10, "what does not depend on it goes on"
+    counts = lab.counts(run)["work"]
+    ran = counts.get("SUCCESS", 0) + counts.get("FAILED", 0)
+    if called >= 10:
+        assert ran == 10
+        return
+    assert counts["FAILED"] == len([n for n in bad if n < called])
+    assert (ran, counts["CANCELLED"]) == (called, 10 - called)
+    assert run.result("total") == [
+        "error" if n in bad and n < called else "fine" if n < called else "cancelled" for n in range(10)
+    ]
+
+
+def test_a_task_may_stop_the_run(lab: Any) -> None:
+    lab.write(MANY.format(options="on_error='stop', max_failures=1", bad=[0, 1, 2]))
+    run = lab.run("inline")
+    assert run.state.value == "FAILED"
+    counts = lab.counts(run)
+    assert counts["work"]["FAILED"] == 2
+    assert counts["other"]["CANCELLED"] > 0
+    assert set(counts["total"]) == {"CANCELLED"}
+    told = {row["reason"] for row in run.status()["tasks"] if row["name"] in ("other", "total")}
+    assert told == {"work was given up: 2 of its 10 elements have failed (max_failures=1)"}
+    lab.touch("mended")
+    run.retry()
+    assert run.state.value == "SUCCESS"
+    assert run.result("total") == ["fine"] * 10
+
+
+def test_failures_that_stood_at_a_retry_give_nothing_up_again(lab: Any) -> None:
+    lab.write(MANY.format(options="on_error='stop', max_failures=1", bad=[0, 1, 2]))
+    run = lab.run("inline")
+    run.retry(task="other")
+    assert lab.counts(run)["other"] == {"SUCCESS": 10}
+
+
+def test_what_runs_on_a_cluster_is_cancelled_and_so_is_the_chain(lab: Any, cluster: Cluster) -> None:
+    cluster.cluster.places = 3
+    run = cluster.run("""
+    @wf.job(on_error="stop")
+    def bad() -> int:
+        raise ValueError
+
+    @wf.job()
+    def first() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.array_job()
+    def second(n: Annotated[int, Result(step="first")]) -> int:
+        return n
+    """)
+    assert run.state.value == "FAILED"
+    assert "bad" in run.status()["run"]["reason"]
+    assert not cluster.cluster.order(), "nothing is left in the queue"
+
+
+def test_local_workers_are_ended(lab: Any) -> None:
+    lab.write("""
+    @wf.job(on_error="stop")
+    def bad() -> int:
+        while not flag("up"):
+            time.sleep(0.01)
+        raise ValueError
+
+    @wf.job()
+    def long() -> int:
+        (HERE / "up").touch()
+        time.sleep(300)
+        return 1
+    """)
+    run = lab.run(LocalExecutor(max_workers=2))
+    assert run.state.value == "FAILED"
+    assert lab.counts(run) == {"bad": {"FAILED": 1}, "long": {"CANCELLED": 1}}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ('on_error="halt"', "on_error='halt'; write 'continue' or 'stop'"),
+        ("max_failures=-1, array=True", "max_failures=-1 is neither"),
+        ("max_failures=1.5, array=True", "max_failures=1.5 is neither"),
+        ("max_failures=True, array=True", "max_failures=True is neither"),
+        ("max_failures=1", "max_failures= is for array tasks"),
+    ],
+)
+def test_mistakes(lab: Any, options: str, says: str) -> None:
+    lab.write(f"""
+    @wf.job({options})
+    def one() -> int:
+        return 1
+    """)
+    with pytest.raises(WorkflowError, match=re.escape(says)):
+        lab.flow.validate()

@@ -123,6 +123,8 @@ class Flow:
         version: str | int = "1",
         verify: bool | None = None,
         retries: int | Retry = 0,
+        on_error: Literal["continue", "stop"] | None = None,
+        max_failures: int | float | None = None,
         submit_options: Mapping[str, JSON] = ...,
         native: Sequence[str] = (),
         env: Mapping[str, str] = ...,
@@ -160,6 +162,13 @@ class Flow:
             Whether output files are checked to be unchanged before reuse.
         retries : int or Retry
             Further attempts after a failure.
+        on_error : {"continue", "stop"}, optional
+            What a failure of the task means for the rest of the run: nothing,
+            but for what depends on it, or its end.
+        max_failures : int or float, optional
+            How many elements of an array may fail, or what share of them
+            (between 0 and 1), before what is left of it is cancelled, with
+            ``on_error="stop"`` the whole run.
         submit_options : mapping
             Scheduler options whose names are no Python identifiers.
         native : sequence of str

@@ -28,6 +28,8 @@ KEYWORDS = (
     "version",
     "verify",
     "retries",
+    "on_error",
+    "max_failures",
     "submit_options",
     "native",
     "env",
@@ -73,6 +75,8 @@ def job_config(given: Mapping[str, Any], tell: Callable[[str], None]) -> JobConf
                 fields[name] = reader(name, given[name])
     if "array_parallelism" in fields and not given.get("array"):
         tell("array_parallelism= is for array tasks; write array=True, or leave it out")
+    if "max_failures" in fields and not given.get("array"):
+        tell("max_failures= is for array tasks; write array=True, or leave it out")
     retry = fields.pop("retries", None)
     resources, options = _options(given, tell)
     return JobConfig(resources=resources, options=options, retry=retry, **fields)
@@ -184,6 +188,20 @@ def _retries(name: str, value: Any) -> Retry:
     return Retry(max=_count(name, value, 0))
 
 
+def _on_error(name: str, value: Any) -> str:
+    if value not in ("continue", "stop"):
+        raise Mistake(f"{name}={value!r}; write 'continue' or 'stop'")
+    return str(value)
+
+
+def _failures(name: str, value: Any) -> int | float:
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Mistake(f"{name}={value!r} is neither a whole number of at least 0 nor a share between 0 and 1")
+    return value
+
+
 def _env(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise Mistake(f"{name}={value!r} is not a mapping; write {name}={{'VARIABLE': 'value'}}")
@@ -214,6 +232,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "version": _version,
     "verify": _flag,
     "retries": _retries,
+    "on_error": _on_error,
+    "max_failures": _failures,
     "native": _texts,
     "env": _env,
     "modules": _texts,

@@ -14,7 +14,7 @@ from .values import Place, Wrong, parse, parse_entry, removes, resource, scalar,
 
 #: what ``job(...)`` takes that is part of the workflow's meaning, and can be changed in the script only
 _FREE = {"array_parallelism", "native", "modules", "setup"}
-_FIXED = (frozenset(JobConfig.__struct_fields__) | {"retries", "on_error", "max_failures"}) - _FREE
+_FIXED = (frozenset(JobConfig.__struct_fields__) | {"retries"}) - _FREE
 _HINT = "Write TASK.KEY=VALUE, such as compute.mem=64G, or *.queue=long for all tasks."
 
 

@@ -148,6 +148,7 @@ class Progress:
         "ended_at",
         "failures",
         "file",
+        "forgiven",
         "job",
         "kept",
         "length",
@@ -198,6 +199,8 @@ class Progress:
         self.due: dict[int, float] = {}
         #: element -> what its next attempt asks for, where that is not the task's own
         self.scaled: dict[int, Resources] = {}
+        #: failures that stood when the run was last retried: they give up nothing any more
+        self.forgiven = 0
         self.parts = 0
         #: whether any element of it ran, rather than being taken from the cache
         self.ran = False
@@ -504,6 +507,8 @@ class State:
             self.ended = 0.0
             self.started = self.started or event.at
             self.told &= {"begin"}
+            for progress in self.tasks.values():
+                progress.forgiven = progress.counts[FAILED]
         self.heard = max(self.heard, event.at)
 
     def _expanded(self, event: Expanded) -> None:

@@ -34,6 +34,8 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "1"
     verify: bool | None = None
     retry: Retry | None = None
+    on_error: str | None = None
+    max_failures: int | float | None = None
     #: canonical option name -> value; None or False removes one set by configuration
     options: Mapping[str, JSON] = {}
     native: tuple[str, ...] = ()
@@ -83,6 +85,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool = True
     fingerprint: Fingerprint = Fingerprint.STAT
     retry: Retry = Retry()
+    #: "stop": too many failures of this task end the run; "continue": they end the task
+    on_error: str = "continue"
+    #: how many elements may fail, or what share of them; None: any number, or with "stop" none
+    max_failures: int | float | None = None
     resources: Resources = Resources()
     array_parallelism: int | None = None
     options: Mapping[str, JSON] = {}

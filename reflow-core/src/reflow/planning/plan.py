@@ -50,6 +50,15 @@ class Record(msgspec.Struct, frozen=True):
     event: Again | Settled
 
 
+class GiveUp(msgspec.Struct, frozen=True):
+    """Too much has failed: what is left of these tasks is cancelled."""
+
+    tasks: tuple[str, ...]
+    reason: str
+    #: they are all that the run has left
+    whole: bool
+
+
 class Finish(msgspec.Struct, frozen=True):
     """Nothing is left to do."""
 
@@ -57,7 +66,7 @@ class Finish(msgspec.Struct, frozen=True):
     reason: str
 
 
-Action = Expand | Skip | Submit | Record | Finish
+Action = Expand | Skip | Submit | Record | GiveUp | Finish
 
 
 def plan(definition: Definition, state: State, limits: Limits, now: float) -> list[Action]:
@@ -82,6 +91,10 @@ def plan(definition: Definition, state: State, limits: Limits, now: float) -> li
     """
     if state.run.ended:
         return []
+    for task in definition.tasks:
+        left = _give_up(definition, state, task)
+        if left is not None:
+            return [left]
     actions: list[Action] = []
     room = places(state, limits)
     if room is not None:
@@ -114,6 +127,28 @@ def next_due(state: State, now: float) -> float | None:
     """Seconds until a held element may be tried again; None where none is held."""
     times = [due for progress in state.tasks.values() for due in progress.due.values() if due > now]
     return min(times) - now if times else None
+
+
+def _give_up(definition: Definition, state: State, task: Task) -> GiveUp | None:
+    """What is to be cancelled because too much of a task has failed for good."""
+    progress = state.tasks[task.name]
+    stop = task.on_error == "stop"
+    if not (stop or task.max_failures is not None) or not progress.counts[FAILED]:
+        return None
+    failed = progress.counts[FAILED] - len(progress.undecided) - progress.forgiven
+    most = task.max_failures or 0
+    if isinstance(most, float):
+        most *= progress.size or 0
+    if failed <= most:
+        return None
+    names = tuple(
+        name for name, one in state.tasks.items() if (stop or name == task.name) and not (one.ended or one.stopped)
+    )
+    if not names:
+        return None
+    told = f"{failed} of its {progress.size} elements have failed" if task.array else "it has failed"
+    allowed = "" if task.max_failures is None else f" (max_failures={task.max_failures})"
+    return GiveUp(names, f"{task.name} was given up: {told}{allowed}", stop)
 
 
 def _ready(task: Task, state: State) -> Expand | Skip | None:

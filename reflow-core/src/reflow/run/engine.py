@@ -30,7 +30,7 @@ from ..model.record import (
     Told,
 )
 from ..model.state import CACHED, QUEUED, RUNNING, SUCCESS, State
-from ..planning.plan import Action, Expand, Finish, Record, Skip, Submit, next_due, plan
+from ..planning.plan import Action, Expand, GiveUp, Record, Skip, Submit, next_due, plan
 from ..planning.tags import new_tag
 from .cache import Forgiving
 from .expand import Expander
@@ -40,7 +40,7 @@ from .lease import Lease
 from .load import load_secrets
 from .log import Results
 from .mail import unread
-from .orders import obey
+from .orders import give_up, obey
 from .scheduler import Scheduler
 from .writer import Writer
 
@@ -205,13 +205,15 @@ class Engine:
         wait = next_due(self.state, self._planned)  # what has come due since was not planned yet
         return None if wait is None else max(0.0, self._planned + wait - self.writer.now())
 
-    def _carry_out(self, action: Expand | Skip | Submit | Record | Finish) -> None:
+    def _carry_out(self, action: Action) -> None:
         if isinstance(action, Expand):
             self._expand(action.task)
         elif isinstance(action, Submit):
             self.scheduler.submit(action)
         elif isinstance(action, Record):
             self.writer.add(action.event)
+        elif isinstance(action, GiveUp):
+            give_up(self.writer, self.scheduler, dict.fromkeys(action.tasks), action.reason, whole=action.whole)
         elif isinstance(action, Skip):
             self.writer.add(Skipped(task=action.task, reason=action.reason, at=self.writer.now()))
         else:

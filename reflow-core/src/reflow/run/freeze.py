@@ -64,6 +64,8 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Ta
         verify=verify,
         fingerprint=given.fingerprint or Fingerprint(str(config.get("cache.fingerprint"))),
         retry=given.retry or Retry(),
+        on_error=given.on_error or "continue",
+        max_failures=given.max_failures,
         resources=resolved.resources,
         array_parallelism=resolved.array_parallelism,
         options=options,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..model import layout
 from ..model.names import FailureClass, RunState
@@ -37,11 +37,34 @@ def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
 
 
 def _cancel(writer: Writer, scheduler: Scheduler, command: Command) -> str:
-    """What waits never runs; what is queued or runs is to be cancelled, the chain first."""
+    """What was asked for, of some tasks or the whole run; says what was done."""
+    wanted: dict[str, str | None] = dict(command.tasks) or dict.fromkeys(writer.state.tasks)
+    active, waiting = give_up(writer, scheduler, wanted, command.reason or "cancelled", whole=not command.tasks)
+    left = f"{active} queued or running and {waiting} waiting elements"
+    if writer.state.kills:
+        return f"cancelling {left}: not all of it is confirmed yet, and is asked for again"
+    return f"cancelled {left}"
+
+
+def give_up(
+    writer: Writer, scheduler: Scheduler, wanted: Mapping[str, str | None], reason: str, *, whole: bool
+) -> tuple[int, int]:
+    """What waits never runs; what is queued or runs is to be cancelled, the chain first.
+
+    Parameters
+    ----------
+    wanted : mapping
+        Task -> elements, None for all.
+    whole : bool
+        Whether it is the whole run, which then needs no wake-up any more.
+
+    Returns
+    -------
+    tuple of int and int
+        How many elements were queued or running, and how many were waiting.
+    """
     state, now = writer.state, writer.now()
-    reason = command.reason or "cancelled"
-    wanted: dict[str, str | None] = dict(command.tasks) or dict.fromkeys(state.tasks)
-    if not command.tasks:
+    if whole:
         for tag in [*state.wakes, *state.spares]:
             writer.add(Kill(tag=tag, at=now, w=reason))
     waiting = active = 0
@@ -71,10 +94,7 @@ def _cancel(writer: Writer, scheduler: Scheduler, command: Command) -> str:
             cls = FailureClass.CANCELLED.value
             writer.add(Kill(tag=flight.tag, at=now, elements=to_ranges(ended), f=cls, w=reason))
     scheduler.enforce()
-    left = f"{active} queued or running and {waiting} waiting elements"
-    if state.kills:
-        return f"cancelling {left}: not all of it is confirmed yet, and is asked for again"
-    return f"cancelled {left}"
+    return active, waiting
 
 
 def _retry(writer: Writer, command: Command) -> str:
