@@ -148,6 +148,7 @@ CHOSEN = " or ".join(
         "driven_without_wake_ups",
         "array_parallelism",
         "can_never_run",
+        "several_processes",
         "many_elements",
     )
 )
