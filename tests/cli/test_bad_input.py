@@ -175,6 +175,31 @@ def test_a_full_disk(place: Place) -> None:
 
 
 @needs_mount
+def test_a_disk_that_is_full_while_the_run_is_made(place: Place) -> None:
+    place.run_dir.mkdir()
+    look = 'status=0; "$@" || status=$?; ls -A run/.reflow >found; exit $status'
+    within = mounted("-t", "tmpfs", "-o", "size=1m,nr_inodes=10", "none", str(place.run_dir))
+    found = place.run("--count", "1", within=(*within, "sh", "-c", look, "sh"))
+    refused(found, 2, "cannot be written: No space left on device")
+    assert found.stdout == ""
+    assert (place.path / "found").read_text().split() == []
+    assert not list(place.store.rglob("*.json"))
+
+
+@needs_mount
+def test_a_disk_that_is_full_later(place: Place) -> None:
+    place.run_dir.mkdir()
+    within = mounted("-t", "tmpfs", "-o", "size=600k", "none", str(place.run_dir))
+    found = place.run("--count", "50000", within=within)
+    assert found.stdout.startswith("Created run demo-")
+    assert found.returncode == 1
+    run_id = found.stdout.split()[2]
+    assert f"error: run {run_id} is left as it stands: " in found.stderr
+    assert "No space left on device" in found.stderr
+    assert f"drive {run_id}` goes on with it" in found.stderr
+
+
+@needs_mount
 def test_a_read_only_run_directory(place: Place) -> None:
     place.run_dir.mkdir()
     within = mounted("-t", "tmpfs", "-o", "ro", "none", str(place.run_dir))

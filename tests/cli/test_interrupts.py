@@ -9,13 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from reflow.cli import summary
 from reflow.cli.session import Session
+from reflow.errors import UsageError
+from reflow.local.inline import InlineExecutor
+from reflow.model.definition import Definition, Entry
+from reflow.model.names import RunState
+
+DEMO = Definition(
+    run_id="demo-1", workflow="demo", created=0.0, run_dir="/", cwd="/", entry=Entry(), tasks=(), executor="local"
+)
 
 PIPELINE = """
 from __future__ import annotations
@@ -178,34 +185,36 @@ def test_ctrl_c_leaves_a_chained_run(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "", "there was no run yet"
 
 
-@pytest.mark.parametrize(("words", "step"), [([], "foreground"), (["--once"], "advance")])
-def test_drive_without_wake_ups(
-    words: list[str], step: str, reflow: Callable[..., Any], shelf: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from reflow.cli.commands import drive
-
+@pytest.mark.parametrize(("words", "once"), [([], False), (["--once"], True)])
+def test_drive_is_what_python_does(words: list[str], once: bool, reflow: Callable[..., Any], shelf: Any) -> None:
     run = shelf.add(status=RUNNING)
-    run.root, run.definition = "/root", SimpleNamespace()
-    called: list[tuple[str, bool]] = []
-    monkeypatch.setattr(drive, "executor_of", lambda definition, root: object())
-    for name in ("foreground", "advance"):
-        monkeypatch.setattr(
-            drive, name, lambda root, executor, *, chain, on_progress, name=name: called.append((name, chain))
-        )
     assert reflow("drive", "latest", *words).code == 0
-    assert called == [(step, False)]
+    name, _, given = run.asked[0]
+    assert (name, given["once"], callable(given["on_progress"])) == ("drive", once, True)
 
 
-def test_a_run_that_another_process_drives(
-    reflow: Callable[..., Any], shelf: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from reflow.cli.commands import drive
+@pytest.mark.parametrize(("once", "steps"), [(False, ["advance", "foreground"]), (True, ["advance"])])
+def test_driving_submits_no_wake_ups(once: bool, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from reflow.run import api
 
-    run = shelf.add(status=RUNNING)
-    run.root, run.definition = "/root", SimpleNamespace()
-    monkeypatch.setattr(drive, "executor_of", lambda definition, root: object())
-    monkeypatch.setattr(drive, "is_pool", lambda executor: True)
-    monkeypatch.setattr(drive, "drive", lambda root, executor, progress: None)
-    said = reflow("drive", "latest")
-    assert said.code == 0
-    assert f"run {run.run_id} is driven by another process" in said.err
+    called: list[tuple[str, bool]] = []
+    for name in ("foreground", "advance"):
+        monkeypatch.setattr(api, name, lambda root, executor, *, chain, name=name, **_: called.append((name, chain)))
+    monkeypatch.setattr(api.Run, "_executor", lambda self: object())
+    monkeypatch.setattr(api.Run, "state", RunState.RUNNING)
+    assert api.Run("/root", DEMO).drive(once=once) is RunState.RUNNING
+    assert called == [(step, False) for step in steps]
+
+
+def test_a_run_that_another_process_drives(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reflow.run import api
+
+    said: list[str] = []
+    monkeypatch.setattr(api.Run, "_executor", lambda self: InlineExecutor())
+    monkeypatch.setattr(api.Run, "state", RunState.RUNNING)
+    monkeypatch.setattr(api, "drive", lambda root, executor, progress: None)
+    run = api.Run("/root", DEMO)
+    run.drive(on_progress=lambda event: said.append(event.message))
+    assert said == ["run demo-1 is driven by another process"]
+    with pytest.raises(UsageError, match="cannot be driven by steps"):
+        run.drive(once=True)

@@ -283,6 +283,8 @@ def test_a_wrong_value_names_its_option() -> None:
         (parameter(int, help="how many"), "--x INT", "how many  [required]"),
         (parameter(int, default=7, help="how many", short="-n"), "-n, --x INT", "how many  [default: 7]"),
         (parameter(str, default="a b"), "--x TEXT", "[default: a b]"),
+        (parameter(timedelta, default=timedelta(days=1, minutes=90)), "--x DURATION", "[default: 1-01:30:00]"),
+        (parameter(Optional[timedelta], default=timedelta(seconds=-1.5)), "--x DURATION", "[default: -1.5]"),
         (parameter(Optional[int], default=None), "--x INT", ""),
         (parameter(list[int], default=[]), "--x INT", "[repeatable]"),
         (parameter(list[Path], default=[Path("a"), Path("b")]), "--x PATH", "[repeatable; default: a, b]"),

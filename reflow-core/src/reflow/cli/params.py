@@ -411,9 +411,21 @@ def default_text(parameter: Parameter) -> str | None:
     tree = msgspec.json.decode(parameter.default)
     if isinstance(tree, bool):
         return f"{'' if tree else 'no-'}{parameter.flag.removeprefix('--')}"
-    if plain(parameter.schema).kind in _LISTS:
+    kind = plain(parameter.schema).kind
+    if kind in _LISTS:
         return ", ".join(_typed(item) for item in tree)
-    return _typed(tree)
+    return _duration_text(parameter.default) if kind == "timedelta" else _typed(tree)
+
+
+def _duration_text(encoded: str) -> str:
+    """A timedelta as it would be typed."""
+    from datetime import timedelta
+
+    from ..model.codec import codec_of
+    from ..model.units import format_time
+
+    seconds = codec_of(timedelta).decode(encoded.encode()).total_seconds()
+    return format_time(int(seconds)) if seconds >= 0 and seconds == int(seconds) else str(seconds)
 
 
 def option(parameter: Parameter, sink: MutableMapping[str, object]) -> click.Option:

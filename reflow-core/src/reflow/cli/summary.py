@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..errors import ReflowError
 from . import render
 from .boundary import INTERRUPTED
 
@@ -52,9 +53,23 @@ def show_end(session: Session, run: Run) -> None:
 
 @contextmanager
 def interruptible(session: Session, run_id: Callable[[], str]) -> Iterator[None]:
-    """Say on Ctrl-C what becomes of the run, if there is one already."""
+    """Say what becomes of the run, if there is one already, on Ctrl-C, and where the disk is full or away.
+
+    Raises
+    ------
+    ReflowError
+        What the system could not do, and how the run goes on.
+    """
     try:
         yield
+    except OSError as error:
+        if not run_id() or isinstance(error, BrokenPipeError):
+            raise
+        about = f"{error.filename!r}: " if error.filename is not None else ""
+        raise ReflowError(
+            f"run {run_id()} is left as it stands: {about}{error.strerror or error}",
+            hint=f"once that is mended, `{session.command('drive', run_id())}` goes on with it",
+        ) from error
     except KeyboardInterrupt:
         if run_id():
             render.say(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Collection
+from contextlib import suppress
 
 import msgspec
 
@@ -111,8 +113,13 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
     except OSError as error:
+        # Nothing is left half-written: neither a directory that holds no run, nor an entry that leads to it.
+        shutil.rmtree(root, ignore_errors=True)
+        with suppress(OSError):
+            registry.drop(definition.run_id)
         raise UsageError(
-            f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}"
+            f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}",
+            hint="name a directory that you may write, on a file system with room",
         ) from None
     return definition, root
 

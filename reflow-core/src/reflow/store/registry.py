@@ -235,6 +235,11 @@ class Registry:
             raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=_REPAIR)
         return record
 
+    def drop(self, run_id: str) -> None:
+        """Take out a run that came to nothing, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(run_id))
+
     def has(self, run_id: str) -> bool:
         """Whether there is an entry of that run id, be it whole or not."""
         return os.path.lexists(self.path(run_id))

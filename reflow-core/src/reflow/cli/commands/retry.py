@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import typer
 
 from .. import render
@@ -18,7 +21,10 @@ from ..options import (
 )
 from ..progress import watching
 from ..session import Session
-from ..summary import show_end
+from ..summary import interruptible, show_end
+
+if TYPE_CHECKING:
+    from ...run.drive import Progress
 
 
 def command(
@@ -35,14 +41,21 @@ def command(
     wanted = chosen_tasks(task)
     session = Session.of(ctx)
     found = session.find(run, run_id, store_path, required=True)
-    with watching() as progress:
+    told: set[str] = set()
+    with watching() as progress, interruptible(session, lambda: found.run_id):
+
+        def show(event: Progress) -> None:
+            told.add(event.message)
+            progress(event)
+
         done = [
-            found.retry(name, elements, overrides=all_overrides(overrides, queue), on_progress=progress)
+            found.retry(name, elements, overrides=all_overrides(overrides, queue), on_progress=show)
             for name, elements in wanted
         ]
     if as_json:
         render.put_json(done)
     else:
         for what in done:
-            render.put(render.clean(what["said"]))
+            if what["said"] not in told or not sys.stdout.isatty():  # nothing is read twice on a terminal
+                render.put(render.clean(what["said"]))
     show_end(session, found)
