@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -33,6 +34,7 @@ def value(words: Sequence[str], name: str) -> str:
 
 class TestGridEngine(DialectConformance):
     executor = SGEExecutor
+    mpi: ClassVar = {"pe": "mpi"}
     live = (QSTAT,)
     follow_up = (QACCT,)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -309,6 +310,15 @@ def test_flags(tmp_path: Path) -> None:
     assert words.count("--account=ab1") == 1
     assert "--no-requeue" not in words
     assert "--no-requeue" in TestSlurm().words()
+
+
+def test_srun_is_told_how_many_cores_each_of_its_tasks_has(tmp_path: Path) -> None:
+    path = tmp_path / "x.sh"
+    path.write_text('#!/bin/bash\necho "${SRUN_CPUS_PER_TASK-none}"\n')
+    text = SlurmExecutor().preview(a_job(script=str(path))).script
+    for environ, said in (({"SLURM_CPUS_PER_TASK": "4"}, b"4\n"), ({}, b"none\n")):
+        env = {"PATH": "/usr/bin:/bin", **environ}
+        assert subprocess.run(["bash", "-c", text], env=env, capture_output=True, check=True).stdout == said
 
 
 def test_two_names_of_one_thing() -> None:

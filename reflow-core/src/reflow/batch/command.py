@@ -365,6 +365,8 @@ class CommandExecutor:
             head.append(f"export REFLOW_SLOT=$(({speaks.index} - {base}))")
         head.append(f"export REFLOW_JOB_ID={speaks.job_id}")
         head.append("export REFLOW_BEGIN=$(date +%s)")
+        if speaks.prelude:
+            head.append(speaks.prelude)
         head.append("REFLOW_EXEC=exec")
         script = "\n".join([shebang, *head, MARK, body])
         return Preview(script=script, call=speaks.submit(job, script, rest), path=job.script)

@@ -115,6 +115,8 @@ class Dialect(ABC):
     outlive : str
         Shell lines, of `reflow.batch.script.outliving`, where the job's first
         shell may not become the command, but has to outlive it; "": it may.
+    prelude : str
+        Shell lines for what the scheduler's own programs need to find in a job.
     longest_name : int
         Characters a job's name can have.
     forgets : bool
@@ -144,6 +146,7 @@ class Dialect(ABC):
     index: ClassVar[str]
     job_id: ClassVar[str]
     outlive: ClassVar[str] = ""
+    prelude: ClassVar[str] = ""
     longest_name: ClassVar[int] = 64
     forgets: ClassVar[bool] = False
     known: ClassVar[bool] = False

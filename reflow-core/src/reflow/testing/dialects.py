@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,12 +48,15 @@ class DialectConformance:
         What is tested.
     settings : dict
         Its arguments.
+    mpi : dict
+        Further ones, without which it takes no job of several nodes.
     live, follow_up : tuple of str
         Recorded outputs of the commands that `Dialect.live` and `Dialect.follow_up` stand for.
     """
 
     executor: ClassVar[type[CommandExecutor]]
     settings: ClassVar[dict[str, Any]] = {}
+    mpi: ClassVar[dict[str, Any]] = {}
     live: ClassVar[tuple[str, ...]] = ()
     follow_up: ClassVar[tuple[str, ...]] = ()
 
@@ -247,6 +251,21 @@ class DialectConformance:
         Path(script).write_text(preview.script)
         assert executor.preview(job).script == preview.script
         assert str(script) in preview.command or preview.call.stdin == preview.script
+
+    def test_an_mpi_job_runs_its_command_once_and_keeps_what_the_scheduler_says(self, tmp_path: Path) -> None:
+        """Whatever a job asks for, its script starts one process; that one starts the others."""
+        resources = Resources(nodes=2, tasks=8, cpus=2)
+        said, script = tmp_path / "said", tmp_path / "k3f9x2abqd.sh"
+        command = ("/bin/sh", "-c", f'echo "$SITE_NODES $REFLOW_SLOT" >> {said}; exit 3')
+        script.write_text(render(Body(command=command, cwd=str(tmp_path))))
+        executor = self.executor(**{**self.settings, **self.mpi})
+        job = a_job(script=str(script), cwd=str(tmp_path), resources=resources)
+        script.write_text(executor.preview(job).script)
+        script.chmod(0o700)
+        environ = {"PATH": "/usr/bin:/bin", "SITE_NODES": "n1,n2"}
+        done = subprocess.run(["bash", str(script)], env=environ, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        assert done.returncode == 3
+        assert said.read_text() == "n1,n2 0\n"
 
     def test_settings_make_the_same_executor(self) -> None:
         made = self.executor(max_submitted=7, timeout=5.0, **self.settings)
