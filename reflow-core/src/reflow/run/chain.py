@@ -14,6 +14,7 @@ from .drive import Progress, Watcher, config_of, take_up
 from .engine import Engine
 from .lease import Watch
 from .load import load_definition
+from .publish import catch_up
 from .view import look
 
 #: how long an advance waits in place for something that is due by the clock, rather than submit a wake-up for it
@@ -179,6 +180,7 @@ def foreground(
     while True:
         state = look(root, definition)
         if state.run.ended:
+            catch_up(root)
             return state.run
         told = repr([(name, progress.counts) for name, progress in state.tasks.items()])
         ask = time.monotonic() - asked >= poll

@@ -26,8 +26,13 @@ FOLDERS = ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "t
 
 def new_run_id(workflow: str, now: float) -> str:
     """``climate-20250301-a1b2``: the workflow's name made safe, the day, and four random digits."""
+    return f"{run_id_beginning(workflow)}{time.strftime('%Y%m%d', time.localtime(now))}-{os.urandom(2).hex()}"
+
+
+def run_id_beginning(workflow: str) -> str:
+    """What the ids of a workflow's runs begin with."""
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", workflow).strip("-.")[:40] or "run"
-    return f"{safe}-{time.strftime('%Y%m%d', time.localtime(now))}-{os.urandom(2).hex()}"
+    return f"{safe}-"
 
 
 def prepare(run_dir: str, trusted: Collection[int]) -> None:
@@ -135,6 +140,14 @@ def record_of(definition: Definition, run_dir: str) -> RunRecord:
         host=definition.host,
         script=definition.entry.file,
     )
+
+
+def enter(definition: Definition, root: str) -> None:
+    """Enter a run in the registry, where that could not be done when it was made; nothing fails for it."""
+    registry = Registry(definition.store)
+    with suppress(ReflowError, OSError):
+        if not registry.has(definition.run_id):
+            registry.add(record_of(definition, os.path.dirname(os.path.dirname(root))))
 
 
 def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> None:

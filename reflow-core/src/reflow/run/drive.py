@@ -24,6 +24,7 @@ from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
 from ..store.trust import owners, require
 from .cache import Refused
+from .create import enter
 from .engine import Engine
 from .lease import EXPIRY, Lease, Watch
 from .load import load_definition, load_secrets
@@ -204,6 +205,7 @@ def take_up(
     except BaseException:
         lease.release()
         raise
+    enter(definition, root)
     watcher = Watcher(engine, on_progress)
     watcher.teller = Teller(definition, config, watcher.say)
     return engine, watcher

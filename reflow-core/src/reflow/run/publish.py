@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+
+import msgspec
 
 from ..errors import ReflowError
 from ..model import layout
+from ..store.registry import Registry
 from .cache import Forgiving
+from .create import run_id_beginning
 from .drive import cache_of, config_of
 from .keep import Keeper
 from .lease import Lease
@@ -14,6 +19,9 @@ from .load import load_definition
 from .log import Results
 from .trust import require_own
 from .writer import Writer
+
+#: runs of a workflow that are looked at, the newest
+_NEWEST = 20
 
 
 def publish(root: str, store: str | None = None, *, everything: bool = False) -> int | None:
@@ -62,6 +70,15 @@ def publish(root: str, store: str | None = None, *, everything: bool = False) ->
         writer.close()
 
 
-def unpublished(root: str) -> bool:
-    """Whether a run has left results that the cache could not take."""
-    return os.path.exists(layout.unpublished(root))
+def catch_up(root: str) -> None:
+    """Publish what a run has left, if the cache can be reached from here; nothing fails for it."""
+    if os.path.exists(layout.unpublished(root)):
+        with suppress(ReflowError, OSError, msgspec.MsgspecError):
+            publish(root)
+
+
+def catch_up_all(registry: Registry, workflow: str) -> None:
+    """Publish what the newest runs of a workflow have left: the next run looks for it."""
+    for record in registry.recent(run_id_beginning(workflow), _NEWEST):
+        if record.workflow == workflow:
+            catch_up(layout.root(record.run_dir, record.run_id))

@@ -32,6 +32,7 @@ from .engine import is_pool
 from .freeze import encode_parameters, entry_of, environments, freeze_tasks
 from .jobs import Jobs
 from .load import Secrets
+from .publish import catch_up_all
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -247,7 +248,9 @@ def begin(
     require(cache_places(definition, made.config), "the cache", trusted)
     prepare(definition.run_dir, trusted)
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
-    definition, root = create(definition, made.secrets, source, Registry(definition.store))
+    registry = Registry(definition.store)
+    catch_up_all(registry, definition.workflow)
+    definition, root = create(definition, made.secrets, source, registry)
     run = Run(root, definition)
     run._memory = made.flow
     if on_created is not None:
