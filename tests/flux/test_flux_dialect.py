@@ -29,6 +29,7 @@ ONE, MANY, IDS, NAMES = (
 class TestFlux(DialectConformance):
     executor = FluxExecutor
     live = (ONE, MANY)
+    recorded = RECORDED / "more"
 
     def seconds(self, words: Sequence[str]) -> int:
         return int(words[words.index("-t") + 1].removesuffix("s"))
@@ -74,7 +75,7 @@ def test_states(id: str, state: JobState, code: int | None, signal: int | None, 
 def test_reasons() -> None:
     assert one("fU2mRXNf").reason.startswith("can never run: unsatisfiable request: need 1 slot(s) of 9 core(s)")
     assert one("f6Wfp5EYP").reason == "held"
-    assert one("f6WmHLarB").reason == "waiting for other jobs"
+    assert one("f6WmHLarB").reason == "waiting for its begin time"
     assert one("f2SGU7T83").reason == "resource allocation expired"
 
 

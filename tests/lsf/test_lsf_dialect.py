@@ -60,6 +60,7 @@ class TestLSF(Both):
 
 
 class TestOpenLava(Both):
+    recorded = RECORDED / "more"
     settings: ClassVar[dict[str, Any]] = {"facts": {"variant": "openlava", "asked": True, "since": 0.0}}
 
     def test_settings_make_the_same_executor(self) -> None:

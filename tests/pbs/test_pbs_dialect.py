@@ -38,6 +38,7 @@ def clock(words: Sequence[str]) -> int:
 class TestPBS(DialectConformance):
     executor = PBSExecutor
     live = (JOBS, ARRAYS, ENDS)
+    recorded = RECORDED / "more"
     follow_up = (JOBS,)
 
     def seconds(self, words: Sequence[str]) -> int:
@@ -247,6 +248,16 @@ REFUSALS = [
     ("qsub: Unknown resource: ngpus\n", 1, "qmgr"),
     ("qsub: Array job exceeds server or queue size limit\n", 1, "qstat -Qf"),
     ("qsub: Job name is too long \n", 1, ""),
+    ("qsub: illegal -N value\n" + USAGE, 2, "illegal -N value"),
+    ("qsub: illegal -o value\n" + USAGE, 2, "illegal -o value"),
+    ("qsub: illegal -W value\n" + USAGE, 2, "illegal -W value"),
+    ("qsub: invalid option -- 't'\n" + USAGE, 2, "invalid option"),
+    ("qsub:  cannot submit non-rerunable Array Job\n" + USAGE, 2, "non-rerunable"),
+    ("qsub: Illegal attribute or resource value select.mem\n", 166, "select.mem"),
+    ('qsub: Resource invalid in "select" specification: walltime\n', 4, "walltime"),
+    ("qsub: script contains cr, lf\n", 1, "cr, lf"),
+    ("qsub: script file:: No such file or directory\n", 1, "No such file"),
+    ("qsub: cannot send environment with the job\n", 1, "environment"),
     ('qsub: "-lresource=" cannot be used with "select" or "place", resource is: ncpus\n', 5, ""),
 ]
 
@@ -341,6 +352,43 @@ def test_only_what_the_server_knows_is_deleted() -> None:
     assert replay.calls[-1] == ("qdel", "338[3-4].pbs1", "338[6].pbs1")
     late = {"returncode": 35, "stderr": "qdel: Job has finished 181.pbs1\n"}
     executor({"qstat": partly, "qdel": late})[0].cancel([JobRef("181.pbs1")])
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("qdel: Job has finished 342.pbs1\nqdel: Job has finished 343.pbs1\n", 35),
+        ("qdel: Request invalid for state of job 56.pbs1\n", 168),
+        ("qdel: Unknown Job Id 9999[].pbs1\n", 153),
+    ],
+)
+def test_what_has_gone_is_no_error_to_delete(said: str, code: int) -> None:
+    executor({"qstat": ENDS, "qdel": {"returncode": code, "stderr": said}})[0].cancel([JobRef("181.pbs1")])
+
+
+def test_deleting_while_the_server_is_away() -> None:
+    away = {"returncode": 162, "stderr": "Connection refused\nCouldn't connect to cluster: pbs1\n"}
+    with pytest.raises(ExecutorError, match="Couldn't connect") as caught:
+        executor({"qstat": ENDS, "qdel": away})[0].cancel([JobRef("181.pbs1")])
+    assert caught.value.transient
+
+
+def test_one_by_one_where_the_server_forgets() -> None:
+    """A job that ends between being asked for and being deleted is an id that is not known: beside others, a crash."""
+    off = {**OPEN, "qmgr": SERVER.replace("set server job_history_enable = True\n", "")}
+    made, replay = executor({"qstat": ENDS.replace("job_state = F", "job_state = R"), "qdel": ""}, off)
+    made.cancel([JobRef("181.pbs1"), JobRef("170.pbs1")])
+    assert replay.calls[1:] == [("qdel", "181.pbs1"), ("qdel", "170.pbs1")]
+
+
+def test_every_list_that_was_recorded_is_read() -> None:
+    listed = (RECORDED / "qstat-lists.txt").read_text()
+    rows = [(line.split()[0], line.split()[1]) for line in listed.splitlines()[2:]]
+    named = {name: id for id, name in rows if "[" not in id or "[]" in id}
+    found = executor({"qstat": listed})[0].find([name for name in named if name.isalnum()])
+    assert len(found) > 20
+    for name, ref in found.items():
+        assert ref.id in [id for id, other in rows if other == name]
 
 
 # -- Torque ------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ class TestGridEngine(DialectConformance):
     mpi: ClassVar = {"pe": "mpi"}
     live = (QSTAT,)
     follow_up = (QACCT,)
+    recorded = RECORDED / "more"
 
     def seconds(self, words: Sequence[str]) -> int:
         return int(value(words, "h_rt"))

@@ -30,6 +30,7 @@ class TestSlurm(DialectConformance):
     executor = SlurmExecutor
     live = (SQUEUE,)
     follow_up = (SACCT,)
+    recorded = RECORDED / "more"
 
     def seconds(self, words: Sequence[str]) -> int:
         text = next(word.partition("=")[2] for word in words if word.startswith("--time="))
@@ -75,6 +76,11 @@ def test_missing_log_directory_is_a_failed_launch() -> None:
     for squeue in (SQUEUE, ""):
         (status,) = asked(3, squeue=squeue).values()
         assert status.failure_class is FailureClass.LAUNCH
+
+
+def test_what_no_node_can_have_did_not_start() -> None:
+    (status,) = asked(62, squeue="62|N/A|FAILED|1|BadConstraints|\n").values()
+    assert (status.failure_class, status.reason) == (FailureClass.LAUNCH, "can never run: no node has what it asks for")
 
 
 def test_accounting_alone() -> None:

@@ -312,7 +312,10 @@ def _status(job: Mapping[str, JSON]) -> JobStatus:
     kind, note = str(error.get("type", "")), str(error.get("note", ""))
     native = " ".join(word for word in (status, kind) if word)
     if status in _WAITING:
-        return pending(native, "held" if job.get("urgency") == 0 else _WAITING[status])
+        named = job.get("dependencies")
+        begins = isinstance(named, list) and any(str(one).startswith("begin") for one in named)
+        held = "held" if job.get("urgency") == 0 else _WAITING[status]
+        return pending(native, "waiting for its begin time" if begins else held)
     if status in ("RUN", "CLEANUP"):
         return running(native)
     if status == "COMPLETED":

@@ -319,6 +319,8 @@ def _status(state: str, code: int, signal: int, reason: str) -> JobStatus:
         return failed(cls, state, why, signal=signal or None)
     if word != "FAILED":
         return unknown(state)
+    if reason == "BadConstraints":
+        return failed(FailureClass.LAUNCH, state, _because(reason))
     if signal == 53:
         return failed(FailureClass.LAUNCH, state, "could not start: its log or its script could not be opened")
     return signalled(signal, state) if signal else exited(code, state)
