@@ -109,3 +109,16 @@ def test_on_created(wf: Workflow, tmp_path: Path) -> None:
         on_created=lambda made: seen.append((made.run_id, made.state.value)),
     )
     assert seen == [(run.run_id, "PENDING")]
+
+
+def test_what_is_no_executor(wf: Workflow, tmp_path: Path) -> None:
+    slurm = pytest.importorskip("reflow_slurm.dialect").SlurmExecutor
+    for executor, message in (
+        (slurm, "executor=SlurmExecutor is a class"),
+        (3, "executor=3 is neither an executor nor the name of one"),
+        (slurm(sbatch="/nowhere/sbatch"), "there is no program '/nowhere/sbatch' on this machine"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            wf.submit(tmp_path / "run", executor=executor, store_path=tmp_path / "store", n=1)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "store").exists()

@@ -29,6 +29,11 @@ class ReflowError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
+    @property
+    def line(self) -> str:
+        """Message and hint on one line, as records and lists hold them."""
+        return " ".join((f"{self.message} ({self.hint})" if self.hint else self.message).split())
+
 
 class UsageError(ReflowError):
     """The call itself is wrong: an option, an argument, a name."""

@@ -314,6 +314,29 @@ class CommandExecutor:
 
     # -- before anything is sent ----------------------------------------------
 
+    def ready(self, path: str) -> None:
+        """Make sure that the program which submits is there.
+
+        Parameters
+        ----------
+        path : str
+            Where programs are looked for: ``PATH``.
+
+        Raises
+        ------
+        UsageError
+            It is not.
+        """
+        import shutil
+
+        name = self.speaks.programs[0]
+        program = self.speaks.program(name)
+        if shutil.which(program, path=path) is None:
+            raise UsageError(
+                f"there is no program {program!r} on this machine, by which jobs are submitted to {self.speaks.title}",
+                hint=f"load what provides it, or configure its path: [executor.{self.name}] {name}",
+            )
+
     def check(self, job: Job) -> None:
         """Find out whether the scheduler can be asked for such a job at all.
 

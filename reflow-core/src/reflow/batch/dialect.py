@@ -101,7 +101,7 @@ class Dialect(ABC):
     prefix : str
         Head of a directive line; "": the scheduler reads none.
     programs : tuple of str
-        The programs it may call.
+        The programs it may call, first the one that submits.
     cells : mapping
         The vocabulary: a cell for each row of `reflow.batch.options.VOCABULARY`.
     native : frozenset of str

@@ -22,7 +22,8 @@ with `wf.cli()`, knows the runs of its own workflow, and its `submit` and `run` 
 commands to both: `reflow --help` lists them.
 
 - **A run** is named by its id, a unique beginning of it, `latest`, or its run directory; as argument or with
-  `--run-id`. What only looks takes the latest where none is named; `cancel`, `retry` and `drive` want it named.
+  `--run-id`. What only looks takes the latest where none is named; `cancel`, `retry` and `drive` want it named, and
+  `reflow dag` and `reflow describe` a run or a script.
 - **A task** is named as in the script, with its prefixes: `pre.download`; elements of an array task as
   `'download[3]'` or `'download[3,7-9]'` (quoted: brackets mean something to the shell).
 - **Data** goes to stdout, everything else (progress, hints, errors) to stderr. `--json` prints data for programs.

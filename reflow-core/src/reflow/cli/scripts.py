@@ -83,7 +83,7 @@ def subject(session: Session, target: str | None, run_id: str | None, store_path
     if target is None and run_id is None:
         if session.flow is not None:
             return cast("Subject", session.flow)
-        raise UsageError("name a script or a run", hint=f"like this: {session.prog} dag pipeline.py")
+        raise UsageError("name a script or a run", hint="such as pipeline.py, or latest")
     if session.flow is None and target is not None and looks_like_script(target):
         return cast("Subject", load(target))
     return session.find(target, run_id, store_path)

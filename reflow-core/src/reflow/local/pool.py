@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import ExecutorError
+from ..errors import ExecutorError, UsageError
 from ..model import layout
 from ..model.frames import parse
 from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
@@ -278,7 +278,7 @@ class LocalExecutor:
 
     def __init__(self, max_workers: int | None = None, cpus: int | None = None, mem: int | None = None) -> None:
         if max_workers is not None and max_workers < 1:
-            raise ExecutorError(f"max_workers={max_workers}: at least one worker is needed")
+            raise UsageError(f"max_workers={max_workers}: at least one worker is needed")
         self._given = {"max_workers": max_workers, "cpus": cpus, "mem": mem}
         self._max_workers = max_workers or _cpus()
         self._cpu_budget = cpus or _cpus()

@@ -251,7 +251,7 @@ class Engine:
                 attempt=progress.attempt[index],
                 f=FailureClass.ERROR,
                 at=now,
-                w=" ".join(reason.split()),
+                w=error.line,
             )
         )
 

@@ -124,7 +124,7 @@ class Jobs:
             where, only = wrong[0]
             raise UsageError(f"{where}: {only.message}", hint=only.hint)
         if wrong:
-            lines = [f"{where}: {one.message}{f' ({one.hint})' if one.hint else ''}" for where, one in wrong]
+            lines = [f"{where}: {one.line}" for where, one in wrong]
             raise UsageError("\n  ".join([f"{len(lines)} requests cannot be submitted:", *lines]))
         return list(notes)
 

@@ -140,7 +140,7 @@ class Scheduler:
 
     def _not_taken(self, tag: str, error: ReflowError) -> None:
         writer, now = self._writer, self._writer.now()
-        why = " ".join(str(error).split())
+        why = error.line
         if not isinstance(error, ExecutorError):
             error = ExecutorError(error.message)
         if error.maybe_done:

@@ -12,6 +12,7 @@ import msgspec
 
 from .. import __version__
 from ..authoring.flow import Flow
+from ..batch.command import CommandExecutor
 from ..batch.script import INHERITED, inherited
 from ..errors import UsageError
 from ..model import layout
@@ -241,6 +242,8 @@ def begin(
         show(steps)
         return Rehearsal(layout.root(made.definition.run_dir, made.definition.run_id), made.definition, steps)
     definition, chosen = made.definition, made.executor
+    if isinstance(chosen, CommandExecutor):
+        chosen.ready(os.environ.get("PATH", os.defpath))
     if not is_pool(chosen):
         _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
         definition = msgspec.structs.replace(definition, settings=chosen.settings)
@@ -288,6 +291,12 @@ def choose(
         None was named, and none or several were found.
     """
     if executor is not None and not isinstance(executor, str):
+        if isinstance(executor, type):
+            raise UsageError(
+                f"executor={executor.__name__} is a class", hint=f"make one: executor={executor.__name__}()"
+            )
+        if not callable(getattr(executor, "submit", None)):
+            raise UsageError(f"executor={executor!r} is neither an executor nor the name of one")
         bind = getattr(executor, "bind", None)
         return cast("Executor", bind(context.runner)) if callable(bind) else executor
     name = executor or config.get("executor.name")
