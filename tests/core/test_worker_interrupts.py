@@ -263,6 +263,33 @@ def test_a_second_signal_does_not_interrupt_the_saving(lab: Any) -> None:
     assert job.reported()["r"] == "saved"
 
 
+@pytest.mark.parametrize(
+    ("options", "kept", "expected"),
+    [
+        ("cpus=3", "", ["3", "3", "3"]),
+        ("", "", ["1", "1", "1"]),
+        ("cpus=3, env={'MKL_NUM_THREADS': 7}", "", ["3", "7", "3"]),
+        ("cpus=3", 'inherit_env = ["OMP_NUM_THREADS"]', ["5", "3", "3"]),
+    ],
+)
+def test_libraries_start_as_many_threads_as_there_are_cpus(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, options: str, kept: str, expected: list[str]
+) -> None:
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+    lab.write(f"""
+    @wf.job({options})
+    def work() -> list[str]:
+        return [os.environ[name] for name in {names}]
+    """)
+    (lab.path / "reflow.toml").write_text(f"[executor]\n{kept}\n")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    job = Job(lab)
+    assert job.start(OMP_NUM_THREADS="99").wait(60) == 0  # what a node's profile says
+    assert job.reported()["r"] == expected
+
+
 # --- new attempts on request --------------------------------------------------
 
 REQUEUES = """

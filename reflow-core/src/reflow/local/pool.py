@@ -32,7 +32,7 @@ from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, 
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges
 from ..model.record import Closed, Finished, JobSpec, Mail, Opened, Started
-from ..model.resources import Resources
+from ..model.resources import THREADS, Resources
 from ..process.spawn import spawn
 from ..worker import children
 from ..worker.main import RING_END, RING_START, TOKEN, Announced, announcements
@@ -662,7 +662,7 @@ class LocalExecutor:
         group = self._groups.get(key)
         if group is None:
             env = dict(os.environ)
-            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            for name in THREADS:
                 env.setdefault(name, str(cpus))
             env.update(spec.env)
             wrapper: tuple[str, ...] = ()

@@ -9,6 +9,9 @@ from reflow.errors import UsageError
 #: least memory that can be meant: an interpreter alone takes more, so ``mem=16`` is a forgotten unit
 LEAST_MEM = 1024**2
 
+#: variables that say how many threads numerical libraries start: `cpus`, where nobody says anything else
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """Resources of one job, or of one element of an array. None: not given.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -16,14 +16,12 @@ from ..model.definition import Definition
 from ..model.job import Examiner, Executor, Job, JobRef
 from ..model.ranges import to_ranges
 from ..model.record import Awaited, JobSpec
+from ..model.resources import THREADS
 from ..model.state import WakeUp
 from ..model.task import Task
 from ..planning.plan import Submit
 from ..planning.tags import job_name, new_tag
 from ..worker.durable import write_new
-
-#: variables that say how many threads numerical libraries start
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 #: in place of a task's name, where a job only goes on with the run, or stands for others
 WAKE_UP, JOIN = "wake-up", "join"
@@ -146,13 +144,14 @@ class Jobs:
         for directory in layout.log_dirs(self._root, task.name, task.array, list(elements)):
             os.makedirs(directory, exist_ok=True)
         if not warm:
-            variables = self.variables(spec)
+            variables = self.variables(spec, self._inherited)
             self._write(layout.script(self._root, task.name, spec.tag), self.body(task, spec), variables)
 
     @staticmethod
-    def variables(spec: JobSpec) -> dict[str, str]:
-        """What a job's script sets."""
-        return {**dict.fromkeys(_THREADS, str(spec.resources.cpus or 1)), **spec.env}
+    def variables(spec: JobSpec, inherited: Collection[str]) -> dict[str, str]:
+        """What a job's script sets, where variables of these names are handed on from the submission."""
+        threads = [name for name in THREADS if name not in inherited]
+        return {**dict.fromkeys(threads, str(spec.resources.cpus or 1)), **spec.env}
 
     def awaited(self, tags: Sequence[str], wakes: Iterable[WakeUp]) -> None:
         """Tell the workers of jobs which wake-ups wait for them."""

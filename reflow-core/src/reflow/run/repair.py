@@ -285,6 +285,7 @@ class _Repair:
     def _jobs(self, definition: Definition, salvage: Salvage) -> None:
         """What jobs in flight need to know."""
         state = salvage.state
+        inherited = load_secrets(self.root, state.generation).inherited
         for tag in state.open_flights:
             intent = salvage.intents.get(tag)
             if intent is None:
@@ -300,10 +301,9 @@ class _Repair:
             script = layout.script(self.root, intent.task, tag)
             env = f"{self.root}/scripts/{tag}.env"
             if not state.pools and not os.path.exists(env):
-                text = environment(Jobs.variables(spec))
+                text = environment(Jobs.variables(spec, inherited))
                 write_new(env, text.encode("utf-8", "surrogateescape"), 0o600)
                 self._done(f"{env}, which {script} reads, is lost; it was written anew")
-        inherited = load_secrets(self.root, state.generation).inherited
         path = f"{self.root}/scripts/inherited.env"
         if inherited and state.open_flights and not os.path.exists(path):
             write_new(path, environment(inherited).encode("utf-8", "surrogateescape"), 0o600)
