@@ -224,3 +224,16 @@ def test_workers_that_never_get_ready_do_not_hold_up_the_end(lab: Any) -> None:
     assert time.monotonic() - began < 5
     assert process.returncode == 130
     assert lab.counts(Run.open(lab.run_dir)) == {"one": {"CANCELLED": 1}}
+
+
+def test_nobody_watching_any_more_stops_no_run(lab: Any) -> None:
+    """As with ``run 2>&1 | head -1``: a submission that stops half-way leaves jobs that nothing wakes up for."""
+    lab.write(WORK.format(size=3, seconds=0))
+    told: list[object] = []
+
+    def gone(progress: object) -> None:
+        told.append(progress)
+        raise BrokenPipeError
+
+    assert lab.good("inline", on_progress=gone).result("total") == 3
+    assert len(told) == 1

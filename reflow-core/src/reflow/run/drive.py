@@ -240,8 +240,15 @@ class Watcher:
 
     def say(self, message: str) -> None:
         """Say a word to who watches."""
-        if self._tell is not None:
-            self._tell(Progress(message=message, elapsed=time.monotonic() - self._began))
+        self._give(Progress(message=message, elapsed=time.monotonic() - self._began))
+
+    def _give(self, progress: Progress) -> None:
+        if self._tell is None:
+            return
+        try:
+            self._tell(progress)
+        except BrokenPipeError:
+            self._tell = None  # nobody watches any more, as with `| head`: that is no reason to stop half-way
 
     def last(self) -> None:
         """Report how all tasks ended."""
@@ -249,14 +256,13 @@ class Watcher:
             self._report()
 
     def _report(self) -> None:
-        assert self._tell is not None
         self._told = time.monotonic()
         for name, progress in self._engine.state.tasks.items():
             counts = tuple(progress.counts)
             if not any(counts) or self._shown.get(name) == counts:
                 continue
             self._shown[name] = counts
-            self._tell(
+            self._give(
                 Progress(
                     task=name,
                     counts=progress.shown(),
