@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import get_ident
 
 
 def write_all(file: int, data: bytes) -> None:
@@ -12,9 +13,14 @@ def write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
+def _beside(path: str) -> str:
+    """A name that nobody else uses, on any host, in any process, in any thread."""
+    return f"{path}.{os.uname().nodename}.{os.getpid()}.{get_ident():x}.tmp"
+
+
 def write_new(path: str, data: bytes, mode: int = 0o666, *, durable: bool = True) -> None:
     """Create a file whole; one that is there is replaced. Not `durable`: it need not outlive the machine."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = _beside(path)
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         write_all(file, data)
@@ -35,7 +41,7 @@ def claim(path: str, data: bytes) -> bool:
     bool
         Whether it was created by this call.
     """
-    temporary = f"{path}.{os.uname().nodename}.{os.getpid()}.tmp"
+    temporary = _beside(path)
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         write_all(file, data)
