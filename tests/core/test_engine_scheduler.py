@@ -415,6 +415,20 @@ def test_what_can_never_run_fails_with_the_schedulers_reason(sim: Any) -> None:
     assert not one.cluster.order(), "it was cancelled"
 
 
+def test_a_wake_up_that_can_never_run_is_told_of(sim: Any) -> None:
+    one = sim()
+    run = fan(one, 2)
+    query = one.cluster.query
+    never = JobStatus(state=JobState.PENDING, failure_class=FailureClass.LAUNCH, reason="can never run: no such node")
+    tags = [job.tag for job in one.sent(None)]
+    ids = {ref.id for ref in one.cluster.find(tags).values()}
+    one.cluster.query = lambda jobs: {ref: never if ref.id in ids else status for ref, status in query(jobs).items()}
+    one.advance()
+    reason = run.status()["run"]["reason"]
+    assert "its wake-up: can never run: no such node" in reason
+    assert f"reflow drive {run.run_id}" in reason
+
+
 def test_what_only_waits_is_left_alone_and_its_reason_is_shown(sim: Any) -> None:
     one = sim()
     Held(one, "make", final=False)

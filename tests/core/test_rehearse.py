@@ -122,3 +122,15 @@ def test_what_is_no_executor(wf: Workflow, tmp_path: Path) -> None:
             wf.submit(tmp_path / "run", executor=executor, store_path=tmp_path / "store", n=1)
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "store").exists()
+
+
+def test_no_scheduler_is_to_run_a_task_again(wf: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("reflow_slurm")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="task 'double': 'requeue' is not for tasks"):
+        wf.dry_run(
+            tmp_path / "run", executor="slurm", store_path=tmp_path / "store", overrides=["double.requeue=true"], n=1
+        )
+    *tasks, wake = wf.dry_run(tmp_path / "run", executor="slurm", store_path=tmp_path / "store", n=1)
+    assert all("#SBATCH --no-requeue" in step["script"] for step in tasks)
+    assert "#SBATCH --requeue" in wake["script"]

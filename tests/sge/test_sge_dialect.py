@@ -149,9 +149,12 @@ def test_held_for_good_is_known_from_accounting_too() -> None:
     )
 
 
-def test_unknown_job() -> None:
+def test_an_unknown_job_never_ran() -> None:
+    """Whatever has run has a record, sooner or later: deleted jobs that waited never get one."""
     assert asked(JobRef("99999"), qstat=EMPTY, qacct=NO_RECORD) == {
-        JobRef("99999"): JobStatus(state=JobState.UNKNOWN, reason="not known to Grid Engine")
+        JobRef("99999"): JobStatus(
+            state=JobState.UNKNOWN, failure_class=FailureClass.CANCELLED, reason="not known to Grid Engine"
+        )
     }
 
 

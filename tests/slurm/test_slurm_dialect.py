@@ -15,7 +15,7 @@ from reflow.model.names import FailureClass
 from reflow.model.resources import Resources
 from reflow.testing.dialects import DialectConformance, a_job, a_script
 from reflow.testing.replay import Replay
-from reflow_slurm.dialect import SlurmExecutor, _because, _bytes
+from reflow_slurm.dialect import SlurmExecutor, _because, _bytes, _status
 
 RECORDED = Path(__file__).parent / "transcripts"
 SQUEUE = (RECORDED / "squeue-live.txt").read_text()
@@ -388,6 +388,30 @@ def test_paths_of_programs(tmp_path: Path) -> None:
     assert made.settings["sbatch"] == "/opt/sbatch"
     with pytest.raises(TypeError, match="no argument 'qsub'"):
         SlurmExecutor(qsub="x")
+
+
+@pytest.mark.parametrize(
+    ("reason", "never"),
+    [
+        ("PartitionConfig", True),
+        ("BadConstraints", True),
+        ("PartitionTimeLimit", True),
+        ("InvalidQOS", True),
+        ("DependencyNeverSatisfied", True),
+        ("QOSMaxCpuPerJobLimit", True),
+        ("AssocMaxWallDurationPerJobLimit", True),
+        ("QOSMaxJobsPerUserLimit", False),
+        ("PartitionNodeLimit", False),
+        ("ReqNodeNotAvail, UnavailableNodes:n4", False),
+        ("Resources", False),
+        ("JobHeldAdmin", False),
+    ],
+)
+def test_what_can_never_run_is_told_from_what_waits(reason: str, never: bool) -> None:
+    status = _status("PENDING", 0, 0, reason)
+    assert status.state is JobState.PENDING
+    assert status.failure_class is (FailureClass.LAUNCH if never else None)
+    assert status.reason.startswith("can never run" if never else ("waiting", "held"))
 
 
 def test_reasons() -> None:

@@ -69,6 +69,7 @@ class GridEngine(Dialect):
     # The exit codes 99 and 100 would run the job again for ever, or block it.
     outlive = outliving("case $code in 99) code=98 ;; 100) code=101 ;; esac")
     forgets = True
+    remembers = True
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-N {}"),
         "queue": flag("-q {}"),

@@ -67,7 +67,7 @@ _REASONS = {
     "BeginTime": "waiting for its begin time",
     "JobArrayTaskLimit": "waiting: as many elements run as array_parallelism allows",
     "PartitionConfig": "can never run: it asks for more than the partition's nodes have",
-    "PartitionNodeLimit": "can never run: it asks for more nodes than the partition allows",
+    "PartitionNodeLimit": "waiting: it asks for more nodes than the partition has, or than are up now",
     "PartitionTimeLimit": "can never run: its walltime is over the partition's limit",
     "BadConstraints": "can never run: no node has what it asks for",
     "InvalidAccount": "can never run: its account is not valid",
@@ -77,6 +77,12 @@ _REASONS = {
     "Reservation": "waiting for its reservation",
     "Licenses": "waiting for licences",
 }
+
+#: reasons that nothing but another request, or an administrator, changes; nodes that are down give others
+_NEVER = re.compile(
+    r"PartitionConfig|PartitionTimeLimit|BadConstraints|InvalidAccount|InvalidQOS|DependencyNeverSatisfied"
+    r"|(?:QOS|Assoc)Max\w+PerJob(?:Limit)?"
+)
 
 
 class Slurm(Dialect):
@@ -307,7 +313,7 @@ class SlurmExecutor(CommandExecutor):
 def _status(state: str, code: int, signal: int, reason: str) -> JobStatus:
     word = state.partition(" ")[0].rstrip("+")
     if word in _WAITING:
-        return pending(state, _because(reason))
+        return pending(state, _because(reason), never=_NEVER.fullmatch(reason.partition(",")[0]) is not None)
     if word in _RUNNING:
         return running(state, "suspended" if word in ("SUSPENDED", "STOPPED") else "")
     if word == "COMPLETED":
@@ -332,6 +338,8 @@ def _because(reason: str) -> str:
         return known
     if reason.startswith("ReqNodeNotAvail"):
         return f"waiting: nodes that it needs are not available{reason.partition(',')[1]}{reason.partition(',')[2]}"
+    if _NEVER.fullmatch(reason):
+        return f"can never run: it is over a limit of its account or quality of service ({reason})"
     return f"waiting ({reason})" if reason else ""
 
 

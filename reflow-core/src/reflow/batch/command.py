@@ -235,7 +235,7 @@ class CommandExecutor:
             heard.append(done.stdout)
         found: dict[tuple[str, int | None], JobStatus] = {(speaks.key(row.id), row.index): row.status for row in rows}
         missing = self._missing(jobs, found)
-        silent = False
+        silent = told = False
         for batch in _batches(missing) or [[]]:
             call = speaks.follow_up(rows, batch, site)
             if call is None:
@@ -246,6 +246,7 @@ class CommandExecutor:
                 if not re.search(speaks.off, error.stderr):
                     silent = True
                 continue
+            told = speaks.remembers and bool(batch)
             for row in speaks.read_follow_up(done, rows):
                 place = (speaks.key(row.id), row.index)
                 old = found.get(place)
@@ -253,7 +254,8 @@ class CommandExecutor:
                     found[place] = row.status
         text = "\n".join(heard).strip()
         said = "" if rows or re.search(speaks.nothing, text) else text[:400]
-        return dict(self._answers(jobs, found, set() if not silent else set(missing), said))
+        nothing = unknown(said, f"not known to {speaks.title}", never_ran=told)
+        return dict(self._answers(jobs, found, set() if not silent else set(missing), nothing))
 
     def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
         """Look for jobs whose name begins with one of the tags, live or ended."""
@@ -443,14 +445,13 @@ class CommandExecutor:
         jobs: Sequence[JobRef],
         found: Mapping[tuple[str, int | None], JobStatus],
         unheard: Collection[str],
-        said: str,
+        nothing: JobStatus,
     ) -> Iterable[tuple[JobRef, JobStatus]]:
         speaks, base = self.speaks, self.speaks.limits.array_base
         elements: dict[str, list[int]] = {}
         for id, index in found:
             if index is not None:
                 elements.setdefault(id, []).append(index)
-        nothing = unknown(said, f"not known to {speaks.title}")
 
         def final(status: JobStatus, id: str, slot: int | None) -> JobStatus:
             index = None if slot is None else slot + base

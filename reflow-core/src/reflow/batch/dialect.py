@@ -121,6 +121,9 @@ class Dialect(ABC):
         Characters a job's name can have.
     forgets : bool
         Whether `live` leaves out elements of an array that have ended.
+    remembers : bool
+        Whether `follow_up` tells of all that has ever run: what it does not
+        know was cancelled while it waited.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
     passing, uncertain, gone, off, nothing, vanished, elsewhere : str
@@ -149,6 +152,7 @@ class Dialect(ABC):
     prelude: ClassVar[str] = ""
     longest_name: ClassVar[int] = 64
     forgets: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
     known: ClassVar[bool] = False
     passing: ClassVar[str] = r"(?!)"
     uncertain: ClassVar[str] = r"(?!)"
@@ -488,14 +492,15 @@ def cancelled(native: str = "", reason: str = "") -> JobStatus:
     )
 
 
-def pending(native: str = "", reason: str = "") -> JobStatus:
-    """It waits."""
-    return JobStatus(state=JobState.PENDING, reason=reason, native=native)
+def pending(native: str = "", reason: str = "", *, never: bool = False) -> JobStatus:
+    """It waits; `never`: for something that will not come, so that who sees it ends it."""
+    cls = FailureClass.LAUNCH if never else None
+    return JobStatus(state=JobState.PENDING, failure_class=cls, reason=reason, native=native)
 
 
 def held(reason: str, native: str = "") -> JobStatus:
     """It waits, and will never run by itself: who sees that ends it. Told from others by its failure class."""
-    return JobStatus(state=JobState.PENDING, failure_class=FailureClass.LAUNCH, reason=f"held: {reason}", native=native)
+    return pending(native, f"held: {reason}", never=True)
 
 
 def running(native: str = "", reason: str = "") -> JobStatus:
@@ -503,9 +508,10 @@ def running(native: str = "", reason: str = "") -> JobStatus:
     return JobStatus(state=JobState.RUNNING, reason=reason, native=native)
 
 
-def unknown(native: str = "", reason: str = "") -> JobStatus:
-    """Nothing is known of it."""
-    return JobStatus(state=JobState.UNKNOWN, reason=reason, native=native)
+def unknown(native: str = "", reason: str = "", *, never_ran: bool = False) -> JobStatus:
+    """Nothing is known of it; `never_ran`: so it was cancelled while it waited, unless it has just been submitted."""
+    cls = FailureClass.CANCELLED if never_ran else None
+    return JobStatus(state=JobState.UNKNOWN, failure_class=cls, reason=reason, native=native)
 
 
 def exited(code: int, native: str = "", *, shell: bool = False) -> JobStatus:

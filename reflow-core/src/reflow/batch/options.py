@@ -38,7 +38,7 @@ VOCABULARY: Mapping[str, str] = {
     "mail_user": "mail address, for a single job ([notifications] mails once for a run)",
     "mail_type": "when to mail",
     "signal": "warning before the walltime is over ('INT@60')",
-    "requeue": "the scheduler may run the job again by itself",
+    "requeue": "the scheduler may run the job again by itself: for `[dispatch]`, never for tasks",
 }
 
 FLAG, BUILT, EMULATED, REFUSED = "flag", "built", "emulated", "refused"

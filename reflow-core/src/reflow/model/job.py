@@ -92,7 +92,12 @@ class JobState(str, Enum):
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A scheduler's word on one job or slot; ``native`` is its own text."""
+    """A scheduler's word on one job or slot; ``native`` is its own text.
+
+    ``failure_class`` tells how it failed. With PENDING it says that the job
+    will never run, and is to be ended; with UNKNOWN, CANCELLED says that the
+    scheduler would know of it if it had ever run.
+    """
 
     state: JobState
     exit_code: int | None = None

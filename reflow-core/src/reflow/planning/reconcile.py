@@ -133,12 +133,14 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
                 # Nothing but an end will come of it: its scheduler is to let go of it, and its elements fail.
                 cls = FailureClass.LAUNCH.value
                 events.append(Kill(tag=flight.tag, at=now, elements=to_ranges(left), f=cls, w=why))
-    events.append(Asked(at=now, waiting=waiting))
     woken = []
     for wake in state.wakes.values():
         word = next(iter(by_id.get(wake.id, {}).values()), None) if wake.id else None
+        if word is not None and word.state is JobState.PENDING and word.failure_class is not None:
+            waiting[wake.tag] = word.reason or word.native
         if word is not None and (word.state.ended or (word.state is JobState.UNKNOWN and now - wake.at > lag)):
             woken.append(wake.tag)
+    events.append(Asked(at=now, waiting=waiting))
     return Verdict(tuple(events), tuple(woken), frozenset(unheard))
 
 

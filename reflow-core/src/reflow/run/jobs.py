@@ -110,7 +110,14 @@ class Jobs:
         drafts = [(f"{task.where}: task {task.name!r}", self.draft(task)[0]) for task in tasks]
         if self._config.get("dispatch.chain"):
             drafts.append(("[dispatch]", self.wake(new_tag(bytes(8)), (), None)))
-        wrong: list[tuple[str, UsageError]] = []
+        wrong: list[tuple[str, UsageError]] = [
+            (
+                f"{task.where}: task {task.name!r}",
+                UsageError("'requeue' is not for tasks: no scheduler runs one again", hint="retries= says how often"),
+            )
+            for task in tasks
+            if task.options.get("requeue")
+        ]
         notes: dict[str, None] = {}
         for where, job in drafts:
             try:

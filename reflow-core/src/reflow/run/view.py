@@ -104,7 +104,8 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     if state.pools:
         return {"status": "STALLED", "reason": f"the process that drove it is gone; {goes_on}"}
     if any(wake.id and not wake.join for wake in state.wakes.values()):
-        return plain
+        held = next((state.asked.waiting[tag] for tag in state.wakes if tag in state.asked.waiting), "")
+        return {**plain, "reason": plain["reason"] or (f"its wake-up: {held}; {goes_on}" if held else "")}
     why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
     if flying(state):
         return {**plain, "reason": plain["reason"] or f"{why} when its jobs have ended: {goes_on}"}
