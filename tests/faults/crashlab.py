@@ -26,6 +26,7 @@ from functools import partial
 from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from stat import S_ISDIR
 from struct import Struct
 from typing import Any, NamedTuple, NoReturn
 
@@ -75,6 +76,9 @@ ELEMENTS = [("make", 0), ("work", 0), ("work", 1), ("work", 2), ("total", 0)]
 
 #: real seconds after which a silent child is taken for hung
 PATIENCE = 120.0
+
+#: fake seconds after which nothing more is expected
+TOO_LATE = 200_000.0
 
 #: how the life of a process that was stopped ends, as long as it is
 STOPPED = "stopped"
@@ -142,8 +146,12 @@ class World:
         self.cluster = cluster(program=self._program, limits=limits or Limits(visibility_lag=2.0), **kwargs)
         (self.path / "pipeline.py").write_text(script)
         (self.path / "ledger").touch()
-        #: what the scheduler calls itself and its nodes
         self.nodes = 0
+        #: seconds by which the clocks of processes that start from now on are ahead
+        self.ahead = 0.0
+        #: seconds for which processes that start from now on are shown directories as they were before
+        self.stale = 0.0
+        self.seen = 0
 
     # --- living --------------------------------------------------------------
 
@@ -257,6 +265,10 @@ class World:
             except StopIteration:
                 break
             self._tick(seconds)
+            if self.cluster.now > TOO_LATE:
+                os.kill(child.pid, signal.SIGKILL)
+                self._bury(child)
+                raise AssertionError(f"{role} does not end")
         if told is not None and child.answer is not None:
             told.update(child.answer)
         return self.past[child.number].end
@@ -418,8 +430,9 @@ class Life:
         def now() -> float:
             return float(_DOUBLE.unpack_from(world._clock, 0)[0])
 
-        time.time = now  # type: ignore[assignment]
-        time.time_ns = lambda: int(now() * 1e9)  # type: ignore[assignment]
+        ahead = world.ahead
+        time.time = lambda: now() + ahead  # type: ignore[assignment]
+        time.time_ns = lambda: int(time.time() * 1e9)  # type: ignore[assignment]
         time.monotonic = now  # type: ignore[assignment]
         time.sleep = self._sleep  # type: ignore[assignment]
         lease.clock = now
@@ -436,6 +449,18 @@ class Life:
             setattr(os, name, self._counted(name, getattr(os, name)))
         for name in _CHANGES:
             setattr(os, name, self._counted(name, getattr(os, name)))
+        until, listdir = now() + world.stale, os.listdir
+
+        def listed(path: Any = ".") -> Any:
+            """What there was when the listing grew stale, files that have changed since left out, too."""
+            names = listdir(path)
+            if now() > until:
+                return names
+            states = {name: os.stat(os.path.join(path, name)) for name in names}
+            return [n for n, state in states.items() if S_ISDIR(state.st_mode) or state.st_ctime_ns < world.seen]
+
+        if world.stale:
+            os.listdir = listed  # type: ignore[assignment]
         open_ = os.open
 
         def opened(path: Any, flags: int, *rest: Any, **more: Any) -> int:

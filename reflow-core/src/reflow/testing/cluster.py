@@ -269,7 +269,7 @@ class MemoryCluster:
                 break
             self.now = max(self.now, min(due))
             self._step()
-        self.now = until
+        self.now = max(self.now, until)
 
     def drain(self, limit: float = 1e6) -> None:
         """Advance from event to event until nothing is due, at most `limit` seconds."""
