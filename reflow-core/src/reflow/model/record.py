@@ -36,6 +36,8 @@ class Opened(_Record, tag="opened"):
     #: the process's start time as the kernel counts it, so that a reused pid is told apart
     born: str = ""
     b: float = 0.0
+    #: the run has given the slot up: no worker writes this, and none that comes later is to run it
+    void: bool = False
 
 
 class Started(_Record, tag="started"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from ..planning.plan import Submit
 from ..planning.reconcile import judge, missing, overdue, references, refs
 from ..planning.tags import new_tag
 from ..planning.waking import flying, groups, joins, room, uncovered
+from ..worker.mailbox import give_up
 from ..worker.tags import void
 from .jobs import Jobs
 from .writer import Writer
@@ -303,10 +304,19 @@ class Scheduler:
         """
         events, soonest = overdue(self._writer.state, self._writer.now(), self._grace)
         for event in events:
+            if type(event) is Failed:
+                self._outlaw(event.task, from_ranges(event.elements))
             self._writer.add(event)
         if any(type(event) is Kill for event in events):
             self.enforce()
         return soonest
+
+    def _outlaw(self, task: str, elements: Iterable[int]) -> None:
+        """A scheduler may start once more what it has said to be gone: no worker is to run it any more then."""
+        for index in elements:
+            flight = self._writer.state.flight_of(task, index)
+            if flight is not None:
+                give_up(self._writer.root, flight.tag, flight.elements.index(index))
 
     # --- cancelling ----------------------------------------------------------
 
@@ -351,6 +361,8 @@ class Scheduler:
             for kill in kills:
                 left = set(from_ranges(kill.elements)).intersection(self._active(flight))
                 if left and not self._pooled:
+                    if kill.f == FailureClass.LOST:
+                        self._outlaw(flight.task, sorted(left))
                     writer.add(
                         Failed(
                             task=flight.task,

@@ -31,6 +31,29 @@ def born(pid: int) -> str:
         return ""
 
 
+def _create(root: str, tag: str, slot: int) -> tuple[int, int]:
+    """Make the file of a slot's next start; its descriptor, and which start that is."""
+    start = 1
+    os.makedirs(os.path.dirname(layout.box(root, tag, slot)), exist_ok=True)
+    while True:
+        path = layout.box(root, tag, slot, start)
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666), start
+        except FileExistsError:
+            start += 1
+
+
+def give_up(root: str, tag: str, slot: int) -> None:
+    """Let no worker of a slot run it any more, should the scheduler start it after all; one that has begun goes on."""
+    file, _ = _create(root, tag, slot)
+    try:
+        host, now = os.uname().nodename, time.time()
+        opened = Opened(schema=SCHEMA, tag=tag, slot=slot, host=host, pid=os.getpid(), b=now, void=True)
+        os.write(file, frame(msgspec.json.encode(opened)))
+    finally:
+        os.close(file)
+
+
 class Mailbox:
     """One start of one slot.
 
@@ -50,16 +73,8 @@ class Mailbox:
 
     def __init__(self, root: str, tag: str, slot: int, *, job: str = "", brief: bool = False, own: bool = True) -> None:
         self._brief = brief
-        start = 1
-        os.makedirs(os.path.dirname(layout.box(root, tag, slot)), exist_ok=True)
-        while True:
-            self.path = layout.box(root, tag, slot, start)
-            try:
-                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-                break
-            except FileExistsError:
-                start += 1
-        self.start = start
+        self._file, self.start = _create(root, tag, slot)
+        self.path = layout.box(root, tag, slot, self.start)
         self.host = os.uname().nodename
         self._host = msgspec.json.encode(self.host)
         self._unsynced = 0

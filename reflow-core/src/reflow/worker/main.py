@@ -18,7 +18,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.frames import parse
 from ..model.ranges import from_ranges
-from ..model.record import Finished, JobSpec, Mail
+from ..model.record import Finished, JobSpec, Mail, Opened
 from . import children, relay
 from .context import TaskInterrupted
 from .element import ElementRunner, failure_of, redirect
@@ -216,7 +216,11 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     elements = from_ranges(spec.elements)
     element = elements[index]
     mailbox = Mailbox(root, tag, index, job=job, brief=True)
-    if any(_succeeded(layout.box(root, tag, index, start)) for start in range(1, mailbox.start)):
+    before = [record for start in range(1, mailbox.start) for record in _said(layout.box(root, tag, index, start))]
+    if any(isinstance(record, Opened) and record.void for record in before):
+        mailbox.close()  # the run has given this slot up, and made another attempt
+        return []
+    if any(isinstance(record, Finished) and not record.f for record in before):
         mailbox.close()  # the scheduler has started it again, for reasons of its own: what has run stays
         return relay.due(root, spec, index, len(elements), begun)
     begin = time.time()
@@ -246,12 +250,11 @@ def _pass_over(number: int, frame: object) -> None:
     """What does nothing, and is not inherited by the programs that a task starts."""
 
 
-def _succeeded(box: str) -> bool:
-    """Whether an earlier start of a slot has reported success."""
+def _said(box: str) -> list[Mail]:
+    """What was reported by an earlier start of a slot, or of it."""
     with open(box, "rb") as stream:
         payloads, _ = parse(stream.read())
-    records = [msgspec.json.decode(payload, type=Mail) for payload in payloads]
-    return any(isinstance(record, Finished) and not record.f for record in records)
+    return [msgspec.json.decode(payload, type=Mail) for payload in payloads]
 
 
 def _clear() -> None:
