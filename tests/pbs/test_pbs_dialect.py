@@ -211,6 +211,19 @@ def test_history() -> None:
     assert made.limits.max_array == 10000
 
 
+@pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        ("set server max_queued = [u:PBS_GENERIC=500]", 500),
+        ('set server max_queued = "[o:PBS_ALL=2000]"', 2000),
+        ("set server max_queued_res.ncpus = [u:PBS_GENERIC=7]", None),
+    ],
+)
+def test_a_cap_on_what_is_queued(line: str, most: int | None) -> None:
+    made, _ = executor({}, {**OPEN, "qmgr": f"{SERVER}{line}\n"})
+    assert made.limits.max_submitted == most
+
+
 def test_server_down() -> None:
     down = {"returncode": 255, "stderr": "Connection refused\nqstat: cannot connect to server pbs1 (errno=15010)\n"}
     made, replay = executor({"qstat": down})
@@ -447,6 +460,15 @@ def test_torque_flags(tmp_path: Path) -> None:
     made, _ = executor({"qsub": {"returncode": 208, "stderr": "qsub: submit error (Invalid Job Dependency)\n"}}, OTHER)
     with pytest.raises(ExecutorError, match="Invalid Job Dependency"):
         made.submit(a_job(script=a_script(tmp_path), after=(JobRef("99999.vm"),)))
+
+
+def test_output_of_torque_arrays_can_be_delivered() -> None:
+    """The index is added to whatever the path is: ``/dev/null-0`` would be mailed about, for each element."""
+    log = "/run/logs/.jobs/k3/k3f9x2abqd.log"
+    assert "-o /run/logs/.jobs/k3/spool.k3f9x2abqd.log -j oe" in words(TorqueExecutor, slots=2, log=log)
+    assert "-o /dev/null -j oe" in words(TorqueExecutor, log=log)
+    assert "-o /x -j oe" in words(TorqueExecutor, slots=2, log=log, options={"output": "/x"})
+    assert "-o /dev/null" in words(PBSExecutor, slots=2, log=log)
 
 
 def test_torque_names_are_short_enough_to_be_listed_whole() -> None:

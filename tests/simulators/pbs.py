@@ -220,7 +220,7 @@ class Family(System):
         if not out or out == "/dev/null" or not spooled.exists():
             return
         target = self.target(submission, element)
-        if os.path.isdir(os.path.dirname(target) or "/"):
+        if os.path.isdir(os.path.dirname(target) or "/") and not target.startswith("/dev/"):
             with open(
                 os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666 & ~submission.spec["umask"]), "wb"
             ) as to:

@@ -25,4 +25,5 @@ def test_live_suite(kind: str, suites: dict[str, tuple[Any, subprocess.Popen[str
     assert passed is not None
     assert int(passed[1]) >= 45, said
     assert not cluster.down, "something has crashed the server"
+    assert not (cluster.root / "undelivered").exists(), "output could not be delivered: people get mail of that"
     assert cluster.unrecorded == ASIDE.get(kind, [])

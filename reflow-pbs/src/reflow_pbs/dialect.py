@@ -134,6 +134,9 @@ class PBS(Dialect):
         found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
         facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
         most = str(found.get("max_array_size", found.get("max_job_array_size", "")))
+        # Each element counts; the limit may be for everybody, or for each user.
+        queued = re.search(r"(?m)^set server max_queued \+?= .*\[[ou]:PBS_(?:ALL|GENERIC)=(\d+)", text)
+        facts |= {"max_submitted": int(queued[1])} if queued and int(queued[1]) else {}
         return facts | ({"max_array": int(most)} if most.isdigit() else {})
 
     def named(self, job: Job, name: str) -> Iterable[Words]:
@@ -340,6 +343,14 @@ class Torque(PBS):
     def learn(self) -> Mapping[str, Call]:
         """The longest array."""
         return {"server": Call(argv=(self.program("qmgr"), "-c", "print server"))}
+
+    def flags(self, job: Job, site: Site) -> list[Words]:
+        """To an array's output file each element's index is added, and there is no ``/dev/null-0``."""
+        groups = super().flags(job, site)
+        if job.slots is None or job.log == "/dev/null":
+            return groups
+        folder, _, name = job.log.rpartition("/")
+        return [("-o", f"{folder}/spool.{name}") if group == ("-o", "/dev/null") else group for group in groups]
 
     def resources(self, job: Job) -> Iterable[Words]:
         """Nodes with processors; memory is that of the whole job."""
