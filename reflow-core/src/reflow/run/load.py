@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import msgspec
@@ -9,8 +10,10 @@ import msgspec
 from ..errors import DataError
 from ..model import layout
 from ..model.definition import Definition
+from ..model.migration import known, schema_of, upgrade
 from ..model.record import SCHEMA
 from ..model.task import JSON
+from ..worker.durable import write_new
 
 
 def damaged(root: str, what: str) -> DataError:
@@ -18,12 +21,25 @@ def damaged(root: str, what: str) -> DataError:
     return DataError(what, hint=f"`reflow repair {root}` rebuilds what can be rebuilt")
 
 
-def newer(path: str, version: str) -> DataError:
-    """An error about a file that this version does not read, and leaves as it is."""
+def require_known(path: str, schema: int, version: str = "") -> None:
+    """Refuse a file whose schema this version does not read; it is left as it is.
+
+    Raises
+    ------
+    DataError
+        It was written by a newer version, or by one that is too old.
+    """
+    if known(schema):
+        return
     by = f" ({version})" if version else ""
-    return DataError(
-        f"{path} was written by a newer version of reflow{by}",
-        hint="use that version, or a later one, for this run",
+    if schema > SCHEMA:
+        raise DataError(
+            f"{path} was written by a newer version of reflow{by}: schema {schema}, this one reads {SCHEMA}",
+            hint="use that version, or a later one, for this run",
+        )
+    raise DataError(
+        f"{path} was written by an older version of reflow{by}, whose schema, {schema}, is not read any more",
+        hint="use that version for this run",
     )
 
 
@@ -33,18 +49,53 @@ def load_definition(root: str, generation: int = 1) -> Definition:
     Raises
     ------
     DataError
-        It is damaged, or was written by a newer version.
+        It is damaged, or was written by a version that this one does not read.
     """
     path = layout.definition(root, generation)
     with open(path, "rb") as stream:
         raw = stream.read()
     try:
-        definition = msgspec.json.decode(raw, type=Definition)
+        return decode_definition(raw, path)
     except msgspec.MsgspecError as error:
         raise damaged(root, f"{path} is damaged: {error}") from None
-    if definition.schema > SCHEMA:
-        raise newer(path, definition.version)
-    return definition
+
+
+def decode_definition(raw: bytes, path: str) -> Definition:
+    """Read a definition of today's or an older schema; `path` is for the message.
+
+    Raises
+    ------
+    DataError
+        It was written by a version that this one does not read.
+    msgspec.MsgspecError
+        It is damaged.
+    """
+    schema = schema_of(raw)
+    require_known(path, schema)
+    return msgspec.json.decode(upgrade("definition", raw, schema), type=Definition)
+
+
+def migrate_definitions(root: str) -> None:
+    """Bring a run's definitions to today's schema; who holds its lease does so. What was there is kept beside."""
+    try:
+        generations = sorted({1, *(int(name) for name in os.listdir(f"{root}/code") if name.isdigit())})
+    except OSError:
+        generations = [1]
+    for generation in generations:
+        for path in (layout.definition(root, generation), layout.definition_copy(root, generation)):
+            try:
+                with open(path, "rb") as stream:
+                    raw = stream.read()
+                schema = schema_of(raw)
+                if schema >= SCHEMA:
+                    continue
+                definition = decode_definition(raw, path)
+            except (OSError, msgspec.MsgspecError):
+                continue  # who needs it says so
+            backup = f"{path}.schema-{schema}"
+            if not os.path.lexists(backup):
+                os.link(path, backup)
+            write_new(path, msgspec.json.encode(definition))
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):

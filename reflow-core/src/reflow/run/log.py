@@ -10,11 +10,12 @@ import msgspec
 from .. import __version__
 from ..model import layout
 from ..model.frames import HEAD, frame, parse
+from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ..model.state import State
 from ..worker.durable import sync_directory
 from .lease import latest, newest, owner
-from .load import damaged, newer
+from .load import damaged, require_known
 
 _event = msgspec.json.Decoder(Event)
 
@@ -38,15 +39,16 @@ class Span(msgspec.Struct, frozen=True):
 
     epoch: int
     length: int | None
+    schema: int = SCHEMA
 
 
 def header(root: str, epoch: int) -> Epoch | None:
-    """The first frame of an epoch's event file; None where there is no file, or no whole frame in it.
+    """The first frame of an epoch's event file, with the schema that it has; None where there is no whole one.
 
     Raises
     ------
     DataError
-        It is no epoch's, or was written by a newer version.
+        It is no epoch's, or was written by a version that this one does not read.
     """
     path = layout.events(root, epoch)
     try:
@@ -57,15 +59,16 @@ def header(root: str, epoch: int) -> Epoch | None:
     payloads, _ = parse(data)
     if not payloads:
         return None  # its writer died before it could begin
+    schema = SCHEMA
     try:
-        first = _event.decode(payloads[0])
-    except msgspec.ValidationError:
+        schema = schema_of(payloads[0])
+        require_known(path, schema)
+        first = _event.decode(upgrade("event", payloads[0], schema))
+    except msgspec.MsgspecError:
         first = None
-    if not isinstance(first, Epoch):
-        raise damaged(root, f"{path} does not begin with its epoch")
-    if first.schema > SCHEMA:
-        raise newer(path, first.version)
-    return first
+    if isinstance(first, Epoch):
+        return msgspec.structs.replace(first, schema=schema)
+    raise damaged(root, f"{path} does not begin with its epoch")
 
 
 def written(root: str, epoch: int) -> int:
@@ -104,7 +107,7 @@ def spans(root: str, held: int = 0) -> list[Span]:
                 raise damaged(root, f"{path} is missing or damaged, and it is known to have been there")
             epoch -= 1
             continue
-        chain.append(Span(epoch, length))
+        chain.append(Span(epoch, length, first.schema))
         epoch, length = first.former, first.length
     return chain[::-1]
 
@@ -135,7 +138,7 @@ def replay(root: str, state: State, held: int = 0) -> Span:
         offset = HEAD
         for payload in payloads:
             try:
-                state.apply(_event.decode(payload), span.epoch, offset, len(payload))
+                state.apply(_event.decode(upgrade("event", payload, span.schema)), span.epoch, offset, len(payload))
             except (msgspec.MsgspecError, LookupError) as error:
                 raise damaged(root, f"{path} makes no sense at byte {offset - HEAD}: {error!r}") from None
             offset += len(payload) + 1 + HEAD
@@ -232,6 +235,7 @@ class Results:
     def __init__(self, root: str) -> None:
         self._root = root
         self._files: dict[int, int] = {}
+        self._schemas: dict[int, int] = {}
         # Results that are read together mostly lie together: what was read around one is kept for the next.
         self._data, self._data_at, self._data_of = b"", 0, -1
 
@@ -248,13 +252,21 @@ class Results:
             self._data_at, self._data_of, start = offset, epoch, 0
         return self._data[start : start + length]
 
+    def _payload(self, epoch: int, offset: int, length: int) -> bytes:
+        data = self._bytes(epoch, offset, length)
+        schema = self._schemas.get(epoch)
+        if schema is None:
+            first = header(self._root, epoch)
+            schema = self._schemas[epoch] = SCHEMA if first is None else first.schema
+        return data if schema == SCHEMA else upgrade("event", data, schema)
+
     def raw(self, epoch: int, offset: int, length: int) -> bytes:
         """The encoded result of one element."""
-        return bytes(_result.decode(self._bytes(epoch, offset, length)).r)
+        return bytes(_result.decode(self._payload(epoch, offset, length)).r)
 
     def record(self, epoch: int, offset: int, length: int) -> Finished | Hit:
         """The whole record of one element that succeeded."""
-        record = _event.decode(self._bytes(epoch, offset, length))
+        record = _event.decode(self._payload(epoch, offset, length))
         assert isinstance(record, (Finished, Hit))
         return record
 

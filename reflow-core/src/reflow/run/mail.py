@@ -7,17 +7,21 @@ from collections.abc import Collection
 
 import msgspec
 
-from ..errors import DataError
 from ..model import layout
 from ..model.frames import parse
 from ..model.job import Letter
+from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
 from ..model.state import QUEUED, RUNNING, State
 from ..store.trust import owners, user
 from ..worker.durable import write_new
+from .load import require_known
 
 _mail = msgspec.json.Decoder(Mail)
 _command = msgspec.json.Decoder(Command)
+
+#: bytes that the first frame of a mailbox file fits into
+_OPENING = 1024
 
 #: verb of what stands for a command whose file cannot be read
 UNREADABLE = "unreadable"
@@ -54,17 +58,19 @@ def read_box(root: str, box: str, start: int, trusted: Collection[int]) -> Lette
         data = b""
         while more := os.pread(file, 1 << 22, start + len(data)):
             data += more
+        opening = os.pread(file, _OPENING, 0) if data and start else data
     finally:
         os.close(file)
     payloads, end = parse(data)
     records = []
+    first, _ = parse(opening) if start else (payloads, 0)
+    schema = schema_of(first[0]) if first else SCHEMA
+    require_known(f"{root}/mailbox/{box}", schema)
     for payload in payloads:
-        record = _mail.decode(payload)
-        if isinstance(record, Opened):
-            if record.schema > SCHEMA:
-                raise DataError(f"{root}/mailbox/{box} was written by a newer version of reflow")
-            continue
-        records.append((record, payload))
+        current = upgrade("mail", payload, schema)
+        record = _mail.decode(current)
+        if not isinstance(record, Opened):
+            records.append((record, current))
     return Letter(box, start + end, records)
 
 

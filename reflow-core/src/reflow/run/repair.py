@@ -14,7 +14,7 @@ from ..errors import DataError, LeaseLost, ReflowError, RunNotFound
 from ..model import layout
 from ..model.definition import Definition
 from ..model.names import RunState
-from ..model.record import SCHEMA, Intent, JobSpec
+from ..model.record import Intent, JobSpec
 from ..model.state import State
 from ..planning.plan import Submit
 from ..store.paths import store_path as find_store
@@ -24,7 +24,7 @@ from ..worker.tags import void
 from .create import FOLDERS, record_of
 from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
-from .load import Secrets, load_definition, load_secrets, newer
+from .load import Secrets, decode_definition, load_definition, load_secrets, migrate_definitions
 from .salvage import Salvage, index_of, survey
 from .trust import require_own
 
@@ -127,6 +127,7 @@ class _Repair:
         try:
             self._folders()
             definition = self._definitions()
+            migrate_definitions(self.root)
             salvage = Salvage(self.root, definition, lease.epoch)
             salvage.events()
             salvage.mail()
@@ -205,7 +206,7 @@ class _Repair:
         if 1 not in found:
             for generation in generations:
                 if generation in found:  # what it was made from; its code is what the run uses today
-                    first = msgspec.json.decode(found[generation], type=Definition)
+                    first = decode_definition(found[generation], layout.definition(self.root, generation))
                     text = msgspec.json.encode(msgspec.structs.replace(first, generation=1))
                     for place in (layout.definition(self.root), layout.definition_copy(self.root)):
                         self._mend(place, text)
@@ -370,16 +371,10 @@ def _whole_definition(path: str) -> bytes:
     try:
         with open(path, "rb") as stream:
             raw = stream.read()
-        if msgspec.json.decode(raw, type=_Schema).schema > SCHEMA:
-            raise newer(path, "")
-        msgspec.json.decode(raw, type=Definition)
+        decode_definition(raw, path)
     except (OSError, msgspec.MsgspecError):
         return b""
     return raw
-
-
-class _Schema(msgspec.Struct):
-    schema: int = SCHEMA
 
 
 def _whole_spec(path: str) -> JobSpec | None:

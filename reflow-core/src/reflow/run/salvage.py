@@ -18,6 +18,7 @@ from ..errors import DataError, ReflowError
 from ..model import layout
 from ..model.definition import Definition
 from ..model.frames import HEAD, salvage
+from ..model.migration import schema_of, upgrade
 from ..model.names import RunState
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import (
@@ -36,7 +37,6 @@ from ..model.record import (
     Kept,
     Mail,
     Obeyed,
-    Opened,
     PoolOpened,
     Read,
     Requeued,
@@ -51,7 +51,7 @@ from ..worker.durable import sync_directory
 from ..worker.inputs import Element, Header, Inputs
 from ..worker.tags import void
 from .lease import latest, newest
-from .load import newer
+from .load import require_known
 from .log import Log, Span, written
 from .mail import commands
 
@@ -73,6 +73,7 @@ class Chapter(msgspec.Struct):
     epoch: int
     whole: int
     frames: list[tuple[int, bytes]]
+    schema: int
     damage: str = ""
 
 
@@ -82,7 +83,7 @@ def survey(root: str) -> list[Chapter]:
     Raises
     ------
     DataError
-        One was written by a newer version.
+        One was written by a version that this one does not read.
     """
     epoch = max(latest(root), newest(f"{root}/events", ".log"))
     chapters: list[Chapter] = []
@@ -97,16 +98,18 @@ def survey(root: str) -> list[Chapter]:
             data = b""
         frames, gaps = salvage(data)
         whole = gaps[0][0] if gaps else len(data)
-        first = _decoded(frames[0][1]) if frames else None
-        chapter = Chapter(epoch, whole, frames)
+        schema = SCHEMA
+        with suppress(msgspec.MsgspecError, IndexError):
+            schema = schema_of(frames[0][1])
+        require_known(path, schema)
+        first = _decoded(_upgraded("event", frames[0][1], schema)) if frames else None
+        chapter = Chapter(epoch, whole, frames, schema)
         if not data and must:
             chapter.damage = f"{path} is missing"
         elif whole < must or any(offset > whole for offset, _ in frames):
             chapter.damage = f"{path} is damaged at byte {whole}"
         elif frames and not isinstance(first, Epoch):
             chapter.whole, chapter.damage = 0, f"{path} does not begin with its epoch"
-        if isinstance(first, Epoch) and first.schema > SCHEMA:
-            raise newer(path, first.version)
         if frames or chapter.damage:
             chapters.append(chapter)
         if isinstance(first, Epoch):
@@ -114,6 +117,14 @@ def survey(root: str) -> list[Chapter]:
         else:
             epoch, length = epoch - 1, None
     return chapters[::-1]
+
+
+def _upgraded(kind: str, payload: bytes, schema: int) -> bytes:
+    """A record in today's schema; one that makes no sense as it is."""
+    try:
+        return upgrade(kind, payload, schema)
+    except msgspec.MsgspecError:
+        return payload
 
 
 def _decoded(payload: bytes) -> Event | None:
@@ -164,7 +175,7 @@ class Salvage:
         damaged = False
         for chapter in survey(self.root):
             if damaged:
-                rest += [payload for _, payload in chapter.frames]
+                rest += [_upgraded("event", payload, chapter.schema) for _, payload in chapter.frames]
                 if chapter.damage:
                     self.done.append(f"{chapter.damage}; what can be read of it was written down anew")
                 continue
@@ -172,7 +183,7 @@ class Salvage:
             for offset, payload in chapter.frames:
                 if offset >= chapter.whole:
                     break
-                event = _decoded(payload)
+                event = _decoded(_upgraded("event", payload, chapter.schema))
                 if event is None or not self._fits(event, strict=False):
                     chapter.damage = f"{layout.events(self.root, chapter.epoch)} makes no sense at byte {offset}"
                     break
@@ -184,7 +195,9 @@ class Salvage:
             if chapter.damage:
                 damaged = True
                 self.done.append(f"{chapter.damage}; what can be read of it was written down anew")
-                rest += [payload for offset, payload in chapter.frames if offset >= end]
+                rest += [
+                    _upgraded("event", payload, chapter.schema) for offset, payload in chapter.frames if offset >= end
+                ]
         if damaged or self._nothing_but_files():
             self._again(rest)
 
@@ -475,12 +488,14 @@ def _boxes(root: str, damaged: bool = False) -> Iterator[tuple[str, list[tuple[M
         if damaged and not any(offset > gaps[0][0] for offset, _ in frames if gaps):
             continue
         records: list[tuple[Mail, bytes]] = []
+        schema = SCHEMA
         for _, payload in frames:
             with suppress(msgspec.MsgspecError):
-                record = _mail.decode(payload)
-                if isinstance(record, Opened) and record.schema > SCHEMA:
-                    raise newer(path, "")
-                records.append((record, payload))
+                if not records:
+                    schema = schema_of(payload)
+                    require_known(path, schema)
+                current = upgrade("mail", payload, schema)
+                records.append((_mail.decode(current), current))
         yield path[len(f"{root}/mailbox/") :], records
 
 

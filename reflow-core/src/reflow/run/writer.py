@@ -8,7 +8,7 @@ from ..model.definition import Definition
 from ..model.record import CodeChanged, Event
 from ..model.state import State
 from .lease import Lease, LeaseLapsed
-from .load import load_definition, load_secrets
+from .load import load_definition, load_secrets, migrate_definitions
 from .log import Log, replay
 
 
@@ -38,6 +38,7 @@ class Writer:
         self.root = root
         self.warnings: list[str] = []
         self._lease = lease
+        migrate_definitions(root)
         first = load_definition(root)
         self.state = State(first)
         span = replay(root, self.state, lease.epoch)
