@@ -481,3 +481,9 @@ def test_a_broken_pipe_and_json(place: Place) -> None:
     assert found.stderr == ""
     for words in (["status"], ["runs"], ["explain"], ["dag", "latest"], ["describe", "latest"], ["plugins"]):
         json.loads(place.reflow(*words, "--json").stdout)
+
+
+def test_a_variable_that_sets_nothing(place: Place) -> None:
+    found = place.run("--count", "1", env={"REFLOW_QEUE": "fast"})
+    assert found.returncode == 0
+    assert "warning: REFLOW_QEUE sets nothing. Did you mean 'REFLOW_QUEUE'?" in found.stderr

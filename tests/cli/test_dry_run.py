@@ -116,4 +116,9 @@ def test_what_a_scheduler_cannot_do_is_refused_for_all_tasks_at_once(dry: Any, t
         assert f"{tmp_path}/pipeline.py:6: task 'make': PBS has no 'qos'" in found.stderr
         assert "task 'work': PBS has no option 'gress'" in found.stderr
     found = dry("--executor", "lsf", REFLOW_DISPATCH_SUBMIT_OPTIONS="nice=5")
-    assert found.stderr.startswith("error: [dispatch]: LSF has no 'nice'"), found.stderr
+    assert found.stderr.startswith("error: wake-ups, by [dispatch] and [executor.submit_options]: LSF has no 'nice'")
+
+
+def test_what_is_odd_in_the_configuration_is_said(dry: Any) -> None:
+    told = "warning: REFLOW_QEUE sets nothing. Did you mean 'REFLOW_QUEUE'?"
+    assert told in dry("--executor", "local", REFLOW_QEUE="fast").stderr

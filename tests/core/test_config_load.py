@@ -186,7 +186,7 @@ def test_unknown_variables_warn_and_reserved_and_empty_ones_are_silent(machine: 
         ("[executer]\nname = 'x'\n", ":1: there is no section [executer]\n  Did you mean 'executor'?"),
         ("\n[zzz]\n", ":2: there is no section [zzz]\n  The sections are executor,"),
         ("python = 'x'\n", ":1: python stands in no section\n  It belongs into [executor]."),
-        ("mem = '1G'\n", ":1: mem stands in no section\n  It belongs into [dispatch]."),
+        ("mem = '1G'\n", ":1: mem stands in no section\n  It belongs into [executor.submit_options] or [dispatch]."),
         ("cache = 3\n", ":1: cache must be a table\n  Write [cache]."),
         ("[executor]\npartition = 'x'\n", "It belongs into [executor.submit_options]."),
         ("[executor]\nsbatch = 'x'\n", "[executor] has no key 'sbatch'\n  It belongs into [executor.slurm]."),

@@ -275,8 +275,8 @@ class _Loader:
         """Where a key that stands in the wrong place belongs."""
         from ..model.options import canonical
 
-        if canonical(name) in (*RESOURCES, *PORTABLE) and not homes:
-            homes = ["executor.submit_options"]
+        if canonical(name) in (*RESOURCES, *PORTABLE):
+            homes = ["executor.submit_options", *homes]
         return f"It belongs into {' or '.join(f'[{home}]' for home in homes)}." if homes else None
 
     def _environment(self) -> None:

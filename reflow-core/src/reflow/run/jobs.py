@@ -109,7 +109,8 @@ class Jobs:
             return []
         drafts = [(f"{task.where}: task {task.name!r}", self.draft(task)[0]) for task in tasks]
         if self._config.get("dispatch.chain"):
-            drafts.append(("[dispatch]", self.wake(new_tag(bytes(8)), (), None)))
+            wake = self.wake(new_tag(bytes(8)), (), None)
+            drafts.append(("wake-ups, by [dispatch] and [executor.submit_options]", wake))
         wrong: list[tuple[str, UsageError]] = [
             (
                 f"{task.where}: task {task.name!r}",

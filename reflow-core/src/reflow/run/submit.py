@@ -50,7 +50,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     flow : Flow
         The workflow.
     notes : sequence of str
-        What its tasks ask for and the executor leaves out.
+        What is odd in the configuration, and what tasks ask for and the executor leaves out.
     dry : bool
         Whether it is only to be shown: the mode is ``dry-run``.
     """
@@ -200,9 +200,8 @@ def check(
         config=dict(config.secrets()),
         inherited={name: value for name, value in given.items() if name not in INHERITED},
     )
-    notes = Jobs(layout.root(directory, run_id), definition, config, secrets.inherited).examine(
-        chosen, definition.tasks
-    )
+    jobs = Jobs(layout.root(directory, run_id), definition, config, secrets.inherited)
+    notes = [*(f"warning: {text}" for text in config.warnings), *jobs.examine(chosen, definition.tasks)]
     return Prepared(
         flow=flow, definition=definition, secrets=secrets, executor=chosen, config=config, notes=notes, dry=dry
     )
