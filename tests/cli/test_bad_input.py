@@ -487,3 +487,11 @@ def test_a_variable_that_sets_nothing(place: Place) -> None:
     found = place.run("--count", "1", env={"REFLOW_QEUE": "fast"})
     assert found.returncode == 0
     assert "warning: REFLOW_QEUE sets nothing. Did you mean 'REFLOW_QUEUE'?" in found.stderr
+
+
+def test_a_script_without_its_guard(place: Place) -> None:
+    (place.path / "bare.py").write_text(PIPELINE.replace('if __name__ == "__main__":\n    wf.cli()', "wf.cli()"))
+    found = place("bare.py", "run", "--executor", "local", "--run-dir", str(place.run_dir), "--count", "1")
+    assert found.returncode == 1
+    assert "ended with exit code 2 when it was imported" in found.stderr
+    assert "under `if __name__ == '__main__':`" in found.stderr

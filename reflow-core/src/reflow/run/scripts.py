@@ -35,12 +35,9 @@ def import_script(entry: Entry, shown: str = "") -> ModuleType:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a script prints when it is imported is no data of ours
             return load_module(entry)
-    except SystemExit as error:
-        raise ScriptError(
-            f"{shown} ended with exit code {error.code} when it was imported",
-            hint="keep what runs it, such as wf.cli(), under `if __name__ == '__main__':`",
-        ) from error
     except Exception as error:
+        if isinstance(error, ReflowError) and isinstance(error.__cause__, SystemExit):
+            raise ScriptError(error.message, hint=error.hint) from error
         said = "".join(traceback.format_exception_only(type(error), error)).strip()
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry.file]
         where = f"{shown}:{lines[-1]}" if lines else shown

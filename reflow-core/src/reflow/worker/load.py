@@ -32,8 +32,10 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     ------
     OSError
         The file cannot be read.
+    UsageError
+        The script ends the process.
     Exception
-        Whatever the script itself raises.
+        Whatever else it raises.
     """
     for path in reversed(entry.path):
         if path not in sys.path:
@@ -57,8 +59,13 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     try:
         # What importing is: the user's script, by the user, as `python script.py` would run it.
         exec(compile(source, entry.file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-    except BaseException:
+    except BaseException as error:
         sys.modules.pop(entry.module, None)
+        if isinstance(error, SystemExit):
+            raise UsageError(
+                f"{entry.file} ended with exit code {error.code} when it was imported",
+                hint="keep what runs it, such as wf.cli(), under `if __name__ == '__main__':`",
+            ) from error
         raise
     return module
 
