@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
@@ -230,6 +232,34 @@ def test_flags() -> None:
     ):  # fmt: skip
         assert f" {text}" in got
     assert "--output=/x/{{id}}" in words(options={"output": "/x/{{id}}"})
+
+
+SHAPES = st.builds(
+    Resources,
+    nodes=st.none() | st.integers(1, 40),
+    tasks=st.none() | st.integers(1, 300),
+    cpus=st.none() | st.integers(1, 64),
+    gpus=st.none() | st.integers(1, 8),
+)
+
+
+@given(asked=SHAPES, slots=st.none() | st.integers(1, 9))
+def test_no_fewer_cores_nodes_and_gpus_than_asked_for(asked: Resources, slots: int | None) -> None:
+    nodes, tasks, cpus = asked.nodes or 1, asked.tasks or 1, asked.cpus or 1
+    if slots is not None and nodes > 1:
+        with pytest.raises(UsageError):
+            words(resources=asked, slots=slots)
+        return
+    got = words(resources=asked, slots=slots)
+
+    def number(option: str, default: int) -> int:
+        return int((re.findall(rf" -{option} (\d+)", got) or [str(default)])[0])
+
+    assert number("n", 1) * number("c", 1) >= tasks * cpus
+    assert number("N", 1) == nodes
+    assert number("n", 1) * number("g", 0) >= (asked.gpus or 0) * nodes
+    # A script runs once for each task of `submit`, and once in all in a `batch`.
+    assert number("n", 1) == 1 or got.startswith("flux batch")
 
 
 def test_memory_is_said_once() -> None:

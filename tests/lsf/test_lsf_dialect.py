@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
@@ -245,6 +249,35 @@ def test_resources() -> None:
     assert "-R" not in words()
 
 
+SHAPES = st.builds(
+    Resources,
+    nodes=st.none() | st.integers(1, 40),
+    tasks=st.none() | st.integers(1, 300),
+    cpus=st.none() | st.integers(1, 64),
+)
+
+
+@given(asked=SHAPES)
+def test_no_fewer_cores_and_nodes_than_asked_for(asked: Resources) -> None:
+    nodes, tasks, cpus = asked.nodes or 1, asked.tasks or 1, asked.cpus or 1
+    try:
+        got = words(resources=asked)
+    except UsageError as error:
+        # Hosts are filled one by one: seven tasks, three on each, are on three hosts and not on five.
+        assert tasks % nodes != 0
+        assert error.hint is not None
+        assert words(resources=Resources(nodes=nodes, tasks=int(error.hint.split()[-1]), cpus=cpus))
+        return
+    slots = int((re.findall(r"-n (\d+)", got) or ["1"])[0])
+    assert slots == max(tasks, nodes) * cpus
+    if slots > 1 and nodes == 1:
+        assert "span[hosts=1]" in got
+    elif slots > 1:
+        each = int(re.findall(r"span\[ptile=(\d+)\]", got)[0])
+        assert each % cpus == 0
+        assert -(-slots // each) == nodes
+
+
 @pytest.mark.parametrize(("unit", "limit", "reserved"), [("MB", 1537, 1537), ("GB", 2, 2), (None, 1572865, 1537)])
 def test_units_of_the_site(unit: str | None, limit: int, reserved: int) -> None:
     got = words(settings={"unit": unit}, resources=Resources(mem=1536 * 2**20 + 1))
@@ -285,6 +318,15 @@ def test_flags() -> None:
     assert re.search(r"-b \d\d:\d\d:\d\d:\d\d", got)
     assert "-N" in words(options={"mail_type": "FAIL"})
     assert "-o /x/%J" in words(options={"output": "/x/%J"})
+
+
+def test_a_begin_time_lies_ahead() -> None:
+    """In whole minutes: one that has passed would be next year's."""
+    made = LSFExecutor()
+    for second, seconds, begin in ((58, 0.1, "03:38"), (2, 0.1, "03:37"), (0, 60.0, "03:37"), (0, 61.0, "03:38")):
+        now = time.mktime(time.strptime(f"2026-11-24 03:36:{second:02}", "%Y-%m-%d %H:%M:%S"))
+        site = msgspec.structs.replace(made._site(), now=now)
+        assert list(made.speaks.begin(seconds, site)) == [("-b", f"11:24:{begin}")]
 
 
 def test_what_openlava_would_misread_is_refused() -> None:

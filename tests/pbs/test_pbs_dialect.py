@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
@@ -307,6 +311,34 @@ def test_chunks(asked: Resources, options: dict[str, object], select: str) -> No
     assert f"-l select={select} " in words(resources=asked, options=options) + " "
 
 
+SHAPES = st.builds(
+    Resources,
+    nodes=st.none() | st.integers(1, 40),
+    tasks=st.none() | st.integers(1, 300),
+    cpus=st.none() | st.integers(1, 64),
+    gpus=st.none() | st.integers(1, 8),
+)
+
+
+@given(asked=SHAPES)
+def test_no_fewer_cores_nodes_and_gpus_than_asked_for(asked: Resources) -> None:
+    nodes, tasks, cpus = asked.nodes or 1, asked.tasks or 1, asked.cpus or 1
+    for kind, cores, gpu in (
+        (PBSExecutor, r"ncpus=(\d+)", r"ngpus=(\d+)"),
+        (TorqueExecutor, r"ppn=(\d+)", r"gpus=(\d+)"),
+    ):
+        found = re.findall(r"-l (?:select|nodes)=(\S+)", words(kind, resources=asked))
+        if not (asked.nodes or asked.tasks or asked.cpus or asked.gpus):
+            assert found == []
+            continue
+        chunks = [(int(chunk.split(":")[0]), chunk) for chunk in found[0].split("+")]
+        assert sum(count for count, _ in chunks) == nodes
+        each = [int(re.findall(cores, chunk)[0]) for _, chunk in chunks]
+        assert sum(count * share for (count, _), share in zip(chunks, each, strict=True)) == max(tasks, nodes) * cpus
+        assert all(share % cpus == 0 for share in each)
+        assert all(re.findall(gpu, chunk) == ([str(asked.gpus)] if asked.gpus else []) for _, chunk in chunks)
+
+
 def test_whole_nodes() -> None:
     assert "-l place=scatter:excl" in words(resources=Resources(nodes=2), options={"exclusive": True})
     assert "-l place=excl" in words(options={"exclusive": True})
@@ -335,6 +367,24 @@ def test_flags() -> None:
     with pytest.raises(UsageError, match="one and the same"):
         words(options={"queue": "q", "reservation": "R12"})
     assert "-o /x/^array_index^ -j oe" in words(slots=2, options={"output": "/x/^array_index^"})
+
+
+def test_a_begin_time_lies_ahead() -> None:
+    made = PBSExecutor()
+    now = time.mktime(time.strptime("2026-11-24 03:36:58", "%Y-%m-%d %H:%M:%S"))
+    site = msgspec.structs.replace(made._site(), now=now)
+    assert [list(made.speaks.begin(seconds, site)) for seconds in (0.1, 61.5)] == [
+        [("-a", "202611240337.08")],
+        [("-a", "202611240338.00")],
+    ]
+
+
+def test_a_directory_that_no_list_of_variables_can_hold() -> None:
+    """`qsub` sends where it runs, and fails with quotes and backslashes in it: the script goes there by itself."""
+    speaks = PBSExecutor().speaks
+    assert speaks.submit(a_job(cwd="/a b/ü"), "", []).cwd == "/a b/ü"
+    assert speaks.submit(a_job(cwd='/a"b'), "", []).cwd is None
+    assert speaks.submit(a_job(cwd="/a\\b"), "", []).cwd is None
 
 
 # -- find and cancel --------------------------------------------------------------------

@@ -181,7 +181,14 @@ class LSF(Dialect):
             needs.append(f"rusage[mem={ceiling(asked.mem, reserved)}]")
             yield "-M", str(ceiling(asked.mem, limit))
         if slots > 1:
-            needs.append("span[hosts=1]" if nodes == 1 else f"span[ptile={ceiling(max(tasks, nodes), nodes) * cpus}]")
+            each = ceiling(max(tasks, nodes), nodes)
+            if each * (nodes - 1) >= max(tasks, nodes) > 1:
+                raise UsageError(
+                    f"LSF fills its hosts one by one: with {each} of tasks={tasks} on each there are less than"
+                    f" nodes={nodes}",
+                    hint=f"let tasks be a multiple of nodes, such as {each * nodes}",
+                )
+            needs.append("span[hosts=1]" if nodes == 1 else f"span[ptile={each * cpus}]")
         if slots > 1 or asked.cpus or asked.tasks:
             yield "-n", str(slots)
         if needs:
@@ -201,8 +208,8 @@ class LSF(Dialect):
         return [("-w", " && ".join(f"ended({id})" for id in ids))]
 
     def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """A local time, in whole minutes."""
-        return [("-b", local_time(site.now + seconds, "%m:%d:%H:%M", 60))]
+        """A local time, in whole minutes; one that has passed when the command reads it is next year's."""
+        return [("-b", local_time(site.now + max(seconds, 30.0), "%m:%d:%H:%M", 60))]
 
     def output(self, path: str, asked: bool) -> Iterable[Words]:
         """What it writes begins with a report, and comes at the end: the script writes its own log."""

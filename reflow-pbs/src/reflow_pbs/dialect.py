@@ -48,6 +48,9 @@ from reflow.plugin import (
 
 _MEMORY = (FailureClass.OOM, "more memory than it asked for")
 _WALLTIME = (FailureClass.TIMEOUT, "walltime exceeded")
+#: seconds that a begin time lies ahead at least
+_AHEAD = 10.0
+
 _CPUTIME = (FailureClass.TIMEOUT, "CPU time exceeded")
 
 
@@ -183,8 +186,8 @@ class PBS(Dialect):
         return [("-W", f"depend=afterany:{':'.join(ids)}")]
 
     def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """A local time."""
-        return [("-a", local_time(site.now + seconds, "%Y%m%d%H%M.%S"))]
+        """A local time, which must not have passed when the command reads it."""
+        return [("-a", local_time(site.now + max(seconds, _AHEAD), "%Y%m%d%H%M.%S"))]
 
     def output(self, path: str, asked: bool) -> Iterable[Words]:
         """What is delivered at the end, or lost, is not waited for: the script writes its own log."""
@@ -195,8 +198,9 @@ class PBS(Dialect):
         return (f"-{name}",) if value is None else (f"-{name}", value)
 
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
-        """It prints ``12.server``, or ``13[].server`` for an array."""
-        return Call(argv=(self.program("qsub"), *words, job.script), cwd=job.cwd)
+        """It prints ``12.server``, or ``13[].server`` for an array; it sends where it runs in a list of variables."""
+        plain = not set(job.cwd) & set('"\\\n')
+        return Call(argv=(self.program("qsub"), *words, job.script), cwd=job.cwd if plain else None)
 
     def submitted(self, job: Job, done: Completed) -> Submission | None:
         """The last line that is an id."""
