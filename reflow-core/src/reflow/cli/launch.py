@@ -192,15 +192,22 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         if made.dry:
             _show_rehearsal(made, as_json=as_json)
             return
-        created: list[str] = []
+        created: list[Run] = []
 
         def announce(run: Run) -> None:
-            created.append(run.run_id)
+            created.append(run)
             if not as_json:
                 render.put(f"Created run {render.clean(f'{run.run_id} in {run.run_dir}')}")
                 sys.stdout.flush()
 
-        with watching() as progress, interruptible(session, lambda: "".join(created)):
+        with (
+            watching() as progress,
+            interruptible(
+                session,
+                lambda: created[0].run_id if created else "",
+                lambda: created[0].chained,
+            ),
+        ):
             run = begin(made, wait=wait, on_created=announce, on_progress=progress)
         if as_json:
             render.put_json(run.status()["run"])

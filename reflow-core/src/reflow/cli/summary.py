@@ -52,8 +52,19 @@ def show_end(session: Session, run: Run) -> None:
 
 
 @contextmanager
-def interruptible(session: Session, run_id: Callable[[], str]) -> Iterator[None]:
+def interruptible(
+    session: Session, run_id: Callable[[], str], chained: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
     """Say what becomes of the run, if there is one already, on Ctrl-C, and where the disk is full or away.
+
+    Parameters
+    ----------
+    session : Session
+        How commands are typed here.
+    run_id : callable
+        The run's id; "" as long as there is none.
+    chained : callable
+        Whether it goes on by itself.
 
     Raises
     ------
@@ -71,7 +82,10 @@ def interruptible(session: Session, run_id: Callable[[], str]) -> Iterator[None]
             hint=f"once that is mended, `{session.command('drive', run_id())}` goes on with it",
         ) from error
     except KeyboardInterrupt:
-        if run_id():
+        if run_id() and not chained():
+            render.say(f"run {run_id()} stands as it was left, and nothing drives it now;")
+            render.say(f"`{session.command('drive', run_id())}` continues it")
+        elif run_id():
             render.say(
                 f"run {run_id()} goes on without this terminal; `{session.command('status', run_id())}` shows it,"
             )

@@ -25,10 +25,11 @@ from ..planning.graph import dag, describe_tasks, difference
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import user
-from .chain import IN_PLACE, advance, ask, foreground
+from .chain import IN_PLACE, advance, ask
 from .create import write_generation
 from .drive import Progress, attend, config_of, drive, executor_of
 from .engine import is_pool
+from .foreground import foreground
 from .jobs import Jobs
 from .lease import Watch
 from .load import load_definition, load_secrets
@@ -36,7 +37,7 @@ from .log import Results
 from .mail import post
 from .scheduler import AGAIN
 from .trust import require_own
-from .view import explain, look, quiet, standing, status
+from .view import awaits, explain, look, quiet, standing, status
 
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
 _STALLED_LOOKS = 5
@@ -129,6 +130,11 @@ class Run:
     def state(self) -> RunState:
         """Where the run stands, by its records."""
         return look(self.root, self.definition).run
+
+    @property
+    def chained(self) -> bool:
+        """Whether a wake-up is queued that will go on with the run."""
+        return awaits(look(self.root, self.definition))
 
     def status(self, elements: bool = False, refresh: bool = False) -> dict[str, Any]:
         """Where everything stands, as plain data.
@@ -519,8 +525,7 @@ class Run:
             if once:
                 advance(self.root, executor, chain=False, on_progress=on_progress)
             else:
-                advance(self.root, executor, chain=False, watch=Watch(), on_progress=on_progress)
-                foreground(self.root, executor, chain=False, on_progress=on_progress)
+                foreground(self.root, executor, chain=False, ask=True, on_progress=on_progress)
         elif once:
             raise UsageError("a local run cannot be driven by steps", hint="leave --once out")
         elif drive(self.root, executor, on_progress) is None and on_progress is not None:

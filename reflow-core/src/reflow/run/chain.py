@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import LeaseLost
 from ..model import layout
 from ..model.job import Executor
-from ..model.names import RunState
 from ..worker.tags import void
 from .drive import Progress, Watcher, config_of, take_up
 from .engine import Engine
 from .lease import Watch
 from .load import load_definition
-from .publish import catch_up
-from .view import look
 
 #: how long an advance waits in place for something that is due by the clock, rather than submit a wake-up for it
 IN_PLACE = 120.0
+
+#: what is kept of a wake-up's walltime, where it waits for as long as it can
+_MARGIN = 300.0
 
 #: how long the last worker of a group, in whose place others could run, waits for who advances the run now
 BRIEF = 30.0
@@ -157,62 +158,28 @@ def ask(root: str, executor: Executor) -> None:
         engine.close()
 
 
-def foreground(
-    root: str,
-    executor: Executor,
-    *,
-    chain: bool = True,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> RunState:
-    """Advance a run from this process until it has ended; Ctrl-C leaves it as it is.
-
-    Each round reads the mailbox; the scheduler is asked at most every ``[run]
-    poll`` seconds, growing to ``max_poll`` while nothing happens.
-    """
-    definition = load_definition(root)
-    config = config_of(definition, root)
-    poll, most = float(config.get("run.poll")), float(config.get("run.max_poll"))
-    asked = time.monotonic()
-    due = asked
-    pause = 0.2
-    seen = ""
-    watch = Watch()
-    while True:
-        state = look(root, definition)
-        if state.run.ended:
-            catch_up(root)
-            return state.run
-        told = repr([(name, progress.counts) for name, progress in state.tasks.items()])
-        ask = time.monotonic() - asked >= poll
-        if told != seen or ask or time.monotonic() >= due:
-            if ask:
-                asked = time.monotonic()
-                poll = min(most, poll * 1.5)
-            if told != seen:
-                seen, pause = told, 0.2
-            left = advance(root, executor, ask=ask, chain=chain, watch=watch, on_progress=on_progress)
-            due = time.monotonic() + (most if left is None else left)
-        else:
-            pause = min(pause * 1.3, 5.0)
-        time.sleep(min(pause, max(0.1, due - time.monotonic())))
-
-
 def waking(root: str, tag: str, executor: Executor) -> Iterator[float]:
     """What a wake-up does: advance, and wait in place for what is due soon.
+
+    Where the scheduler knows no begin time, it waits for as long as its walltime lets it, before it asks for another.
 
     Yields
     ------
     float
         Seconds to wait before going on.
     """
+    begins = executor.limits.begin
     left = IN_PLACE
+    if not begins:
+        walltime = config_of(load_definition(root), root).dispatch().resources.time or 0
+        left = max(left, walltime - _MARGIN)
+    waits = left if begins else math.inf
     # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for: it
     # is waited for, however long that takes.
-    pause = advance(root, executor, wakes=(tag,), patience=float("inf"), waits=left)
-    while pause is not None:
-        yield pause
-        left = max(1.0, left - pause)
-        pause = advance(root, executor, wakes=(tag,), patience=float("inf"), waits=left)
+    while (pause := advance(root, executor, wakes=(tag,), patience=math.inf, waits=waits)) is not None and left > 0:
+        yield min(pause, left)
+        left -= pause
+        waits = max(1.0, left) if begins or left <= 0 else math.inf
 
 
 def wake(root: str, tag: str, executor: Executor) -> None:
@@ -226,4 +193,4 @@ def relay(root: str, wakes: Sequence[str], executor: Executor) -> None:
 
     The scheduler is not asked: who has not reported is in no such group.
     """
-    advance(root, executor, wakes=wakes, relaying=True, ask=False, patience=BRIEF, watch=Watch(), waits=float("inf"))
+    advance(root, executor, wakes=wakes, relaying=True, ask=False, patience=BRIEF, watch=Watch(), waits=math.inf)

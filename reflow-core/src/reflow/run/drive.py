@@ -19,6 +19,7 @@ from ..model.definition import Definition
 from ..model.job import Executor, Pool
 from ..model.names import RunState
 from ..model.record import Command
+from ..model.state import State
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
@@ -211,53 +212,22 @@ def take_up(
     return engine, watcher
 
 
-class Watcher:
-    """Turns steps of the engine into reports, not too often."""
+class Reporter:
+    """Tells who watches a run, if anybody does, what is new in it."""
 
-    def __init__(self, engine: Engine, on_progress: Callable[[Progress], None] | None) -> None:
-        self._engine = engine
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
         self._tell = on_progress
         self._began = time.monotonic()
-        self._told = 0.0
         self._shown: dict[str, tuple[int, ...]] = {}
-        self._warned: set[str] = set()
-        self.teller: Teller | None = None
-
-    def __call__(self, engine: Engine, message: str) -> None:
-        """Report a step, and tell people what they want to hear of."""
-        if self.teller is not None:
-            for occasion in self.teller.due(engine.state):
-                if engine.tells(occasion.value):
-                    self.teller.tell(occasion, engine.state)
-        if self._tell is None:
-            return
-        for warning in [*engine.warnings, *engine.state.notes, *([message] if message else [])]:
-            if warning not in self._warned or warning == message:
-                self._warned.add(warning)
-                self.say(warning)
-        if time.monotonic() - self._told >= _REPORT:
-            self._report()
 
     def say(self, message: str) -> None:
-        """Say a word to who watches."""
+        """Say a word."""
         self._give(Progress(message=message, elapsed=time.monotonic() - self._began))
 
-    def _give(self, progress: Progress) -> None:
-        if self._tell is None:
-            return
-        try:
-            self._tell(progress)
-        except BrokenPipeError:
-            self._tell = None  # nobody watches any more, as with `| head`: that is no reason to stop half-way
-
-    def last(self) -> None:
-        """Report how all tasks ended."""
-        if self._tell is not None:
-            self._report()
-
-    def _report(self) -> None:
-        self._told = time.monotonic()
-        for name, progress in self._engine.state.tasks.items():
+    def counts(self, state: State) -> None:
+        """Tell of each task whose elements stand otherwise than when it was told of last."""
+        elapsed = time.monotonic() - self._began
+        for name, progress in state.tasks.items():
             counts = tuple(progress.counts)
             if not any(counts) or self._shown.get(name) == counts:
                 continue
@@ -268,9 +238,50 @@ class Watcher:
                     counts=progress.shown(),
                     total=progress.size or 0,
                     state=progress.state.value,
-                    elapsed=self._told - self._began,
+                    elapsed=elapsed,
                 )
             )
+
+    def _give(self, progress: Progress) -> None:
+        if self._tell is None:
+            return
+        try:
+            self._tell(progress)
+        except BrokenPipeError:
+            self._tell = None  # nobody watches any more, as with `| head`: that is no reason to stop half-way
+
+
+class Watcher:
+    """Turns steps of the engine into reports, not too often."""
+
+    def __init__(self, engine: Engine, on_progress: Callable[[Progress], None] | None) -> None:
+        self._engine = engine
+        self._report = Reporter(on_progress)
+        self._told = 0.0
+        self._warned: set[str] = set()
+        self.teller: Teller | None = None
+
+    def __call__(self, engine: Engine, message: str) -> None:
+        """Report a step, and tell people what they want to hear of."""
+        if self.teller is not None:
+            for occasion in self.teller.due(engine.state):
+                if engine.tells(occasion.value):
+                    self.teller.tell(occasion, engine.state)
+        for warning in [*engine.warnings, *engine.state.notes, *([message] if message else [])]:
+            if warning not in self._warned or warning == message:
+                self._warned.add(warning)
+                self.say(warning)
+        if time.monotonic() - self._told >= _REPORT:
+            self.last()
+
+    def say(self, message: str) -> None:
+        """Say a word to who watches."""
+        self._report.say(message)
+
+    def last(self) -> None:
+        """Report how all tasks stand."""
+        self._told = time.monotonic()
+        self._report.counts(self._engine.state)
 
 
 @contextmanager

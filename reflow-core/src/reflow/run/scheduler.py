@@ -26,6 +26,9 @@ from .writer import Writer
 #: seconds after which a scheduler that did not answer is asked again; they double, up to the second
 AGAIN, _MOST = 15.0, 300.0
 
+#: seconds after which a wake-up begins that is asked for to see whether a node can submit
+_PROBE = 60.0
+
 
 class Scheduler:
     """What runs a run's jobs, a pool of this process's own included.
@@ -68,6 +71,8 @@ class Scheduler:
         self.crowded = False
         self.away = False
         self.woken = self.relaying = False
+        #: whether a submission was taken from here, and whether one is made to find that out
+        self._able = self._trying = False
         self.unheard: frozenset[str] = frozenset()
         self.executor = executor
         self._writer = writer
@@ -137,6 +142,7 @@ class Scheduler:
             self._not_taken(job.tag, error)
             return False
         writer.add(_submitted(job.tag, submission, writer.now()))
+        self._able = True
         return True
 
     def _not_taken(self, tag: str, error: ReflowError) -> None:
@@ -146,19 +152,29 @@ class Scheduler:
             error = ExecutorError(error.message)
         if error.maybe_done:
             self._outage(f"{why}; it is looked for before anything else is submitted")
-        elif self.relaying or (self.woken and error.elsewhere):
+        elif not error.transient and (self.relaying or (self.woken and (error.elsewhere or self._unable()))):
             # What cannot be submitted from here waits for a process that can.
             self._void(tag, why, now)
-            if not (self.relaying and error.transient):
+            if not self.away:
                 writer.add(Barred(at=now, w=why, relay=self.relaying))
+                self.stranded = self.stranded if self.relaying else why
             self.away = True
-            if not self.relaying:
-                self.stranded = why
         elif error.transient:
             self._outage(f"{why}; it is tried again")
             self._void(tag, why, now)
         else:
             self._refused(tag, why)
+
+    def _unable(self) -> bool:
+        """Whether a node takes no submission at all, or the one that it has refused was at fault.
+
+        If none was taken from here, one more wake-up is asked for: the submit host took one like it.
+        """
+        if not self._able and not self._trying:
+            self._trying = True
+            self._begin(_PROBE)
+            self._trying = False
+        return not self._able
 
     def _refused(self, tag: str, why: str) -> None:
         """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had."""
@@ -473,7 +489,8 @@ class Scheduler:
         """Submit a wake-up that begins later."""
         tag, now = new_tag(os.urandom(8)), self._writer.now()
         self._writer.add(Wake(tag=tag, waits=(), at=now, due=now + pause))
-        job = self._jobs.wake(tag, (), pause)
+        # Where the scheduler knows no begin time, it sleeps until then.
+        job = self._jobs.wake(tag, (), pause if self.executor.limits.begin else None)
         self._jobs.write_wake(job)
         self._send(job)
 

@@ -26,10 +26,11 @@ from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import owners, require
-from .chain import IN_PLACE, advance, foreground
+from .chain import IN_PLACE, advance
 from .create import create, new_run_id, prepare
 from .drive import Progress, cache_places, drive
 from .engine import is_pool
+from .foreground import foreground
 from .freeze import encode_parameters, entry_of, environments, freeze_tasks
 from .jobs import Jobs
 from .load import Secrets

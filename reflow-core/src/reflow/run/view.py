@@ -103,13 +103,18 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
         return plain  # it waits for what is due soon
     if state.pools:
         return {"status": "STALLED", "reason": f"the process that drove it is gone; {goes_on}"}
-    if any(wake.id and not wake.join for wake in state.wakes.values()):
+    if awaits(state):
         held = next((state.asked.waiting[tag] for tag in state.wakes if tag in state.asked.waiting), "")
         return {**plain, "reason": plain["reason"] or (f"its wake-up: {held}; {goes_on}" if held else "")}
     why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
     if flying(state):
         return {**plain, "reason": plain["reason"] or f"{why} when its jobs have ended: {goes_on}"}
     return {"status": "STALLED", "reason": f"{why}; {goes_on}"}
+
+
+def awaits(state: State) -> bool:
+    """Whether a wake-up is under way."""
+    return any(wake.id and not wake.join for wake in state.wakes.values())
 
 
 def quiet(state: State, patience: float) -> bool:
