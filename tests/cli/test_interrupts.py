@@ -185,6 +185,15 @@ def test_ctrl_c_leaves_a_chained_run(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "", "there was no run yet"
 
 
+def test_ctrl_c_names_what_continues_a_driven_run(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session("python pipeline.py")
+    with pytest.raises(KeyboardInterrupt), summary.interruptible(session, lambda: "demo-1", lambda: False):
+        raise KeyboardInterrupt
+    err = capsys.readouterr().err
+    assert "run demo-1 stands as it was left, and nothing drives it now" in err
+    assert "`python pipeline.py drive demo-1` continues it" in err
+
+
 @pytest.mark.parametrize(("words", "once"), [([], False), (["--once"], True)])
 def test_drive_is_what_python_does(words: list[str], once: bool, reflow: Callable[..., Any], shelf: Any) -> None:
     run = shelf.add(status=RUNNING)
@@ -193,7 +202,7 @@ def test_drive_is_what_python_does(words: list[str], once: bool, reflow: Callabl
     assert (name, given["once"], callable(given["on_progress"])) == ("drive", once, True)
 
 
-@pytest.mark.parametrize(("once", "steps"), [(False, ["advance", "foreground"]), (True, ["advance"])])
+@pytest.mark.parametrize(("once", "steps"), [(False, ["foreground"]), (True, ["advance"])])
 def test_driving_submits_no_wake_ups(once: bool, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from reflow.run import api
 

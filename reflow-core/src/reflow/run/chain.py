@@ -176,8 +176,8 @@ def waking(root: str, tag: str, executor: Executor) -> Iterator[float]:
     waits = left if begins else math.inf
     # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for: it
     # is waited for, however long that takes.
-    while (pause := advance(root, executor, wakes=(tag,), patience=math.inf, waits=waits)) is not None and left > 0:
-        yield min(pause, left)
+    while (pause := advance(root, executor, wakes=(tag,), patience=math.inf, waits=waits)) is not None:
+        yield pause if begins or left <= 0 else min(pause, left)
         left -= pause
         waits = max(1.0, left) if begins or left <= 0 else math.inf
 
