@@ -154,13 +154,18 @@ class Run:
             ``run`` (with ``status``), ``summary`` (task -> state -> count,
             ``total``, ``cached``), ``tasks``, ``failures``, and ``elements`` where asked for.
         """
-        if refresh and not self.state.ended:
+        state = look(self.root, self.definition)
+        asked = False
+        if not refresh:
+            asked = self._listen(state)
+        elif not state.run.ended:
             executor = executor_of(self.definition, self.root)
-            if not is_pool(executor):
+            asked = not is_pool(executor)
+            if asked:
                 advance(self.root, executor, watch=Watch())
-        else:
-            self._listen(look(self.root, self.definition))
-        return status(self.root, self.definition, elements=elements)
+        if asked:
+            state = look(self.root, self.definition)
+        return status(self.root, self.definition, state, elements=elements)
 
     def _listen(self, state: State) -> bool:
         """Ask the scheduler where nothing was heard of the run's jobs for long; says whether it was asked."""

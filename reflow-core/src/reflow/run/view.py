@@ -32,9 +32,8 @@ def look(root: str, definition: Definition) -> State:
     return state
 
 
-def status(root: str, definition: Definition, *, elements: bool = False) -> dict[str, Any]:
-    """What `Run.status` returns."""
-    state = look(root, definition)
+def status(root: str, definition: Definition, state: State, *, elements: bool = False) -> dict[str, Any]:
+    """What `Run.status` returns of a run that stands so."""
     # What the scheduler said when it was last asked, by task.
     waiting = {
         state.flights[position].task: state.asked.waiting[tag]
