@@ -289,8 +289,8 @@ def test_wake_ups_may_be_run_again_by_the_scheduler_and_tasks_never(sim: Any) ->
 
 
 def refs(one: Any, task: str) -> list[JobRef]:
-    tags = [job.tag for job in one.sent(task)]
-    return list(one.cluster.find(tags).values())
+    found = one.cluster.find([job.tag for job in one.sent(task)])
+    return [ref for ref in found.values() if isinstance(ref, JobRef)]
 
 
 def test_cancel_takes_one_call_and_leaves_nothing(sim: Any) -> None:
@@ -329,7 +329,7 @@ def test_cancel_while_the_scheduler_does_not_answer_is_done_when_it_does(sim: An
     assert "asked for again" in run.cancel()["said"]
     assert one.cluster.calls["cancel"] == 4, "at once, and after 15, 30 and 60 seconds"
     assert run.status()["run"]["status"] == "RUNNING"
-    assert "does not answer" in run.status()["run"]["reason"]
+    assert "does not cancel" in run.status()["run"]["reason"]
     assert one.advance() is not None, "somebody has to come again"
     assert one.advance() is not None
     one.advance()
@@ -438,6 +438,80 @@ def test_what_only_waits_is_left_alone_and_its_reason_is_shown(sim: Any) -> None
     assert told["run"]["status"] == "RUNNING"
     assert told["tasks"][0]["reason"] == "held: log directory missing"
     assert not one.cluster.calls["cancel"]
+
+
+def test_a_cancel_that_is_refused_for_good_does_not_hold_the_run_for_ever(sim: Any) -> None:
+    one = sim(places=5)
+    one.lasts["work"] = 10_000.0
+    run = fan(one, 10)
+    one.cluster.advance(5.0)
+
+    def denied(refs: Any) -> None:
+        raise ExecutorError("you may not")
+
+    cancel, one.cluster.cancel = one.cluster.cancel, denied
+    run.cancel()
+    for _ in range(3):
+        one.advance()
+    assert run.status()["run"]["status"] == "CANCELLED"
+    one.cluster.cancel = cancel
+    assert elements(one) == [0, 1, 2, 3, 4], "nothing else of it was submitted"
+
+
+def test_what_was_gone_and_is_there_again_is_not_lost(sim: Any) -> None:
+    """A scheduler that was confused for a moment, or ran a job again."""
+    one = sim()
+    one.lasts["work"] = 500.0
+    run = fan(one, 4)
+    one.cluster.advance(5.0)
+    query = one.cluster.query
+    unknown = JobStatus(state=JobState.UNKNOWN, native="no such job")
+    one.cluster.query = lambda jobs: dict.fromkeys(query(jobs), unknown)
+    one.advance(chain=False)
+    one.cluster.query = query
+    one.cluster.advance(60.0)
+    one.advance(chain=False)
+    one.cluster.advance(60.0)
+    one.advance(chain=False)
+    assert not one.events("failed", "kill")
+    one.end()
+    assert run.results("work") == [1, 1, 1, 1]
+    assert elements(one) == [0, 1, 2, 3]
+
+
+def test_what_runs_on_half_an_input_is_cancelled_when_it_is_computed_anew(sim: Any) -> None:
+    one = sim()
+    one.fate["work", 1, 1] = "no"
+    one.lasts["total"] = 1000.0
+    one.values["make"] = [0, 1, 2]
+    run = one.submit(FAN.format(options="").replace('Result(step="work")', 'Result(step="work", allow_failed=True)'))
+    one.cluster.advance(10.0)
+    assert ("total", 0, 1) in one.ran
+    run.retry("work")
+    one.end()
+    assert [attempt for name, _, attempt in one.ran if name == "total"] == [1, 2]
+    assert one.running == {"total": 0, "work": 0, "make": 0}
+
+
+def test_separate_jobs_of_an_array_are_all_found_after_a_crash(sim: Any) -> None:
+    """They are looked for by their tag, and one that never came is sent again."""
+    one = sim(separate=True)
+    submit = one.cluster.submit
+    lost: list[str] = []
+
+    def loses(job: Job) -> Any:
+        made = submit(job)
+        if job.slots == 4 and not lost:
+            lost.append(job.tag)
+            one.cluster.forget(made.slots[2])
+            raise ExecutorError("no answer", transient=True, maybe_done=True)
+        return made
+
+    one.cluster.submit = loses
+    run = fan(one, 4)
+    one.end()
+    assert run.results("work") == [1, 1, 1, 1]
+    assert elements(one) in ([0, 1, 2, 3], [0, 1, 2, 2, 3])
 
 
 # --- outages, and wake-ups that are gone ------------------------------------------------------------------------------

@@ -464,8 +464,10 @@ class CommandExecutor:
         for ref in jobs:
             parts = ref.id.split(",")
             if len(parts) > 1:  # separate jobs of one array, in the order of its slots
-                for slot, part in enumerate(parts):
-                    if part and ref.slot in (None, slot) and part not in unheard:
+                for slot, part in enumerate(parts if parts[-1] else parts[:-1]):
+                    if not part and ref.slot in (None, slot):
+                        yield JobRef(ref.id, slot, ref.cluster), unknown("", "was not submitted")
+                    elif ref.slot in (None, slot) and part not in unheard:
                         id = speaks.key(part)
                         yield JobRef(ref.id, slot, ref.cluster), final(found.get((id, None), nothing), id, None)
                 continue

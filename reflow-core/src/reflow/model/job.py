@@ -172,8 +172,12 @@ class Executor(Protocol):
         """
         ...
 
-    def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
-        """Look jobs up by the tag at the head of their name, live or finished."""
+    def find(self, tags: Collection[str]) -> Mapping[str, JobRef | Submission]:
+        """Look jobs up by the tag at the head of their name, live or finished.
+
+        An array whose slots are jobs of their own, without a reference to all
+        of them, is answered with the `Submission` of those that are there.
+        """
         ...
 
     def cancel(self, jobs: Sequence[JobRef]) -> None:

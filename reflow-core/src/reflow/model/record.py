@@ -353,7 +353,8 @@ class Gone(_Record, tag="gone"):
     """The scheduler has done with slots of a job that have left no record; a record may still arrive.
 
     ``elements`` are indices of the task. ``f`` is "" where the scheduler says
-    nothing of why; ``never`` tells that, for all that is known, they did not start.
+    nothing of why; ``never`` tells that, for all that is known, they did not
+    start; ``back`` that they are there again.
     """
 
     tag: str
@@ -364,6 +365,7 @@ class Gone(_Record, tag="gone"):
     s: int | None = None
     w: str = ""
     never: bool = False
+    back: bool = False
 
 
 class Asked(_Record, tag="asked"):

@@ -609,6 +609,9 @@ class State:
         if position is not None:
             task = self.flights[position].task
             for index in from_ranges(event.elements):
+                if event.back:
+                    self.gone.pop((task, index), None)
+                    continue
                 before = self.gone.get((task, index))
                 if before is None:
                     self.gone[task, index] = event
@@ -705,6 +708,7 @@ class State:
         progress.open = progress.skipped = progress.cancelled = progress.stopped = False
         progress.reason = ""
         for index in from_ranges(event.elements):
+            self._land(progress, index)
             progress.set(index, PENDING)
             progress.kept[index] = 0
             progress.failures.pop(index, None)

@@ -91,17 +91,24 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         progress = state.tasks[flight.task]
         gone: dict[JobStatus, list[int]] = {}
         stuck: dict[str, list[int]] = {}
+        back: list[int] = []
         alive = any(status.state is not JobState.UNKNOWN for slot, status in told.items() if slot is not None)
         for slot, index in enumerate(flight.elements):
             if progress.status[index] not in (QUEUED, RUNNING) or state.flight_of(flight.task, index) is not flight:
                 continue
-            if flight.slots and slot not in told:
+            if slot in flight.slots and slot not in told:
                 unheard.add(flight.tag)
                 continue
             began = has_started(state, flight.tag, slot)
-            status = told.get(slot) or told.get(None) or (_VANISHED if alive and not began else _FORGOTTEN)
+            status = (
+                told.get(slot)
+                or told.get(None)
+                or (_VANISHED if alive and not began and not flight.slots else _FORGOTTEN)
+            )
             before = state.gone.get((flight.task, index))
-            if before is not None and (before.f or not _class(status)):
+            if before is not None and status.state in (JobState.PENDING, JobState.RUNNING):
+                back.append(index)  # it was run again, or the scheduler was confused
+            elif before is not None and (before.f or not _class(status)):
                 continue  # accounting may have been slow to tell why: only that is news
             if status.state is JobState.PENDING:
                 if status.reason:
@@ -127,6 +134,8 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
                     never=status.state is JobState.UNKNOWN and status.failure_class is FailureClass.CANCELLED,
                 )
             )
+        if back:
+            events.append(Gone(tag=flight.tag, elements=to_ranges(back), at=now, back=True))
         ordered = {index for kill in state.kills.get(flight.tag, ()) for index in from_ranges(kill.elements)}
         for why, indices in stuck.items():
             if left := [index for index in indices if index not in ordered]:

@@ -30,7 +30,7 @@ def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
         elif verb == UNREADABLE:
             answer = f"{layout.commands(writer.root)}/{command.id}.json holds no command, and is passed over"
         else:
-            answer = _retry(writer, command)
+            answer = _retry(writer, scheduler, command)
         writer.add(Obeyed(id=command.id, verb=verb, at=writer.now(), said=answer))
         writer.commit()
         yield answer
@@ -97,7 +97,7 @@ def give_up(
     return active, waiting
 
 
-def _retry(writer: Writer, command: Command) -> str:
+def _retry(writer: Writer, scheduler: Scheduler, command: Command) -> str:
     """Let what failed, was cancelled or was skipped start over."""
     changed = command.generation > writer.state.generation
     if changed:
@@ -132,6 +132,8 @@ def _retry(writer: Writer, command: Command) -> str:
         partly = any(wired.allow_failed and again.keys() & set(wired.steps) for wired in task.inputs)
         if progress.open and (partly or whole.intersection(task.upstream)):
             whole.add(task.name)
+            if progress.active:
+                give_up(writer, scheduler, {task.name: None}, "its input is computed anew", whole=False)
             again[task.name] = list(range(len(progress.status)))
     for name in dict.fromkeys([*again, *stale]):
         indices = [*again.get(name, ()), *stale.get(name, ())]

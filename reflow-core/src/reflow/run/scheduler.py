@@ -29,6 +29,12 @@ AGAIN, _MOST = 15.0, 300.0
 #: seconds after which a wake-up begins that is asked for to see whether a node can submit
 _PROBE = 60.0
 
+#: seconds by which a wake-up may be later than what is due
+_SOON = 30.0
+
+#: how often in a row a scheduler may refuse to cancel something, for good as it says, before it is let go
+_REFUSALS = 4
+
 
 class Scheduler:
     """What runs a run's jobs, a pool of this process's own included.
@@ -230,7 +236,8 @@ class Scheduler:
         for tag, at in unknown.items():
             now = writer.now()
             if tag in found:
-                writer.add(_submitted(tag, Submission(found[tag]), now))
+                ref = found[tag]
+                writer.add(_submitted(tag, Submission(ref) if isinstance(ref, JobRef) else ref, now))
             elif now - at < lag:
                 wait = lag - (now - at) if wait is None else max(wait, lag - (now - at))
             else:
@@ -298,7 +305,7 @@ class Scheduler:
             writer.add(event)
         for tag in verdict.woken:
             writer.add(Woke(tag=tag, at=now, reason="its job is gone"))
-        return bool(verdict.woken) or any(type(event) is Gone for event in verdict.events)
+        return bool(verdict.woken) or any(type(event) is Gone and not event.back for event in verdict.events)
 
     def _outage(self, problem: str) -> None:
         """The scheduler does not answer, or takes nothing now: no evidence of anything, and a reason to wait."""
@@ -366,8 +373,11 @@ class Scheduler:
             if chain or jobs:
                 self.executor.cancel([*chain, *jobs])
         except ExecutorError as error:
-            self._outage(f"the scheduler does not answer: {error}")
-            return
+            if error.transient or state.unanswered < _REFUSALS:
+                self._outage(f"the scheduler does not cancel: {error}")
+                return
+            # It never will: nothing may wait for that for ever.
+            writer.warn(f"some jobs may be left, which the scheduler does not cancel: {error}")
         now = writer.now()
         for tag, kills in orders.items():
             if tag not in state.open_flights:
@@ -437,7 +447,7 @@ class Scheduler:
                 asked = True
                 if not self._wake(waits):
                     return True
-        if pause is not None and not any(0.0 < wake.due <= now + pause for wake in wakes):
+        if pause is not None and not any(0.0 < wake.due <= now + pause + _SOON for wake in wakes):
             self._begin(pause)
         return asked
 

@@ -265,10 +265,11 @@ def begin(
         drive(root, chosen, on_progress)
         return run
     chained = bool(made.config.get("dispatch.chain"))
-    pause = advance(root, chosen, ask=False, waits=IN_PLACE, on_progress=on_progress)
-    if pause is not None:
-        time.sleep(pause)
-        advance(root, chosen, on_progress=on_progress)
+    left, pause = IN_PLACE, advance(root, chosen, ask=False, waits=IN_PLACE, on_progress=on_progress)
+    while pause is not None and left > 0:  # the scheduler does not answer, or shows a job later
+        time.sleep(min(pause, left))
+        left -= pause
+        pause = advance(root, chosen, waits=max(0.0, left), on_progress=on_progress)
     if wait:
         foreground(root, chosen, chain=chained, on_progress=on_progress)
     return run

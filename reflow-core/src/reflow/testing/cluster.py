@@ -229,17 +229,23 @@ class MemoryCluster:
             raise lost
         return answer
 
-    def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
+    def find(self, tags: Collection[str]) -> Mapping[str, JobRef | Submission]:
         """Look jobs up by tag, by one call."""
         if not tags:
             return {}
         lost = self._called("find")
         wanted = set(tags)
-        known = {
-            slots[0].job.tag: JobRef(number)
-            for number, slots in self._slots.items()
-            if slots[0].job.tag in wanted and self._visible(number)
-        }
+        known: dict[str, JobRef | Submission] = {}
+        for number, slots in self._slots.items():
+            job = slots[0].job
+            if job.tag not in wanted or not self._visible(number):
+                continue
+            if self._separate and job.slots is not None:
+                before = known.get(job.tag)
+                others = before.slots if isinstance(before, Submission) else {}
+                known[job.tag] = Submission(slots={**others, slots[0].number: JobRef(number)})
+            else:
+                known[job.tag] = JobRef(number)
         if lost:
             raise lost
         return known

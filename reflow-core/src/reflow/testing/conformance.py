@@ -423,7 +423,8 @@ class ExecutorConformance:
             if refs.submission.ref is not None:
                 assert ref == refs.submission.ref, f"{refs.job.tag!r} gave {ref}, not {refs.submission.ref}"
             else:
-                assert ref in refs.each.values(), f"{refs.job.tag!r} gave {ref}, none of its slots"
+                assert isinstance(ref, Submission), f"{refs.job.tag!r} gave {ref}, and not all of its slots"
+                assert ref.slots == refs.each, f"{refs.job.tag!r} gave {ref.slots}, not {refs.each}"
 
     def test_long_names(self, executor: Executor, directory: Path) -> None:
         """A long name, with every character that may be in one, is taken, and the tag at its head is found."""
