@@ -241,7 +241,8 @@ def test_a_task_that_is_ended_goes_on_unless_somebody_cancelled_it(
         if reflow.context().attempt == 1:
             try:
                 (HERE / "up").touch()
-                signal.pause()
+                while True:
+                    pass
             except reflow.TaskInterrupted:
                 raise reflow.Requeue("it is saved") from None
         return reflow.context().attempt
@@ -249,6 +250,23 @@ def test_a_task_that_is_ended_goes_on_unless_somebody_cancelled_it(
     assert run.state.value == expected
     if expected == "SUCCESS":
         assert run.result("work") == 2
+
+
+def test_who_waits_for_a_new_attempt_has_not_failed(lab: Any, cluster: Cluster) -> None:
+    lab.touch("requeue.3.1")
+    seen: list[dict[str, Any]] = []
+    real = chain.wake
+
+    def wake(root: str, tag: str, executor: Any) -> None:
+        seen.append(Run.open(root.partition("/.reflow/")[0]).status())
+        real(root, tag, executor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain, "wake", wake)
+        run = cluster.run(ARRAY.format(options="cache=False"))
+    assert run.result("total") == 15
+    assert {"SUCCESS": 5, "PENDING": 1, "total": 6, "cached": 0} in [one["summary"]["work"] for one in seen]
+    assert not any(one["failures"] for one in seen)
 
 
 def test_retry_by_hand_starts_with_what_the_task_asks_for(lab: Any, cluster: Cluster) -> None:

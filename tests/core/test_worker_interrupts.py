@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from reflow import LocalExecutor, Requeue, RunState, checkpoint_dir, time_left
+from reflow import LocalExecutor, Requeue, RunState, TaskInterrupted, checkpoint_dir, time_left
 from reflow.errors import ReflowError, UsageError
 from reflow.model.frames import parse
 from reflow.model.signals import parse_signal
@@ -220,11 +220,16 @@ def test_the_clock_counts_from_the_start_of_the_job(lab: Any) -> None:
 )
 def test_signals_that_schedulers_send(lab: Any, number: int, cls: str, reason: str) -> None:
     lab.write("""
+    def doze():  # a signal that comes just before a system call does not interrupt it
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            time.sleep(0.02)
+
     @wf.job()
     def work() -> int:
         child = subprocess.Popen(["sleep", "300"])
         (HERE / "up").write_text(str(child.pid))
-        time.sleep(60)
+        doze()
         return 0
     """)
     job = Job(lab)
@@ -239,11 +244,16 @@ def test_signals_that_schedulers_send(lab: Any, number: int, cls: str, reason: s
 
 def test_a_second_signal_does_not_interrupt_the_saving(lab: Any) -> None:
     lab.write("""
+    def doze():
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            time.sleep(0.02)
+
     @wf.job()
     def work() -> str:
         try:
             (HERE / "up").write_text("1")
-            time.sleep(60)
+            doze()
         except reflow.TaskInterrupted:
             (HERE / "saving").write_text("1")
             while not flag("go"):
@@ -386,3 +396,39 @@ def test_nobody_listens_in_a_person_s_own_process() -> None:
     assert interrupts.caused(KeyboardInterrupt())
     assert not interrupts.caused(ValueError())
     interrupts.relax()
+
+
+def test_a_warning_that_interrupts_nothing_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes just before a system call leaves it waiting."""
+    sent: list[int] = []
+    kill = signal.pthread_kill
+
+    def unheard(thread: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) > 2:
+            kill(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", unheard)
+    monkeypatch.setattr("reflow.worker.interrupts._AGAIN", 0.05)
+    before = signal.getsignal(signal.SIGUSR2)
+    interrupts = Interrupts()
+
+    def sleep(interrupts: Interrupts) -> None:
+        interrupts.expose()
+        time.sleep(60)
+
+    try:
+        interrupts.expect(signal.SIGUSR2, 0.0, 1.0)
+        with pytest.raises(TaskInterrupted, match="SIGUSR2"):
+            sleep(interrupts)
+        assert len(sent) == 3
+        time.sleep(0.2)
+        assert len(sent) == 3, "it was heard"
+        assert (interrupts.warned, interrupts.asked) == ("SIGUSR2", "")
+        signal.raise_signal(signal.SIGUSR2)
+    except TaskInterrupted:
+        assert interrupts.asked == "SIGUSR2", "what comes later is somebody else's"
+    finally:
+        interrupts.relax()
+        signal.signal(signal.SIGUSR2, before)
+    assert interrupts.asked

@@ -431,8 +431,10 @@ class State:
             tries.own += 1
         if failure.cls is FailureClass.CANCELLED:
             progress.set(index, CANCELLED)
-        else:
-            progress.undecided.add(index)
+            return
+        progress.undecided.add(index)
+        if failure.cls is FailureClass.REQUEUED:
+            progress.set(index, PENDING)  # it has asked for that, and fails only where it has asked too often
 
     def _finished(self, event: Finished, file: int, offset: int, length: int) -> None:
         progress = self.tasks[event.t]
@@ -683,7 +685,11 @@ class State:
                 progress.scaled[index] = event.resources
 
     def _settled(self, event: Settled) -> None:
-        self.tasks[event.task].undecided.difference_update(from_ranges(event.elements))
+        progress = self.tasks[event.task]
+        for index in from_ranges(event.elements):
+            progress.undecided.discard(index)
+            if progress.status[index] == PENDING:
+                progress.set(index, FAILED)
 
     def _skipped(self, event: Skipped) -> None:
         progress = self.tasks[event.task]

@@ -135,7 +135,8 @@ def _give_up(definition: Definition, state: State, task: Task) -> GiveUp | None:
     stop = task.on_error == "stop"
     if not (stop or task.max_failures is not None) or not progress.counts[FAILED]:
         return None
-    failed = progress.counts[FAILED] - len(progress.undecided) - progress.forgiven
+    undecided = sum(progress.status[index] == FAILED for index in progress.undecided)
+    failed = progress.counts[FAILED] - undecided - progress.forgiven
     most = task.max_failures or 0
     if isinstance(most, float):
         most *= progress.size or 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model import layout
 from ..model.definition import Definition
-from ..model.names import FailureClass, TaskState
+from ..model.names import TaskState
 from ..model.record import Finished
 from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SKIPPED, SUCCESS, Progress, State
 from ..planning.waking import flying
@@ -140,8 +140,6 @@ def _failures(root: str, definition: Definition, state: State) -> list[dict[str,
                 return found
             if SHOWN[progress.status[index]] is not TaskState.FAILED:
                 continue
-            if failure.cls is FailureClass.REQUEUED and index in progress.undecided:
-                continue  # it goes on as soon as the run is advanced
             found.append(
                 {
                     "task": task.name,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import time
+from collections.abc import Callable
 from types import FrameType
 
 from . import children
@@ -16,8 +18,14 @@ _PATIENCE = 2.0
 #: of the time that a warning leaves, what children have of it before the task is interrupted
 _SHARE = 0.5
 
+#: seconds after which a warning that has interrupted nothing is given again
+_AGAIN = 1.0
+
 #: signals by which schedulers tell of a limit that is near, or reached (Grid Engine, LSF, Flux)
 LIMITS = ("SIGUSR1", "SIGXCPU", "SIGALRM")
+
+
+_Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupts:
@@ -46,7 +54,7 @@ class Interrupts:
     def expect(self, number: int, seconds: float, left: float) -> None:
         """Let the element that begins be warned by a signal in so many seconds, `left` seconds before its end."""
         signal.signal(number, self._handle)
-        self._clock = _Clock(number, seconds, left)
+        self._clock = _Clock(number, seconds, left, self._handle)
 
     def expose(self) -> None:
         """Let a signal interrupt from here on; one that has come before does so at once."""
@@ -72,6 +80,8 @@ class Interrupts:
         name = signal.Signals(number).name
         patience = _PATIENCE
         if self._clock is not None and self._clock.rings(number):
+            if self.warned:
+                return
             self.warned = name
             patience = self._clock.left * _SHARE
         elif self.asked:
@@ -87,10 +97,12 @@ class Interrupts:
 class _Clock:
     """Sends this process a signal after a while, from a thread: no timer that a task may want for itself is used."""
 
-    def __init__(self, number: int, seconds: float, left: float) -> None:
+    def __init__(self, number: int, seconds: float, left: float, handler: _Handler) -> None:
         self.left = left
+        self._handler = handler
         self._number = number
         self._rang = self._ended = False
+        self._last = -_AGAIN
         self._pid = os.getpid()
         self._main = _thread.get_ident()
         self._stopped, self._over = _thread.allocate_lock(), _thread.allocate_lock()
@@ -101,13 +113,23 @@ class _Clock:
     def _wait(self, seconds: float) -> None:
         if not self._stopped.acquire(timeout=seconds):
             self._rang = True
-            signal.pthread_kill(self._main, self._number)
+            self._ring()
+            # One that comes just before a system call does not interrupt it: the handler would run when that returns.
+            while not self._stopped.acquire(timeout=_AGAIN):
+                if self._rang and signal.getsignal(self._number) == self._handler:
+                    self._ring()
         self._over.release()
 
+    def _ring(self) -> None:
+        self._last = time.monotonic()
+        signal.pthread_kill(self._main, self._number)
+
     def rings(self, number: int) -> bool:
-        """Whether a signal that has come is this clock's; once."""
-        rang, self._rang = self._rang and number == self._number, False
-        return rang
+        """Whether a signal that has come is this clock's."""
+        if number != self._number or not (self._rang or time.monotonic() - self._last < _AGAIN / 2):
+            return False
+        self._rang = False
+        return True
 
     def stop(self) -> None:
         """Ring no more; when this returns, a signal that was sent has arrived."""
