@@ -63,6 +63,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     force_tasks: tuple[str, ...] = ()
     verify: bool = True
+    #: modules that the script has imported from beside it: path -> size and time, and digest of the content
+    helpers: Mapping[str, tuple[str, str]] = {}
 
     def task(self, name: str) -> Task:
         """The task of that name."""

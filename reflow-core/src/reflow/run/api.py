@@ -30,6 +30,7 @@ from .create import write_generation
 from .drive import Progress, attend, config_of, drive, executor_of
 from .engine import is_pool
 from .foreground import foreground
+from .helpers import helpers_of
 from .jobs import Jobs
 from .lease import Watch
 from .load import load_definition, load_secrets
@@ -694,6 +695,7 @@ class Run:
             generation=current + 1,
             tasks=tasks,
             overrides=shown,
+            helpers=helpers_of(entry),
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
         secrets = msgspec.structs.replace(secrets, env=environments(whole), overrides=unseen)

@@ -32,6 +32,7 @@ from .drive import Progress, cache_places, drive
 from .engine import is_pool
 from .foreground import foreground
 from .freeze import encode_parameters, entry_of, environments, freeze_tasks
+from .helpers import helpers_of
 from .jobs import Jobs
 from .load import Secrets
 from .publish import catch_up_all
@@ -194,6 +195,7 @@ def check(
         force=force,
         force_tasks=tuple(force_tasks),
         verify=verify,
+        helpers=helpers_of(entry),
     )
     secrets = Secrets(
         env=environments(tasks),

@@ -63,6 +63,8 @@ def command(
         ],
         right=["TOTAL", *counted, "cached", "TIME"],
     )
+    if about.get("helpers_changed"):
+        render.put(render.clean(f"changed since its code was frozen: {', '.join(about['helpers_changed'])}"))
     for task in status["tasks"]:
         if task["reason"]:
             render.put(render.clean(f"{task['name']} {task['state']}: {task['reason']}"))
