@@ -117,6 +117,29 @@ def test_independent_branches_under_a_cap_all_end(sim: Any) -> None:
     assert not one.events("voided")
 
 
+def test_a_scheduler_without_dependencies_is_looked_at_again_and_again(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, dependencies=False))
+    one.lasts["work"] = 500.0
+    fan(one, 20)
+    one.end()
+    assert elements(one) == list(range(20))
+    assert all(not job.after for job in one.jobs)
+    assert 5 <= one.wakes <= 8, "one every two minutes: 120 for the first job, 500 for the array, 120 for the last"
+
+
+def test_a_scheduler_where_nothing_can_wait_is_driven_from_outside(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, dependencies=False, begin=False))
+    run = fan(one, 20)
+    for _ in range(3):
+        one.cluster.drain()
+        assert run.status()["run"]["status"] == "STALLED"
+        assert "drive" in run.status()["run"]["reason"]
+        one.advance()
+    assert one.wakes == 0
+    one.end()
+    assert elements(one) == list(range(20))
+
+
 # --- limits --------------------------------------------------------------------------------------------------------
 
 

@@ -52,8 +52,13 @@ def test_the_page_has_each_field_of_what_a_hook_returns(hook: str) -> None:
 
 @pytest.mark.parametrize(
     ("heading", "struct"),
-    [("`Setting`", plugin.Setting), ("The contracts", plugin.Context)],
-    ids=["Setting", "Context"],
+    [
+        ("`Setting`", plugin.Setting),
+        ("The contracts", plugin.Context),
+        *((f"`{kind.__name__}`", kind) for kind in (plugin.Job, plugin.JobRef, plugin.Submission)),
+        *((f"`{kind.__name__}`", kind) for kind in (plugin.JobStatus, plugin.Limits)),
+    ],
+    ids=["Setting", "Context", "Job", "JobRef", "Submission", "JobStatus", "Limits"],
 )
 def test_the_page_has_each_field(heading: str, struct: type[msgspec.Struct]) -> None:
     assert _rows(_section(heading)) == list(struct.__struct_fields__)
@@ -71,6 +76,19 @@ def test_the_page_has_each_member_with_its_arguments(heading: str, protocol: typ
         if inspect.isfunction(value):
             arguments = ", ".join(list(inspect.signature(value).parameters)[1:])
             assert f"| `{name}({arguments}) -> " in section
+
+
+def test_the_page_has_all_of_a_dialect() -> None:
+    attributes = set(plugin.Dialect.__annotations__)
+    methods = {name: value for name, value in vars(plugin.Dialect).items() if callable(value) and name[0] != "_"}
+    assert set(_rows(_section("The dialect's attributes"))) == attributes
+    section = _section("The dialect's methods")
+    assert sorted(_rows(section)) == sorted(methods)
+    for name, value in methods.items():
+        shown = f"`{name}({', '.join(list(inspect.signature(value).parameters)[1:])})`"
+        abstract = getattr(value, "__isabstractmethod__", False)
+        assert (f"**{shown}**" if abstract else shown) in section
+        assert abstract == (f"**{shown}**" in section), name
 
 
 def test_the_page_has_what_a_suite_may_define() -> None:

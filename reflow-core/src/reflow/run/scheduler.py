@@ -35,6 +35,9 @@ _SOON = 30.0
 #: how often in a row a scheduler may refuse to cancel something, for good as it says, before it is let go
 _REFUSALS = 4
 
+#: seconds between two looks at jobs for which no wake-up can wait
+LOOK = 120.0
+
 
 class Scheduler:
     """What runs a run's jobs, a pool of this process's own included.
@@ -436,6 +439,11 @@ class Scheduler:
         open_tags = flying(state, self.unheard)
         wakes = [wake for wake in state.wakes.values() if wake.id and not wake.join]
         wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
+        if not limits.dependencies:  # no job can wait for others: one that begins later looks again, and so on
+            wanted = []
+            pause = LOOK if pause is None and open_tags else pause
+        if not limits.begin:
+            pause = None
         places = room(state, limits)
         asked = False
         if places is not None and places < len(wanted):
