@@ -53,7 +53,7 @@ def test_a_scheduler_that_is_not_here(wf: Workflow, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", str(tmp_path))
     numbers, double, wake = wf.dry_run(tmp_path / "run", executor="slurm", store_path=tmp_path / "store", n=3)
     assert numbers["command"].startswith("sbatch --parsable ")
-    assert "-m reflow.worker" in numbers["script"]
+    assert "import reflow.worker.__main__" in numbers["script"]
     assert "s3cret" not in numbers["script"]
     assert "#SBATCH --mem=2097152K" in double["script"]
     assert "--array=0-0%3" in double["script"]

@@ -138,7 +138,7 @@ class Jobs:
         """What the script of a specification does."""
         return self._body(
             spec.tag,
-            ("reflow.worker", self._root, spec.tag),
+            ("-c", "import reflow.worker.__main__", self._root, spec.tag),
             title=f"reflow run {spec.run_id}, task {task.name}, attempt {spec.attempt}",
             modules=task.modules,
             setup=task.setup,
@@ -202,7 +202,7 @@ class Jobs:
         asked = self._config.dispatch()
         return self._body(
             tag,
-            ("reflow.run.dispatch", self._root, tag),
+            ("-m", "reflow.run.dispatch", self._root, tag),
             title=f"reflow run {self._definition.run_id}: goes on with the run",
             modules=asked.modules,
             setup=asked.setup,
@@ -218,9 +218,9 @@ class Jobs:
         body = Body(command=("true",), title=(title,), log=job.log)
         self._file(job.script, body)
 
-    def _body(self, tag: str, module: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
+    def _body(self, tag: str, program: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
         return Body(
-            command=(self._definition.python, "-m", *module),
+            command=(self._definition.python, *program),
             cwd=self._definition.cwd,
             title=(title,),
             log=layout.job_log(self._root, tag),
