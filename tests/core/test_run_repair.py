@@ -16,10 +16,14 @@ from reflow.errors import DataError, LeaseLost, RunNotFound
 from reflow.model import layout
 from reflow.model.frames import HEAD, frame, parse, salvage
 from reflow.model.record import Event
+from reflow.run.chain import advance
 from reflow.run.lease import Lease, latest
 from reflow.run.repair import Repaired, rebuild, repair, roots
 from reflow.run.view import look
 from reflow.testing import MemoryCluster
+
+from .scheduled import cluster
+from .scheduled import finish as finish_on
 
 FLOW = """
 @wf.job()
@@ -356,3 +360,77 @@ def test_the_state_is_what_it_was(lab: Any, halfway: Run) -> None:
     after = look(halfway.root, halfway.definition)
     for name, progress in before.tasks.items():
         assert bytes(after.tasks[name].status) == bytes(progress.status)
+
+
+def damage(path: Path, payloads: list[bytes], skip: int) -> None:
+    """Make one frame of an event file unreadable."""
+    pieces = [frame(payload) for payload in payloads]
+    pieces[skip] = b"#" * (len(pieces[skip]) - 1) + b"\n"
+    path.write_bytes(b"".join(pieces))
+
+
+def test_each_event_lost_in_turn_of_a_run_with_hits(lab: Any) -> None:
+    """What was taken from the cache, and is told by no other file, is looked up again."""
+    lab.touch("fixed")
+    lab.write(FLOW)
+    lab.good()
+    lab.edit("sum(x)", "0 + sum(x)")
+    lab.edit('note("total")', 'note("total"); assert flag("now")')
+    run = lab.run(run_dir=lab.path / "second")
+    assert lab.counts(run)["work"] == {"SUCCESS": 4}
+    lab.ran()
+    path = log_of(run)
+    payloads, _ = parse(path.read_bytes())
+    assert sum(b'"k":"hit"' in payload for payload in payloads) == 5
+    backup = lab.path / "whole"
+    shutil.copytree(run.root, backup, symlinks=True)
+    lab.touch("now")
+    store = Path(os.environ["REFLOW_STORE_PATH"])
+    shutil.copytree(store, lab.path / "store-as-it-was", dirs_exist_ok=True)
+    for skip in range(len(payloads)):
+        for place, former in ((Path(run.root), backup), (store, lab.path / "store-as-it-was")):
+            shutil.rmtree(place)
+            shutil.copytree(former, place, symlinks=True)
+        damage(path, payloads, skip)
+        kind = msgspec.json.decode(payloads[skip], type=Event)
+        report = repair(run.root)
+        assert report.done, kind
+        assert not report.problems, kind
+        again = Run.open(run.root)
+        again.retry()
+        assert again.state.value == "SUCCESS", kind
+        assert again.result("total") == 6, kind
+        assert lab.ran() == ["total"], kind
+
+
+@pytest.mark.slow
+def test_each_event_lost_in_turn_of_a_run_on_a_scheduler(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With jobs in the queue: none is lost, none is submitted twice, and no element is computed twice."""
+    monkeypatch.setenv("REFLOW_CACHE_ENABLED", "false")
+    lab.touch("fixed")
+    lab.write(FLOW)
+    count = 0
+    skip = 0
+    while skip <= count:
+        site = cluster()
+        site.held = True
+        run = lab.flow.submit(lab.path / f"run-{skip}", executor=site)
+        site.held = False
+        site.advance(60.0)
+        site.held = True
+        advance(run.root, site, chain=False)
+        newest = log_of(run)
+        payloads, _ = parse(newest.read_bytes())
+        count = len(payloads) - 1
+        damage(newest, payloads, min(skip, count))
+        kind = msgspec.json.decode(payloads[min(skip, count)], type=Event)
+        report = repair(run.root)
+        assert report.done, kind
+        assert not report.problems, kind
+        assert repair(run.root).done == [], kind
+        finish_on(run, site)
+        assert run.result("total") == 6, kind
+        assert lab.ran() == ["make", "total", "work 0", "work 1", "work 2", "work 3"], kind
+        assert len(list(Path(run.root).glob("jobs/*.json"))) == 3, kind
+        skip += 1
+    assert count >= 5
