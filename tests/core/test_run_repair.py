@@ -21,6 +21,7 @@ from reflow.run.lease import Lease, latest
 from reflow.run.repair import Repaired, rebuild, repair, roots
 from reflow.run.view import look
 from reflow.testing import MemoryCluster
+from reflow.worker.inputs import Inputs
 
 from .scheduled import cluster
 from .scheduled import finish as finish_on
@@ -434,3 +435,24 @@ def test_each_event_lost_in_turn_of_a_run_on_a_scheduler(lab: Any, monkeypatch: 
         assert len(list(Path(run.root).glob("jobs/*.json"))) == 3, kind
         skip += 1
     assert count >= 5
+
+
+def test_what_is_wrong_elsewhere_names_repair(lab: Any, halfway: Run) -> None:
+    root = Path(halfway.root)
+    inputs = next(root.glob("inputs/work.*[0-9]"))
+    whole = inputs.read_bytes()
+    inputs.write_bytes(whole[: len(whole) // 2] + b"?" * (len(whole) - len(whole) // 2))
+    with pytest.raises(DataError, match="is damaged") as caught:
+        Inputs(str(inputs)).element(3)
+    assert caught.value.hint == f"`reflow repair {root}` rebuilds what can be rebuilt"
+    inputs.unlink()
+    with pytest.raises(DataError, match="is missing") as caught:
+        Inputs(str(inputs))
+    assert "reflow repair" in (caught.value.hint or "")
+    (root / "run.json").unlink()
+    for ref in (lab.run_dir, root):
+        with pytest.raises(RunNotFound) as missing:
+            Run.open(ref)
+        assert missing.value.hint == f"`reflow repair {root}` writes it again"
+    repair(halfway.root)
+    Run.open(lab.run_dir)

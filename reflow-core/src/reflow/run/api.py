@@ -93,18 +93,23 @@ class Run:
         try:
             return cls(root, load_definition(root))
         except FileNotFoundError:
-            raise RunNotFound(f"{root} holds no run: run.json is missing") from None
+            hint = f"`reflow repair {root}` writes it again" if os.path.isdir(f"{root}/code") else None
+            raise RunNotFound(f"{root} holds no run: run.json is missing", hint=hint) from None
 
     @classmethod
     def _in_directory(cls, text: str) -> Run:
         path = os.path.abspath(os.path.expanduser(text))
-        if os.path.isfile(os.path.join(path, "run.json")):
+        own = os.path.basename(os.path.dirname(path)) == ".reflow" and os.path.isdir(path)
+        if own or os.path.isfile(os.path.join(path, "run.json")):
             return cls._at(path)
         home = os.path.join(path, ".reflow")
         try:
-            names = [name for name in os.listdir(home) if os.path.isfile(os.path.join(home, name, "run.json"))]
+            inside = os.listdir(home)
         except OSError:
-            names = []
+            inside = []
+        names = [name for name in inside if os.path.isfile(os.path.join(home, name, "run.json"))]
+        # One that has lost its definition: `_at` says how it is mended.
+        names = names or [name for name in inside if os.path.isdir(os.path.join(home, name, "code"))]
         if not names:
             raise RunNotFound(f"there is no run in {path}", hint="`reflow runs` lists the known ones")
         found = [cls._at(os.path.join(home, name)) for name in names]

@@ -57,23 +57,34 @@ _values = msgspec.json.Decoder(Values)
 _element = msgspec.json.Decoder(Element)
 
 
+def _hint(path: str) -> str:
+    root = os.path.dirname(os.path.dirname(path))
+    return f"`reflow repair {root}` rebuilds what can be rebuilt"
+
+
 class Inputs:
     """Reads the inputs of single elements by slice.
 
     Raises
     ------
     DataError
-        The file is damaged.
+        The file is damaged or missing.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDONLY)
-        self._index = os.open(path + ".idx", os.O_RDONLY)
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+            self._index = os.open(path + ".idx", os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise DataError(f"{error.filename} is missing", hint=_hint(path)) from None
         # Who reads one element mostly reads others near it next: what was read is kept.
         self._data, self._data_at = b"", 0
         self._offsets, self._offsets_at = b"", 0
         self.header: Header = _header.decode(self._frame(0))
+
+    def _damaged(self, offset: int) -> DataError:
+        return DataError(f"{self.path} is damaged at byte {offset}", hint=_hint(self.path))
 
     def _frame(self, offset: int) -> bytes:
         start = offset - self._data_at
@@ -82,12 +93,12 @@ class Inputs:
         try:
             length = HEAD + int(self._data[start : start + 8], 16) + 1
         except ValueError:
-            raise DataError(f"{self.path} is damaged at byte {offset}") from None
+            raise self._damaged(offset) from None
         if start + length > len(self._data):
             self._data, self._data_at, start = os.pread(self._file, max(length, _AHEAD), offset), offset, 0
         payload = unframe(self._data[start : start + length])
         if payload is None:
-            raise DataError(f"{self.path} is damaged at byte {offset}")
+            raise self._damaged(offset)
         return payload
 
     def _offset(self, index: int) -> int:
