@@ -692,8 +692,8 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(lab: Any, monkeypatc
         said: list[str] = []
         lab.good(on_progress=lambda step: said.append(step.message))
     assert any("Read-only file system" in line for line in said)
-    lab.good()
-    assert lab.ran() == ["one", "one", "two", "two"]
+    lab.good()  # it looks for what earlier runs could not publish
+    assert lab.ran() == ["one", "two"]
 
 
 def test_explain_names_what_changed(lab: Any) -> None:
