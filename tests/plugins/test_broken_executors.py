@@ -381,6 +381,18 @@ class CancelStopsAtUnknown(MemoryCluster):
 # -- order --
 
 
+class CancelsTheFirstOnly(MemoryCluster):
+    def cancel(self, jobs: Sequence[JobRef]) -> None:
+        super().cancel(jobs[:1])
+
+
+class RequeueIsUnknown(MemoryCluster):
+    def submit(self, job: Job) -> Submission:
+        if "requeue" in job.options:
+            raise ExecutorError("no such option: requeue")
+        return super().submit(job)
+
+
 class NoThrottle(_Submits):
     def change(self, job: Job) -> Job:
         return replace(job, throttle=None)
@@ -423,6 +435,11 @@ class AfterEndedWaits(MemoryCluster):
 class AfterTheLastOnly(_Submits):
     def change(self, job: Job) -> Job:
         return replace(job, after=job.after[-1:])
+
+
+class AfterTheFirstOnly(_Submits):
+    def change(self, job: Job) -> Job:
+        return replace(job, after=job.after[:1])
 
 
 class NoBegin(_Submits):
@@ -470,10 +487,12 @@ BROKEN: list[tuple[Callable[[], MemoryCluster], list[str]]] = [
     (FindsAnotherSlot, ["find_finished"]),
     (ShortNames, ["long_names"]),
     (CancelledLooksFailed, ["cancel_running", "cancel_pending", "cancel_one_slot", "cancel_finished_and_unknown"]),
-    (CancelIsDeaf, ["cancel_running", "cancel_pending", "cancel_one_slot"]),
+    (CancelIsDeaf, ["cancel_running", "cancel_pending", "cancel_one_slot", "cancel_pending_slot"]),
     (CancelOnlySays, ["cancel_running"]),
     (CancelStarts, ["cancel_pending"]),
-    (CancelsAllSlots, ["cancel_one_slot"]),
+    (CancelsAllSlots, ["cancel_one_slot", "cancel_some_slots"]),
+    (CancelsTheFirstOnly, ["cancel_some_slots", "cancel_finished_and_unknown"]),
+    (RequeueIsUnknown, ["may_be_run_again"]),
     (CancelOfUnknownIsAnError, ["cancel_finished_and_unknown"]),
     (CancelRewritesHistory, ["cancel_finished_and_unknown"]),
     (CancelStopsAtUnknown, ["cancel_finished_and_unknown"]),
@@ -483,6 +502,7 @@ BROKEN: list[tuple[Callable[[], MemoryCluster], list[str]]] = [
     (AfterSuccess, ["after_a_failed_job"]),
     (AfterEndedWaits, ["after_an_ended_job"]),
     (AfterTheLastOnly, ["after_several"]),
+    (AfterTheFirstOnly, ["after_many"]),
     (NoBegin, ["begin"]),
 ]
 

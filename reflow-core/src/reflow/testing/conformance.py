@@ -479,6 +479,44 @@ class ExecutorConformance:
         assert found[refs.each[1]].state is JobState.CANCELLED, f"the cancelled slot is {found[refs.each[1]]}"
         assert found[refs.each[0]].state is JobState.SUCCESS, f"the slot beside it is {found[refs.each[0]]}"
 
+    def test_cancel_some_slots(self, executor: Executor, directory: Path) -> None:
+        """Some slots of an array, and another job, are cancelled by one call; the other slots go on."""
+        probe = self.probe(directory, seconds=math.ceil(executor.limits.visibility_lag) + 2 * self.short)
+        other = self.probe(directory, seconds=self.long)
+        beside = self.submit(executor, self.job(other))
+        if self.concurrent:
+            self.running(executor, beside, other)
+        refs = self.submit(executor, self.job(probe, slots=3))
+        if self.concurrent:
+            self.running(executor, refs, probe)
+        executor.cancel([refs.each[0], *beside.asked, refs.each[2]])
+        found = self.ends(executor, refs, beside)
+        states = [found[refs.each[slot]].state for slot in range(3)]
+        good, ended = JobState.SUCCESS, JobState.CANCELLED
+        assert states == [ended, good, ended], f"slots 0 and 2 were cancelled, but the states are {states}"
+        assert found[beside.first].state is ended, f"the job that was cancelled with them is {found[beside.first]}"
+
+    def test_cancel_pending_slot(self, executor: Executor, directory: Path) -> None:
+        """A slot that is cancelled while it waits never starts, and does not keep the others from ending."""
+        if not executor.limits.throttle or not self.concurrent:
+            pytest.skip("no throttle can keep a slot pending here")
+        probe = self.probe(directory, seconds=math.ceil(executor.limits.visibility_lag) + 2 * self.short)
+        refs = self.submit(executor, self.job(probe, slots=2, throttle=1))
+        first = refs.each[0]
+        self.watch(executor, [refs], lambda known: known[first].state is JobState.RUNNING, "start")
+        executor.cancel([refs.each[1]])
+        waited = 0.0
+        while not probe.ended() and waited < self.timeout:
+            self.advance(executor, self.interval)
+            waited += self.interval
+        self.advance(executor, 4 * self.interval)
+        # Some schedulers do not tell any more of what was cancelled while it waited.
+        status = executor.query(refs.asked).get(refs.each[1])
+        assert status is None or status.state in (JobState.CANCELLED, JobState.UNKNOWN), (
+            f"the cancelled slot is {status}"
+        )
+        assert probe.started() == {0}, f"slot 1 was cancelled while it waited, and slots {probe.started()} have started"
+
     def test_cancel_finished_and_unknown(self, executor: Executor, directory: Path) -> None:
         """What has ended, or is not known, is no error to cancel, and keeps its status; the others are cancelled."""
         probe, other = self.probe(directory), self.probe(directory, seconds=self.long)
@@ -562,6 +600,29 @@ class ExecutorConformance:
         refs = self.submit(executor, self.job(last, after=tuple(itertools.chain(*(refs.asked for refs in ahead)))))
         self.ends(executor, *ahead, refs)
         assert last.evidence().required, "it started before all jobs that it waits for had ended"
+
+    def test_after_many(self, executor: Executor, directory: Path) -> None:
+        """A job waits for as many as the limits allow, arrays among them; a dozen of them is tried."""
+        self._needs_dependencies(executor)
+        count = min(executor.limits.max_after or 12, 12)
+        slow = self.probe(directory, seconds=2 * self.short)
+        last = self.probe(directory, requires=slow.end_of(1))
+        ahead = [self.submit(executor, self.job(self.probe(directory))) for _ in range(count - 1)]
+        ahead.append(self.submit(executor, self.job(slow, slots=2)))
+        after = tuple(itertools.chain(*(refs.asked for refs in ahead)))
+        if executor.limits.max_after is not None:
+            after = after[-executor.limits.max_after :]
+        refs = self.submit(executor, self.job(last, after=after))
+        self.ends(executor, *ahead, refs)
+        assert last.evidence().required, f"it started before all {len(after)} jobs that it waits for had ended"
+
+    def test_may_be_run_again(self, executor: Executor, directory: Path) -> None:
+        """A job that the scheduler may run again, as reflow's own small ones, is taken, and runs once."""
+        probe = self.probe(directory)
+        refs = self.submit(executor, self.job(probe, options={**self.options, "requeue": True}))
+        status = self.ends(executor, refs)[refs.first]
+        assert status.state is JobState.SUCCESS, f"a job that may be run again is {status}"
+        assert probe.ended() == {0}, "it did not run"
 
     def test_begin(self, executor: Executor, directory: Path) -> None:
         """A job with a begin time does not start before."""
