@@ -67,13 +67,15 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=_pythons())
 def tests(session: nox.Session) -> None:
     """Run the tests on every Python found: all with coverage on this one, the library's quick ones on the others."""
+    # Several at a time: what most of them do most is wait for processes.
+    options = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal", *session.posargs]
     if session.python == CURRENT:
         _install(session, "-r", CLIMATE)
         measure = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if not session.posargs else []
-        session.run("pytest", *measure, *session.posargs)
+        session.run("pytest", *measure, *options)
     else:
         _install(session)
-        session.run("pytest", "-m", "not slow", "--ignore=tests/cli", "--ignore=tests/docs", *session.posargs)
+        session.run("pytest", "-m", "not slow", "--ignore=tests/cli", "--ignore=tests/docs", *options)
 
 
 @nox.session
