@@ -115,6 +115,11 @@ def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         cluster = Cluster(kind, folder, cores=8, max_array=20)
         words = ["-p", "no:cacheprovider", "-q", str(live), "--scheduler", kind, "--shared", cluster.environ["HOME"]]
         words += ["--full", "--elements", "48", "--env", "REFLOW_MAX_ARRAY=20", "-k", CHOSEN]
+        if kind in ("pbs", "lsf"):  # of the others no transcript shows it, or all jobs are lost with it
+            down = cluster.root / "down"
+            lines = (f"stop-controller = touch {down}", f"start-controller = rm -f {down}")
+            (folder / "control").write_text("\n".join(lines))
+            words += ["--control", str(folder / "control")]
         log = open(folder / "log", "w+")  # noqa: SIM115
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *words],
@@ -149,6 +154,7 @@ CHOSEN = " or ".join(
         "array_parallelism",
         "can_never_run",
         "several_processes",
+        "controller_restarted",
         "many_elements",
     )
 )

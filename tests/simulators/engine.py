@@ -211,8 +211,8 @@ class System:
         """Run one of the programs; its return code."""
         raise NotImplementedError
 
-    def down(self, program: str) -> int:
-        """What a program says while the scheduler does not answer."""
+    def down(self, program: str) -> int | None:
+        """What a program says and returns while the scheduler does not answer; None: it has waited for it."""
         raise Unrecorded(f"{program} without a server")
 
     def ready(self, submission: Submission) -> bool | str:

@@ -104,7 +104,7 @@ class Flux(System):
         return code
 
     def down(self, program: str) -> int:
-        raise Refused("flux-jobs: ERROR: Unable to connect to Flux: Connection refused", 1)
+        raise Refused(f"flux-{sys.argv[4]}: ERROR: Unable to connect to Flux: Connection refused", 1)
 
     def version(self) -> int:
         print("commands:    \t\t0.88.0-59-g4a5e79f56\nlibflux-core:\t\t0.88.0-59-g4a5e79f56")

@@ -40,11 +40,12 @@ class OpenLava(System):
         code: int = verb(argv)
         return code
 
-    def down(self, program: str) -> int:
-        """All commands block."""
-        while True:
+    def down(self, program: str) -> int | None:
+        """All commands block, and go on when the daemons are back."""
+        while (self.book.root / "down").exists():
             print("batch system daemon not responding ... still trying", file=sys.stderr, flush=True)
             time.sleep(1)
+        return None
 
     # -- bsub -----------------------------------------------------------------
 

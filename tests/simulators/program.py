@@ -58,7 +58,9 @@ def main(kind: str, folder: str, program: str, argv: list[str]) -> int:
     book = system(kind, root)
     try:
         if (root / "down").exists():
-            return book.down(program)
+            said = book.down(program)
+            if said is not None:
+                return said
         return book.command(program, argv)
     except Refused as refusal:
         sys.stdout.flush()
