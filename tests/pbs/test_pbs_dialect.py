@@ -471,6 +471,15 @@ def test_which_of_the_family() -> None:
         PBSExecutor(array_flag="-T")
 
 
+def test_arrays_that_torque_takes_long_to_make_are_split() -> None:
+    """Its elements appear some 300 a second: those that are not there yet are not gone."""
+    assert TorqueExecutor().limits.max_array == 2000
+    large = {**OTHER, "qmgr": "set server max_job_array_size = 200000\n"}
+    limits = executor({}, large)[0].limits
+    assert limits.max_array == 2000
+    assert limits.max_array <= 300 * limits.visibility_lag
+
+
 @pytest.mark.parametrize(
     ("id", "state", "detail"),
     [

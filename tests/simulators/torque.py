@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +226,13 @@ class Torque(Family):
     def shown(
         self, submission: Submission, chosen: list[int] | None, each: bool
     ) -> list[tuple[Submission, Element | None]]:
-        """``-t`` prints the elements in place of their array."""
+        """``-t`` prints the elements in place of their array, as far as they have been made: some 300 a second."""
         if not submission.array:
             return [(submission, None)]
         if chosen is not None:
             return [(submission, submission.element(idx)) for idx in chosen]
-        return [(submission, element) for element in submission.elements] if each else [(submission, None)]
+        made = 1 + int(300 * (time.time() - submission.at))
+        return [(submission, element) for element in submission.elements[:made]] if each else [(submission, None)]
 
     def name(self, submission: Submission, element: Element | None) -> str:
         return submission.spec["name"] + ("" if element is None or element.idx == NONE else f"-{element.idx}")

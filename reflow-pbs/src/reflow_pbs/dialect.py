@@ -48,6 +48,9 @@ from reflow.plugin import (
 
 _MEMORY = (FailureClass.OOM, "more memory than it asked for")
 _WALLTIME = (FailureClass.TIMEOUT, "walltime exceeded")
+#: elements of an array that Torque makes within the time in which a job may be unknown
+_CLONED = 2000
+
 #: seconds that a begin time lies ahead at least
 _AHEAD = 10.0
 
@@ -136,7 +139,9 @@ class PBS(Dialect):
             return {"variant": "torque"} if re.search(r"(?im)^(?:version|commit):", text) else {}
         found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
         facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
-        most = str(found.get("max_array_size", found.get("max_job_array_size", "")))
+        most = str(found.get("max_array_size", ""))
+        if str(found.get("max_job_array_size", "")).isdigit():  # Torque's
+            most = str(min(int(found["max_job_array_size"]), _CLONED))
         # Each element counts; the limit may be for everybody, or for each user.
         queued = re.search(r"(?m)^set server max_queued \+?= .*\[[ou]:PBS_(?:ALL|GENERIC)=(\d+)", text)
         facts |= {"max_submitted": int(queued[1])} if queued and int(queued[1]) else {}
@@ -316,7 +321,8 @@ class Torque(PBS):
 
     name = "torque"
     title = "Torque"
-    limits = Limits(array_base=0, max_after=100, visibility_lag=10.0)
+    # Elements come into being one after the other, some 300 a second: of a larger array some would seem to be gone.
+    limits = Limits(array_base=0, max_array=_CLONED, max_after=100, visibility_lag=20.0)
     index = "PBS_ARRAYID"
     job_id = '"$(echo "${PBS_JOBID-}" | sed \'s/\\[[0-9]*\\]/[]/\')"'
     known = False
