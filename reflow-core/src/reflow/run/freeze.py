@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -160,6 +162,15 @@ def _absolute(value: Any, cwd: str) -> Any:
 
     if isinstance(value, PurePath):
         return Path(cwd) / value
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return type(value)._make(_absolute(item, cwd) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        changed = {name: new for name, old in fields.items() if (new := _absolute(old, cwd)) is not old}
+        if changed:
+            value = copy.copy(value)
+            for name, new in changed.items():
+                object.__setattr__(value, name, new)  # frozen ones, too
     return value
 
 
