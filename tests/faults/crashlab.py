@@ -39,7 +39,7 @@ from reflow.model.frames import parse
 from reflow.model.job import Job, JobRef, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass
 from reflow.run import api, dispatch, drive, lease
-from reflow.run.view import look, standing
+from reflow.run.view import look
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker import main as worker
 from reflow.worker.load import load_flow
@@ -76,6 +76,9 @@ ELEMENTS = [("make", 0), ("work", 0), ("work", 1), ("work", 2), ("total", 0)]
 
 #: real seconds after which a silent child is taken for hung
 PATIENCE = 120.0
+
+#: fake seconds of silence after which ``status`` asks by itself
+QUIET = 1000.0
 
 #: fake seconds after which nothing more is expected
 TOO_LATE = 200_000.0
@@ -178,8 +181,7 @@ class World:
         told: dict[str, str] = {}
 
         def act(life: Life) -> Any:
-            run = self.run()
-            return standing(run.root, run.definition, look(run.root, run.definition))
+            return self.run().status()["run"]
 
         self._foreground("status", act, told)
         return told
@@ -202,6 +204,13 @@ class World:
                 continue
             if run.state.ended:
                 return
+            if not self.queued():
+                told = {"reason": "does not answer"}
+                while "does not answer" in told["reason"]:  # nobody can tell then
+                    self._tick(QUIET)
+                    told = self.standing()
+                assert told["status"] == "STALLED", f"nothing is queued, running or due, and status says {told}"
+                assert "reflow" in told["reason"], "what goes on with it is not said"
             self.drive()
             self.settle()
         raise AssertionError(f"the run does not end: {self.standing()}")

@@ -109,3 +109,28 @@ def test_the_file_system_refuses_any_step(stride: int) -> None:
 @some_or_each
 def test_stopped_at_any_step_and_thawed_after_others_took_over(stride: int) -> None:
     trials(stopped, steps(stride), "stop")
+
+
+# A mistake in the engine is found by some trial: else the trials would prove nothing.
+
+
+def at(text: str) -> list[tuple[dict[str, str], int, int]]:
+    """Steps of `submit` of which this is said."""
+    (submit, *_) = lives(RELAY)
+    return [(RELAY, 0, step) for step, name in enumerate(submit.steps) if text in name]
+
+
+def test_jobs_that_are_not_looked_for_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crashlab.Remote.find", lambda self, tags: {})
+    monkeypatch.setattr("reflow.run.scheduler.void", lambda path: None)
+    with pytest.raises(AssertionError, match="1 of 2"):  # that it is lost is known of the wake-up, and no harm
+        trials(killed, at("after submit"), "kill")
+
+
+def test_torn_records_that_are_believed_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(data: bytes, start: int = 0) -> tuple[list[bytes], int]:
+        return [line[18:] for line in data[start:].split(b"\n") if line], len(data)
+
+    monkeypatch.setattr("reflow.run.log.parse", parse)
+    with pytest.raises(AssertionError, match=r"[1-9]\d* of \d+"):
+        trials(killed, at("write run/.reflow/crash-20270115-9333/events"), "tear")
