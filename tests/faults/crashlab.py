@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
@@ -32,8 +33,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from reflow import Run, RunState, Workflow
+from reflow import LocalExecutor, Run, RunState, Workflow
 from reflow.errors import ExecutorError, ReflowError, RunNotFound
+from reflow.local import pool
 from reflow.model.definition import Entry
 from reflow.model.frames import parse
 from reflow.model.job import Job, JobRef, JobStatus, Limits, Submission
@@ -156,6 +158,9 @@ class World:
         self.stale = 0.0
         self.seen = 0
 
+    #: whether hosts, clocks and the scheduler are
+    simulated = True
+
     # --- living --------------------------------------------------------------
 
     def submit(self) -> str:
@@ -209,8 +214,11 @@ class World:
                 while "does not answer" in told["reason"]:  # nobody can tell then
                     self._tick(QUIET)
                     told = self.standing()
-                assert told["status"] == "STALLED", f"nothing is queued, running or due, and status says {told}"
-                assert "reflow" in told["reason"], "what goes on with it is not said"
+                young = told["status"] == "PENDING" and not self.simulated  # it might be about to begin
+                assert told["status"] == "STALLED" or young, (
+                    f"nothing is queued, running or due, and status says {told}"
+                )
+                assert "reflow" in told["reason"] or young, "what goes on with it is not said"
             self.drive()
             self.settle()
         raise AssertionError(f"the run does not end: {self.standing()}")
@@ -235,10 +243,14 @@ class World:
         lines = (self.path / "ledger").read_text().splitlines()
         assert not [line for line in lines if line.endswith("TWICE")], lines
         calls = Counter(tuple(line.split()[:2]) for line in lines)
-        harmed = sum(past.role == "worker" and past.end != "" for past in self.past)
+        harmed = self.harmed()
         for task, index in elements:
             least = 1 + failures.get((task, index), 0)
             assert least <= calls[task, str(index)] <= least + harmed, (task, index, lines)
+
+    def harmed(self) -> int:
+        """How often an element may have begun in vain."""
+        return sum(past.role == "worker" and past.end != "" for past in self.past)
 
     def queued(self) -> list[str]:
         """Tags of jobs that the cluster has not done with."""
@@ -336,9 +348,7 @@ class World:
             except (EOFError, ConnectionResetError):
                 self._bury(child)
                 return
-            if verb == "step":
-                self.past[child.number].steps.append(given[0])
-            elif verb == "sleep":
+            if verb == "sleep":
                 yield given[0]
                 self._tick(0.0)
                 child.conn.send(None)
@@ -373,7 +383,74 @@ class World:
         _, status = os.waitpid(child.pid, 0)
         # A child that has said its last word is killed as well: nothing of its parent's must be run by it.
         end = child.word if child.word is not None else signal.Signals(os.WTERMSIG(status)).name
-        self.past[child.number] = self.past[child.number]._replace(end=end)
+        self.past[child.number] = self.past[child.number]._replace(end=end, steps=self.steps(child.number))
+
+    def steps(self, number: int) -> list[str]:
+        """What a process has done, where that is counted."""
+        if not self.counting or not (self.path / "steps").exists():
+            return []
+        lines = [line.partition(" ") for line in (self.path / "steps").read_text().splitlines()]
+        return [name for of, _, name in lines if of == str(number)]
+
+
+#: lanes count from here
+LANES = 1000
+
+
+class LocalWorld(World):
+    """A run on this machine: the driving process forks its lanes, and both may die."""
+
+    simulated = False
+
+    def submit(self) -> str:
+        """Run the pipeline, in the foreground."""
+
+        def act(life: Life) -> None:
+            life.fork_lanes()
+            flow = load_flow(Entry(file=str(self.path / "pipeline.py"), module="pipeline", variable="wf"))
+            assert isinstance(flow, Workflow)
+            flow.run_local(self.path / "run", executor=LocalExecutor(max_workers=2))
+
+        return self._foreground("local", act)
+
+    def drive(self, *, once: bool = False) -> str:
+        """What a person does with a run whose process is gone."""
+
+        def act(life: Life) -> None:
+            life.fork_lanes()
+            self.run().drive()
+
+        return self._foreground("drive", act)
+
+    def lanes(self) -> list[Past]:
+        """Lanes that have lived, where steps are counted."""
+        numbers = {int(line.split()[0]) for line in (self.path / "steps").read_text().splitlines()}
+        return [Past("lane", self.steps(number), "") for number in sorted(numbers) if number >= LANES]
+
+    def harmed(self) -> int:
+        """How often an element may have begun in vain."""
+        return 2 * sum(past.end != "" for past in self.past) + sum(number >= LANES for number, _ in self.faults)
+
+
+class Forked:
+    """A lane, forked in place of a fresh interpreter, as the pool knows it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self._wait(os.WNOHANG)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        return self._wait(0)
+
+    def _wait(self, how: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, how)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
 
 class Child:
@@ -422,7 +499,7 @@ class Life:
         os._exit(0)
 
     def _settle_in(self) -> None:
-        """Another host, another clock, another scheduler; from here on steps are counted."""
+        """Be in this world; from here on steps are counted."""
         world = self.world
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -432,6 +509,30 @@ class Life:
         os.environ.update(world.settings)
         os.environ["REFLOW_STORE_PATH"] = str(world.path / "store")
         os.environ["XDG_CACHE_HOME"] = str(world.path / "index")
+        if world.simulated:
+            self._elsewhere()
+        drawn = itertools.count()
+
+        def urandom(size: int) -> bytes:  # the same in every life of that number, so that steps are
+            return hashlib.sha256(f"{self.number} {next(drawn)}".encode()).digest()[:size]
+
+        os.urandom = urandom  # type: ignore[assignment]
+        for name in ("write", "pwrite", "fsync"):
+            setattr(os, name, self._counted(name, getattr(os, name)))
+        for name in _CHANGES:
+            setattr(os, name, self._counted(name, getattr(os, name)))
+        open_ = os.open
+
+        def opened(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+            if flags & (os.O_CREAT | os.O_TRUNC):
+                self.step("open", os.fspath(path))
+            return open_(path, flags, *rest, **more)
+
+        os.open = opened  # type: ignore[assignment]
+
+    def _elsewhere(self) -> None:
+        """Another host, another clock, another scheduler."""
+        world = self.world
         named = os.uname()
         fields = (named.sysname, self.host, named.release, named.version, named.machine)
         os.uname = lambda: os.uname_result(fields)  # type: ignore[assignment,misc]
@@ -445,19 +546,9 @@ class Life:
         time.monotonic = now  # type: ignore[assignment]
         time.sleep = self._sleep  # type: ignore[assignment]
         lease.clock = now
-        drawn = itertools.count()
-
-        def urandom(size: int) -> bytes:  # the same in every life of that number, so that steps are
-            return hashlib.sha256(f"{self.number} {next(drawn)}".encode()).digest()[:size]
-
-        os.urandom = urandom  # type: ignore[assignment]
         executor_of = lambda definition, root: self.executor  # noqa: E731
         for module in (api, drive):
             module.executor_of = executor_of  # type: ignore[attr-defined]
-        for name in ("write", "pwrite", "fsync"):
-            setattr(os, name, self._counted(name, getattr(os, name)))
-        for name in _CHANGES:
-            setattr(os, name, self._counted(name, getattr(os, name)))
         until, listdir = now() + world.stale, os.listdir
 
         def listed(path: Any = ".") -> Any:
@@ -470,14 +561,45 @@ class Life:
 
         if world.stale:
             os.listdir = listed  # type: ignore[assignment]
-        open_ = os.open
 
-        def opened(path: Any, flags: int, *rest: Any, **more: Any) -> int:
-            if flags & (os.O_CREAT | os.O_TRUNC):
-                self.step("open", os.fspath(path))
-            return open_(path, flags, *rest, **more)
+    def fork_lanes(self) -> None:
+        """Let the pool fork its workers."""
+        pool.spawn = self._spawn  # type: ignore[assignment]
 
-        os.open = opened  # type: ignore[assignment]
+    def _spawn(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, output: int, keep: Sequence[int] = ()
+    ) -> Forked:
+        ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of which a fresh process knows nothing
+        signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+        pid = os.fork()
+        if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
+            return Forked(pid)
+        try:
+            for number in ours:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
+            os.setsid()
+            kept = {0, 1, 2, *keep}
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for descriptor in (1, 2):
+                os.dup2(output, descriptor)
+            for name in _real["listdir"]("/proc/self/fd"):
+                if int(name) not in kept:
+                    with suppress(OSError):
+                        os.close(int(name))
+            os.environ.clear()
+            os.environ.update(env)
+            os.chdir(cwd)
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+            words = list(argv[argv.index("--lane") :])
+            self.pid, self.number, self.steps, self.error = os.getpid(), LANES + int(words[3]), 0, ""
+            worker.main(words)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _sleep(self, seconds: float) -> None:
         self.conn.send(("sleep", max(0.0, seconds)))
@@ -513,7 +635,10 @@ class Life:
                 return None
         number, self.steps = self.steps, self.steps + 1
         if self.world.counting:
-            self.conn.send(("step", f"{name} {path.removeprefix(home)}".strip()))
+            said = f"{self.number} {name} {path.removeprefix(home)}".strip()
+            file = _real["open"](f"{home}steps", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            _real["write"](file, said.encode() + b"\n")
+            _real["close"](file)
         how = self.world.faults.get((self.number, number), "")
         if how == "kill" or (how == "tear" and data is None):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -602,7 +727,8 @@ def ran(task: str, index: int) -> int:
     _real["write"](file, f"{task} {index}{twice}\n".encode())
     _real["close"](file)
     lines = ledger.read_text().splitlines()
-    time.sleep(1.0)
+    if _life.world.simulated:
+        time.sleep(1.0)
     return sum(line.split()[:2] == [task, str(index)] for line in lines)
 
 

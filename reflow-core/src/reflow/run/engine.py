@@ -21,6 +21,7 @@ from ..model.record import (
     Expanded,
     Failed,
     Finished,
+    Mail,
     PoolOpened,
     Read,
     Requeued,
@@ -299,13 +300,21 @@ class Engine:
 
     # --- life ----------------------------------------------------------------
 
-    def recover(self) -> None:
-        """Take over from a driving process that is gone: read what its workers said, end them, free the rest."""
+    def recover(self, *, asked: bool = False) -> None:
+        """Take over from a driving process that is gone: read what its workers said, end them, free the rest.
+
+        ``asked``: it was this process, and the user has ended it; what its workers had to break off has ended, too.
+        """
         from .survivors import end_workers
 
         for tag in self.state.pools:
             end_workers(self.root, tag)
-        self.ingest(unread(self.root, self.state))
+        for letter in unread(self.root, self.state):
+            if not asked:
+                # A process that fails interrupts its workers on its way out: that is no end of what they ran.
+                records = [one for one in letter.records if not _broken_off(self.state, one[0])]
+                letter = msgspec.structs.replace(letter, records=records)
+            self.ingest([letter])
         for position in list(self.state.open_flights.values()):
             flight = self.state.flights[position]
             progress = self.state.tasks[flight.task]
@@ -314,15 +323,21 @@ class Engine:
                 for index in flight.elements
                 if progress.job[index] == position and progress.status[index] in (QUEUED, RUNNING)
             ]
-            if rest:
+            now = self.writer.now()
+            if rest and progress.stopped:
                 self.writer.add(
-                    Requeued(
+                    Failed(
                         task=flight.task,
                         elements=to_ranges(rest),
-                        reason="the process that drove the run is gone",
-                        at=self.writer.now(),
+                        attempt=flight.attempt,
+                        f=FailureClass.CANCELLED,
+                        at=now,
+                        w=progress.reason,
                     )
                 )
+            elif rest:
+                why = "the process that drove the run is gone"
+                self.writer.add(Requeued(task=flight.task, elements=to_ranges(rest), reason=why, at=now))
         self.writer.commit()
 
     def attend(self, progress: Callable[[Engine, str], None]) -> None:
@@ -374,7 +389,7 @@ class Engine:
         finally:
             pool.close()
         if interrupted:
-            self.recover()
+            self.recover(asked=True)
             for said in self.obey():
                 progress(self, said)
             self.advance()
@@ -401,8 +416,14 @@ def is_pool(executor: Executor) -> TypeGuard[Pool]:
 def _interrupted(state: State, letter: Letter) -> Finished | None:
     """A worker's word, where it counts, that its element was ended from outside."""
     for record, _ in letter.records:
-        if type(record) is not Finished or not state.accepts(record):
-            continue
-        if record.f == FailureClass.CANCELLED or (record.f == FailureClass.REQUEUED and record.s is not None):
+        if isinstance(record, Finished) and _broken_off(state, record):
             return record
     return None
+
+
+def _broken_off(state: State, record: Mail) -> bool:
+    return (
+        type(record) is Finished
+        and (record.f == FailureClass.CANCELLED or (record.f == FailureClass.REQUEUED and record.s is not None))
+        and state.accepts(record)
+    )

@@ -95,8 +95,13 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nothing is queued, running or due, and nothing will wake it."""
     plain = {"status": state.run.value, "reason": state.reason or state.asked.problem or state.barred}
     epoch = latest(root)
-    if state.run.ended or not epoch:
+    if state.run.ended:
         return plain
+    if not epoch:
+        if time.time() - definition.created <= _LATE:
+            return plain
+        told = f"the process that submitted it died before it began; `reflow drive {definition.run_id}` goes on"
+        return {"status": "STALLED", "reason": told}
     holder = owner(root, epoch)
     goes_on = f"`reflow drive {definition.run_id}` goes on"
     if not (holder.released or holder.dead()):
