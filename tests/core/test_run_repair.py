@@ -456,3 +456,22 @@ def test_what_is_wrong_elsewhere_names_repair(lab: Any, halfway: Run) -> None:
         assert missing.value.hint == f"`reflow repair {root}` writes it again"
     repair(halfway.root)
     Run.open(lab.run_dir)
+
+
+@pytest.mark.parametrize("how", ["head", "middle"])
+def test_a_damaged_sqlite_cache_is_filled_again(lab: Any, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("REFLOW_CACHE_BACKEND", "sqlite")
+    lab.touch("fixed")
+    lab.write(FLOW)
+    lab.good()
+    lab.ran()
+    file = Path(os.environ["REFLOW_STORE_PATH"]) / "cache" / "cache.sqlite"
+    data = file.read_bytes()
+    bad = b"no database " * 1000 if how == "head" else data[:4096] + b"?" * (len(data) - 4096)
+    file.write_bytes(bad)
+    report = rebuild([str(lab.run_dir)])
+    assert not report.problems
+    assert Path(report.backups[0]).read_bytes() == bad
+    lab.good(run_dir=lab.path / "other")
+    assert lab.ran() == []
+    assert rebuild([str(lab.run_dir)]).done == []

@@ -94,7 +94,7 @@ def migrate_definitions(root: str) -> None:
                 continue  # who needs it says so
             backup = f"{path}.schema-{schema}"
             if not os.path.lexists(backup):
-                os.link(path, backup)
+                write_new(backup, raw)
             write_new(path, msgspec.json.encode(definition))
 
 

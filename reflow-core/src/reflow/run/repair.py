@@ -437,6 +437,7 @@ def rebuild(directories: Sequence[str], store_path: str | os.PathLike[str] | Non
         A directory is none.
     """
     from ..store.segments import mend
+    from ..store.sqlite import SqliteCache
 
     store = find_store(override=store_path)
     report = Rebuilt(store=store)
@@ -446,6 +447,11 @@ def rebuild(directories: Sequence[str], store_path: str | os.PathLike[str] | Non
     for path, backup in mend(store):
         report.done.append(f"{path} is damaged; what can be read of it was written anew")
         report.backups.append(backup)
+    database = SqliteCache(os.path.join(store, "cache", "cache.sqlite"))
+    wrong = database.damaged()
+    if wrong:
+        report.backups.append(keep(database.path))
+        report.done.append(f"{database.path} is damaged ({wrong}); a new one is made")
     registry = Registry(store)
     for directory in directories:
         for root in _below(os.path.abspath(os.path.expanduser(directory))):

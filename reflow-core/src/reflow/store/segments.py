@@ -391,7 +391,10 @@ def mend(store: str) -> list[tuple[str, str]]:
             number = 1
             while os.path.lexists(backup := f"{path}.damaged-{number}"):
                 number += 1
-            os.link(path, backup)
+            try:
+                os.link(path, backup)
+            except OSError:  # no hard links on this file system
+                os.rename(path, backup)
             os.replace(draft, path)
             sync_directory(folder)
             mended.append((path, backup))

@@ -174,8 +174,30 @@ class SqliteCache:
     def _damage(self, error: Exception) -> DataError:
         self.close()
         return DataError(
-            f"the cache {self.path} is damaged: {error}", hint="move it away; results are then computed again"
+            f"the cache {self.path} is damaged: {error}",
+            hint="`reflow repair --registry DIR` moves it aside, and fills a new one from the runs in DIR",
         )
+
+    def damaged(self) -> str:
+        """What is wrong with the file as a whole; "" where nothing is, or there is none.
+
+        Raises
+        ------
+        DataError
+            Where it is no cache of ours, or of a newer schema: nothing is wrong with it then.
+        """
+        import sqlite3
+
+        try:
+            db = self._open(write=False)
+            said = "ok" if db is None else str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.OperationalError:
+            return ""  # out of reach, which is another matter
+        except sqlite3.Error as error:
+            return str(error)
+        finally:
+            self.close()
+        return "" if said == "ok" else said
 
     def _decode(self, key: str, data: bytes) -> CacheEntry | None:
         """Believe a row only if its checksum and its key agree: SQLite itself has no checksums."""
