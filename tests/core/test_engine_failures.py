@@ -320,6 +320,7 @@ def test_a_directory_too_large_to_be_looked_at_fails_the_task_and_can_be_retried
     ("body", "cls", "reason"),
     [
         ("return 'text'", "error", "CodecError: work[0] returned what its annotation, int, does not allow"),
+        ("raise MemoryError", "oom", "MemoryError"),
         ("raise SystemExit(3)", "exit", "the task called sys.exit(3) instead of returning"),
         ("sys.exit()", "exit", "the task called sys.exit(None)"),
         ("raise KeyError('k')", "error", "KeyError: 'k'"),

@@ -96,7 +96,7 @@ class Probe:
             f"if [ -e '{requires or '/'}' ]; then required=true; else required=false; fi",
             'printf \'{"cwd":"%s","umask":%d,"required":%s}\' "$(pwd -P)" "$(($(umask)))" $required > "$out.$slot.new"',
             'mv "$out.$slot.new" "$out.$slot.start"',
-            f"sleep {seconds}" if seconds else ":",
+            f"sleep {seconds} || exit 143" if seconds else ":",  # who is cancelled is not to go on
             ': > "$out.$slot.end"',
             "case $slot in",
             *cases,

@@ -363,6 +363,9 @@ def failure_of(
     elif interrupted:
         record.f = "cancelled"
         record.w = f"interrupted by {error}" if str(error) else "interrupted"
+    elif isinstance(error, MemoryError):
+        record.f = "oom"  # where the scheduler limits the address space, nothing is killed
+        record.w = f"MemoryError: {error}" if str(error) else "MemoryError: no more memory could be had"
     elif isinstance(error, ReflowError):
         record.w = f"{type(error).__name__}: {error}"
     else:
