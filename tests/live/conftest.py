@@ -18,47 +18,61 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
 from reflow import Run
+from reflow.errors import ReflowError
 from reflow.model.names import RunState
 from reflow.model.record import Event, Intent, Submitted, Wake
 from reflow.model.state import State
-from reflow.plugin import Context
+from reflow.plugin import Context, JobRef
 from reflow.plugins import registry
 from reflow.process.runner import Runner
 from reflow.run.log import replay
 
 HERE = Path(__file__).resolve().parent
 
-#: schedulers by the name given on the command line: reflow's name for it, and the ids of what a user has in its queue
-QUEUES = {
-    "slurm": ("slurm", "squeue -h -r -u {user} -o %F"),
-    "sge": ("sge", "qstat -u {user}"),
-    "pbs": ("pbs", "qstat"),
-    "torque": ("torque", "qstat"),
-    "lsf": ("lsf", "bjobs -w"),
-    "flux": ("flux", "flux jobs -n -o {{id.f58plain}}"),
+
+class Kind(NamedTuple):
+    """What the tests must know of a scheduler, and cannot ask of reflow. All that differs between them is here."""
+
+    #: reflow's name for it
+    executor: str
+    #: lists what ``{user}`` has in its queue; the first word of a line is an id
+    queue: str
+    #: how reflow tells of a job that asks for more than there is (a regular expression)
+    never: str = "."
+
+
+#: schedulers by the name given on the command line
+KINDS = {
+    "slurm": Kind("slurm", "squeue -h -r -u {user} -o %F", never="can never run|not available"),
+    "sge": Kind("sge", "qstat -u {user}", never="cannot run|only offers|no suitable"),
+    "pbs": Kind("pbs", "qstat", never="(?i)can never run|exceed|insufficient"),
+    "torque": Kind("torque", "qstat"),
+    "lsf": Kind("lsf", "bjobs -w"),
+    "flux": Kind("flux", "flux jobs -n -o {{id.f58plain}}"),
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("live", "a real scheduler")
-    group.addoption("--scheduler", choices=sorted(QUEUES), help="the scheduler to run against")
+    group.addoption("--scheduler", choices=sorted(KINDS), help="the scheduler to run against")
     group.addoption("--shared", metavar="DIR", help="a directory that all nodes see; by default below your home")
     group.addoption("--set-all", metavar="KEY=VALUE", action="append", default=[], help="a setting of every job")
     group.addoption("--env", metavar="NAME=VALUE", action="append", default=[], help="a variable of every run")
     group.addoption("--elements", type=int, default=2500, help="how many elements 'many' are; by default 2500")
     group.addoption("--control", metavar="FILE", help="commands that stop and start daemons: lines of NAME=COMMAND")
-    group.addoption("--full", action="store_true", help="also what takes minutes, or a machine of its own")
+    group.addoption("--strict", action="store_true", help="the site has all that the tests can use: lacking it fails")
+    group.addoption("--full", action="store_true", help="also what takes many minutes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*schedulers): needs what only these schedulers have")
     config.addinivalue_line("markers", "control(*commands): needs these commands of the --control file")
-    config.addinivalue_line("markers", "full: takes minutes; run with --full")
+    config.addinivalue_line("markers", "full: takes many minutes; run with --full")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,12 +107,16 @@ def _control(config: pytest.Config) -> dict[str, str]:
 class Site:
     """The scheduler, and a directory of our own that its nodes see."""
 
-    def __init__(self, name: str, folder: Path, environ: Mapping[str, str], settings: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, environ: Mapping[str, str], settings: Sequence[str], strict: bool = False
+    ) -> None:
         self.name = name
-        self.executor, self._left = QUEUES[name]
+        self.kind = KINDS[name]
+        self.executor = self.kind.executor
         self.folder = folder
         self.environ = dict(environ)
         self.settings = settings
+        self.strict = strict
         self._number = 0
 
     def fresh(self, name: str) -> Path:
@@ -108,6 +126,12 @@ class Site:
         folder.mkdir()
         return folder
 
+    def lacks(self, what: str) -> NoReturn:
+        """End a test for which the site has not what it needs."""
+        if self.strict:
+            pytest.fail(what)
+        pytest.skip(f"not run: {what}")
+
     def create(self) -> Any:
         """The executor, made as the command line makes it."""
         context = Context(environ=self.environ, runner=Runner(self.environ), cwd=str(self.folder))
@@ -115,7 +139,7 @@ class Site:
 
     def queue(self) -> set[str]:
         """Ids of what we have in the queue, by the scheduler's own command; those of arrays without their index."""
-        command = shlex.split(self._left.format(user=getpass.getuser()))
+        command = shlex.split(self.kind.queue.format(user=getpass.getuser()))
         said = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60).stdout
         rows = [line.split() for line in said.splitlines() if line.strip()]
         # Torque lists what is complete, too.
@@ -238,11 +262,20 @@ class Live:
         names = os.listdir(folder) if folder.is_dir() else []
         return Counter(".".join(name.split(".")[:2]) for name in names)
 
+    def asked(self) -> str:
+        """What the scheduler says of the run's jobs."""
+        refs = [JobRef(id) for each in self.ids().values() for id in each][-50:]
+        try:
+            return "; ".join(f"{ref.id}[{ref.slot}] {status}" for ref, status in self.site.create().query(refs).items())
+        except ReflowError as error:
+            return str(error)
+
     def report(self, told: Mapping[str, Any]) -> str:
         """What a person needs to see when a test fails."""
         text = [json.dumps(told["run"]), json.dumps(told["summary"]), json.dumps(told["failures"][:5]), str(self.ids())]
         logs = sorted(Path(self.run.root, "logs", ".jobs").glob("*.log"), key=lambda path: path.stat().st_mtime)
         text += [f"{path.name}: {said}" for path in logs[-20:] if (said := path.read_text(errors="replace").strip())]
+        text.append("its jobs, as the scheduler has them: " + self.asked())
         return "\n".join(text)
 
 
@@ -261,9 +294,15 @@ def site(pytestconfig: pytest.Config) -> Iterator[Site]:
     # Nobody waits a minute and a half for file servers here.
     environ |= {"REFLOW_RUN_GRACE": "5s", "NO_COLOR": "1", "COLUMNS": "120"}
     environ |= dict(pair.split("=", 1) for pair in pytestconfig.getoption("--env"))
-    site = Site(name, folder, environ, pytestconfig.getoption("--set-all"))
+    site = Site(name, folder, environ, pytestconfig.getoption("--set-all"), pytestconfig.getoption("--strict"))
     yield site
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def controls(pytestconfig: pytest.Config) -> set[str]:
+    """Names of the commands of the ``--control`` file."""
+    return set(_control(pytestconfig))
 
 
 @pytest.fixture

@@ -32,10 +32,10 @@ def _misbehave(run_dir: Path, value: int, mishaps: str) -> None:
         elif what == "raise":
             raise ValueError(f"{value} was told to fail")
         elif what == "eat":
-            hoard = bytearray(1 << 30)
+            hoard = bytearray(1 << 29)
             for page in range(0, len(hoard), 4096):
                 hoard[page] = 1
-            time.sleep(60)
+            time.sleep(30)
         else:
             time.sleep(float(what))
 
