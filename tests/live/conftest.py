@@ -65,7 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--env", metavar="NAME=VALUE", action="append", default=[], help="a variable of every run")
     group.addoption("--elements", type=int, default=2500, help="how many elements 'many' are; by default 2500")
     group.addoption("--control", metavar="FILE", help="commands that stop and start daemons: lines of NAME=COMMAND")
-    group.addoption("--strict", action="store_true", help="the site has all that the tests can use: lacking it fails")
+    group.addoption("--complete", action="store_true", help="the site has all that the tests can use: lacking it fails")
     group.addoption("--full", action="store_true", help="also what takes many minutes")
 
 
@@ -131,6 +131,14 @@ class Site:
         if self.strict:
             pytest.fail(what)
         pytest.skip(f"not run: {what}")
+
+    @property
+    def accounts(self) -> bool:
+        """Whether somebody can tell how much memory a job used that has ended."""
+        if self.name != "slurm":
+            return True
+        done = subprocess.run(["sacct", "-n", "-X"], env=self.environ, capture_output=True, check=False, timeout=60)
+        return done.returncode == 0
 
     def create(self) -> Any:
         """The executor, made as the command line makes it."""
@@ -294,7 +302,7 @@ def site(pytestconfig: pytest.Config) -> Iterator[Site]:
     # Nobody waits a minute and a half for file servers here.
     environ |= {"REFLOW_RUN_GRACE": "5s", "NO_COLOR": "1", "COLUMNS": "120"}
     environ |= dict(pair.split("=", 1) for pair in pytestconfig.getoption("--env"))
-    site = Site(name, folder, environ, pytestconfig.getoption("--set-all"), pytestconfig.getoption("--strict"))
+    site = Site(name, folder, environ, pytestconfig.getoption("--set-all"), pytestconfig.getoption("--complete"))
     yield site
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -98,7 +98,7 @@ def test_accounting_down(site: Any, control: Control) -> None:
     live.wait("SUCCESS")
 
 
-@pytest.mark.full
+@pytest.mark.only("slurm", "pbs", "torque", "flux")  # Grid Engine waits for a lost node for ever
 @pytest.mark.control("stop-node", "start-node")
 def test_node_goes_away(site: Any, control: Control) -> None:
     """Elements of a node that died are tried again, by themselves."""

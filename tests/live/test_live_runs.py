@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections import Counter
@@ -45,6 +46,15 @@ def over_time(site: Any) -> Any:
     )
 
 
+@pytest.fixture(scope="module")
+def over_memory(site: Any) -> Any:
+    """A run with an element that uses more memory than it asked for."""
+    return site.submit(
+        "shaken.py", "--n", "3", "--mishaps", "1=eat", settings={"square.mem": "300M"}, folder=site.fresh("memory")
+    )
+
+
+@pytest.mark.usefixtures("over_memory")
 def test_three_stages(site: Any, over_time: Any, counting: Prepare) -> None:
     """The README's example, by as few scheduler calls as there must be."""
     folder = site.fresh("etl")
@@ -246,36 +256,67 @@ def test_log_directory_missing(site: Any) -> None:
         live.reflow("drive", str(live.run_dir), "--once")
     live.reflow("cancel", str(live.run_dir))
     live.nothing_left()
+    live.reflow("retry", str(live.run_dir))
+    live.wait("SUCCESS")
+    assert live.run.result("total") == 5
+
+
+def _never(live: Any) -> str:
+    """What is said of a run that can never go on; nothing of it is left behind."""
+    deadline = time.monotonic() + 90
+    while True:
+        told = live.run.status()
+        said = [one["reason"] for one in told["failures"]] or [told["tasks"][0]["reason"]]
+        if any(said):
+            break
+        assert time.monotonic() < deadline, f"nothing is said of why it does not go on\n{live.report(told)}"
+        live.reflow("status", "--refresh", str(live.run_dir))
+        time.sleep(1)
+    if live.run.state.ended:
+        assert live.run.state.value == "FAILED"
+    else:
+        live.reflow("cancel", str(live.run_dir))
+        live.wait("CANCELLED", timeout=60)
+    live.nothing_left()
+    return str(said[0])
 
 
 def test_a_request_that_can_never_run(site: Any) -> None:
     """It is refused at submit, or shown as what it is; and can be cancelled."""
     live = site.submit("shaken.py", settings={"make.cpus": "9999"}, check=False)
-    if live.run.state.ended:
-        assert live.run.state.value == "FAILED"
-        return
-    deadline = time.monotonic() + 60
-    reason = ""
-    while not reason and time.monotonic() < deadline:
-        live.reflow("status", "--refresh", str(live.run_dir))
-        told = live.run.status()
-        reason = told["tasks"][0]["reason"] or told["run"]["reason"]
-        time.sleep(1)
-    assert reason, told
-    if not live.run.state.ended:
-        live.reflow("cancel", str(live.run_dir))
-    live.nothing_left()
+    assert re.search(site.kind.never, said := _never(live)), said
+
+
+def test_a_queue_that_is_not_there(site: Any) -> None:
+    live = site.submit("shaken.py", settings={"make.queue": "no-such-queue"}, check=False)
+    assert _never(live)
 
 
 @pytest.mark.only("slurm")
-def test_requeued_by_the_scheduler(site: Any) -> None:
+def test_a_walltime_over_the_limit(site: Any) -> None:
+    """What the queue does not allow is refused at submit, or shown as what it is."""
+    said = subprocess.run(
+        ["sinfo", "-h", "-o", "%R %s %l"], capture_output=True, text=True, check=True, env=site.environ
+    )
+    limited = [line.split() for line in said.stdout.splitlines() if not line.endswith(("infinite", "n/a"))]
+    if not limited:
+        site.lacks("no partition has a limit of time")
+    live = site.submit("shaken.py", settings={"make.queue": limited[0][0], "make.time": "400-00:00:00"}, check=False)
+    assert "time" in _never(live).lower()
+
+
+@pytest.mark.only("slurm")
+@pytest.mark.parametrize("allowed", [False, True])
+def test_requeued_by_the_scheduler(site: Any, allowed: bool) -> None:
     """``scontrol requeue`` of a running element, whether it is allowed or not, gives the right answer."""
-    live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15")
+    live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15", settings={"square.requeue": str(allowed).lower()})
     live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) == 1)
     (job,) = live.ids()["square"]
-    subprocess.run(["scontrol", "requeue", f"{job}_1"], check=False, capture_output=True, env=site.environ)
+    done = subprocess.run(["scontrol", "requeue", f"{job}_1"], check=False, capture_output=True, env=site.environ)
     live.wait("SUCCESS")
     assert live.run.result("total") == 5
+    assert live.ledger()["square.1"] == (1 if done.returncode else 2)
+    assert live.ledger()["square.0"] == live.ledger()["square.2"] == 1
 
 
 # --- what began early ---------------------------------------------------------------------------------------------
@@ -287,11 +328,22 @@ def test_walltime(over_time: Any) -> None:
     assert told["summary"]["square"]["SUCCESS"] == 2
 
 
-@pytest.mark.full
+def test_memory(site: Any, over_memory: Any) -> None:
+    over_memory.run.wait(300)
+    told = over_memory.run.status(elements=True)
+    if told["run"]["status"] == "SUCCESS":
+        site.lacks("jobs may use more memory than they ask for here")
+    told = over_memory.wait("FAILED", timeout=60)
+    if site.accounts:
+        assert failures(told)[1][0] == "oom", told["failures"]
+    assert failures(told).keys() == {1}
+    assert told["summary"]["square"]["SUCCESS"] == 2
+
+
 def test_many_elements(site: Any, pytestconfig: pytest.Config) -> None:
     """2,500 elements, more than an array may have; then a retry of some, and of one."""
     many = pytestconfig.getoption("--elements")
-    broken = [1, 5, 9, many // 2]
+    broken = [1, 5, 9, 1200 if many > 1200 else many // 2]
     live = site.submit("shaken.py", "--n", str(many), "--mishaps", ",".join(f"{value}=raise" for value in broken))
     told = live.wait("FAILED", timeout=600)
     assert sorted(failures(told)) == broken
