@@ -288,3 +288,9 @@ class Sim:
 def sim(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sim]:
     """Make a `Sim`; arguments are those of `MemoryCluster`."""
     return lambda **kwargs: Sim(monkeypatch, lab, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network file system is waited for here: what is damaged is so at once."""
+    monkeypatch.setattr("reflow.run.log._PATIENCE", ())

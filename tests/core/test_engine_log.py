@@ -208,3 +208,27 @@ def test_a_path_of_odd_characters(lab: Any) -> None:
     for executor in ("inline", "local"):
         assert lab.good(executor, run_dir=odd, force=True).result("total") == 3
     assert (odd / "made").exists()
+
+
+def test_a_file_that_is_seen_late_is_not_damaged(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host has said how much it wrote; this one sees the rest of it a moment later."""
+    lab.write(FLOW)
+    run = lab.good()
+    path = log_of(run)
+    whole = path.read_bytes()
+    for early in (whole[:200], whole[: len(whole) // 2], b"", None):
+        if early is None:
+            path.unlink()
+        else:
+            path.write_bytes(early)
+        looks: list[float] = []
+
+        def wait(seconds: float, looks: list[float] = looks) -> None:
+            looks.append(seconds)
+            path.write_bytes(whole)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("reflow.run.log._PATIENCE", (0.1, 0.1))
+            patch.setattr("time.sleep", wait)
+            assert run.state is RunState.SUCCESS
+        assert looks == [0.1]

@@ -71,6 +71,38 @@ def header(root: str, epoch: int) -> Epoch | None:
     raise damaged(root, f"{path} does not begin with its epoch")
 
 
+#: seconds between further looks at a file that is shorter than it is known to be
+_PATIENCE = (0.1, 0.5, 2.0)
+
+
+def content(root: str, epoch: int, length: int | None, must: int) -> bytes:
+    """What an event file holds; nothing where there is none.
+
+    Another host's last words may be seen late, so a file that is shorter than
+    it must be is opened again before anybody calls it damaged.
+
+    Parameters
+    ----------
+    root, epoch : str, int
+        Which file.
+    length : int, optional
+        How much of it counts; None: all.
+    must : int
+        How many bytes are known to be there.
+    """
+    data = b""
+    for pause in (*_PATIENCE, None):
+        try:
+            with open(layout.events(root, epoch), "rb") as stream:
+                data = stream.read() if length is None else stream.read(length)
+        except FileNotFoundError:
+            data = b""
+        if len(data) >= must or pause is None:
+            break
+        time.sleep(pause)
+    return data
+
+
 def written(root: str, epoch: int) -> int:
     """How many bytes of an epoch's event file its writer knew to be durable; 0 where nobody can tell."""
     try:
@@ -101,6 +133,8 @@ def spans(root: str, held: int = 0) -> list[Span]:
         # Asked before the file is read: it only grows.
         must = written(root, epoch) if length is None else length
         first = header(root, epoch)
+        if first is None and must and content(root, epoch, None, must):
+            first = header(root, epoch)
         if first is None:
             if must or chain:
                 path = layout.events(root, epoch)
@@ -130,9 +164,7 @@ def replay(root: str, state: State, held: int = 0) -> Span:
         path = layout.events(root, span.epoch)
         # Of a file that nobody builds on yet, what its writer had made durable must be there; the rest may be torn.
         must = written(root, span.epoch) if span.length is None else span.length
-        with open(path, "rb") as stream:
-            data = stream.read() if span.length is None else stream.read(span.length)
-        payloads, end = parse(data)
+        payloads, end = parse(content(root, span.epoch, span.length, must))
         if end < must:
             raise damaged(root, f"{path} is damaged at byte {end}; its first {must} bytes were whole once")
         offset = HEAD

@@ -52,7 +52,7 @@ from ..worker.inputs import Element, Header, Inputs
 from ..worker.tags import void
 from .lease import latest, newest
 from .load import require_known
-from .log import Log, Span, written
+from .log import Log, Span, content, written
 from .mail import commands
 
 _event = msgspec.json.Decoder(Event)
@@ -91,11 +91,7 @@ def survey(root: str) -> list[Chapter]:
     while epoch > 0:
         path = layout.events(root, epoch)
         must = written(root, epoch) if length is None else length
-        try:
-            with open(path, "rb") as stream:
-                data = stream.read() if length is None else stream.read(length)
-        except FileNotFoundError:
-            data = b""
+        data = content(root, epoch, length, must)
         frames, gaps = salvage(data)
         whole = gaps[0][0] if gaps else len(data)
         schema = SCHEMA
