@@ -1,0 +1,40 @@
+"""docs/reliability.md names a test for each fault; each one is there, and each trial of faults is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+ROWS = [line for line in PAGE.splitlines() if line.startswith("|") and not re.match(r"\|(---|\s*fault\s*\|)", line)]
+
+
+def names_in(directory: str) -> set[str]:
+    """Names of all tests below a directory."""
+    found: set[str] = set()
+    for path in (ROOT / "tests" / directory).rglob("test_*.py"):
+        found.update(re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return found
+
+
+def test_each_row_names_tests_that_are_there() -> None:
+    assert len(ROWS) > 60
+    there = names_in(".")
+    for row in ROWS:
+        cells = row.strip("|").split("|")
+        assert len(cells) == 4, row
+        named = re.findall(r"`(test_\w+)`", cells[3])
+        assert named, f"no test proves: {row}"
+        assert set(named) <= there, f"{sorted(set(named) - there)} do not exist"
+
+
+def test_each_trial_of_faults_is_named() -> None:
+    assert not names_in("faults") - set(re.findall(r"`(test_\w+)`", PAGE))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+def test_it_is_linked(page: str) -> None:
+    assert "reliability.md" in (ROOT / page).read_text(encoding="utf-8")
