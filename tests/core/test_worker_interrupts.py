@@ -172,6 +172,31 @@ def test_children_are_warned_and_may_end_by_themselves(lab: Any) -> None:
     assert (lab.path / "saved").read_text() == "saved\n"
 
 
+def test_what_the_script_has_started_itself_is_not_warned(lab: Any) -> None:
+    """It serves all elements of a worker."""
+    lab.write("""
+    SERVER = subprocess.Popen(["sleep", "300"]) if "reflow.worker.main" in sys.modules else None
+
+    @wf.job()
+    def make() -> list[int]:
+        return [0, 1]
+
+    @wf.array_job(time="120s", signal="INT@119")
+    def work(n: Annotated[int, Result(step="make")]) -> list[int]:
+        if n == 0:
+            try:
+                time.sleep(60)
+            except reflow.TaskInterrupted:
+                pass
+        return [SERVER.pid, int(SERVER.poll() is None)]
+    """)
+    run = lab.good(LocalExecutor(max_workers=1))
+    (first, second) = run.results("work")
+    assert first == second
+    assert first[1] == 1
+    assert not Path(f"/proc/{first[0]}").exists(), "it ends with the worker"
+
+
 # --- as a job of a scheduler --------------------------------------------------
 
 

@@ -174,6 +174,7 @@ class ElementRunner:
             try:
                 if self._warning is not None and deadline is not None:
                     number, ahead = self._warning
+                    interrupts.spared = self._kept
                     interrupts.expect(number, deadline - ahead - time.monotonic(), ahead)
                 interrupts.expose()
                 value = self._function(**arguments)

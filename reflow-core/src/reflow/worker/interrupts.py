@@ -6,7 +6,7 @@ import _thread
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import FrameType
 
 from . import children
@@ -43,6 +43,8 @@ class Interrupts:
         #: whether a signal raises `TaskInterrupted`: user code is being run, or nothing at all
         self.exposed = False
         self.listening = False
+        #: children that are not told of signals: they were there before any element
+        self.spared: Collection[int] = ()
         self._clock: _Clock | None = None
 
     def listen(self, *numbers: int) -> None:
@@ -90,7 +92,7 @@ class Interrupts:
             self.asked = name
         if self.exposed:
             # What a task waits for ends first, by itself where it can: `subprocess.run` kills it when interrupted.
-            children.await_end(children.tell(number, children.services()), patience)
+            children.await_end(children.tell(number, {*self.spared, *children.services()}), patience)
             raise TaskInterrupted(name)
 
 
