@@ -83,7 +83,7 @@ def types(session: nox.Session) -> None:
     """Check the types of the six distributions and of what uses them, strictly."""
     _install(session)
     session.run("mypy", *session.posargs)
-    session.run("mypy", "noxfile.py", "examples/etl.py", "benchmarks/bench_local.py")
+    session.run("mypy", "noxfile.py", "examples/etl.py", "benchmarks/bench_local.py", "benchmarks/bench_slurm.py")
 
 
 @nox.session

@@ -13,6 +13,9 @@ from ..errors import ReflowError
 from ..model import layout
 from ..worker.tags import VOID, read
 
+#: signals with which schedulers end a job, or warn it
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+
 
 def main(argv: list[str]) -> int:
     """Advance the run; errors are said in the job's log.
@@ -23,7 +26,8 @@ def main(argv: list[str]) -> int:
     root, *tags = argv[last:]
     if not last and read(layout.tag(root, tags[0])) == VOID:
         return 0
-    signal.signal(signal.SIGTERM, _leave)
+    for number in _ENDS:
+        signal.signal(number, _leave)
     from .chain import relay, wake
     from .drive import executor_of
     from .load import load_definition

@@ -13,6 +13,7 @@ from ..model.job import Executor, Job, JobRef, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Submitted, Voided, Wake, Woke
+from ..model.resources import Resources
 from ..model.state import QUEUED, RUNNING, Flight
 from ..planning.plan import Submit
 from ..planning.reconcile import judge, missing, overdue, references, refs
@@ -25,6 +26,9 @@ from .writer import Writer
 
 #: seconds after which a scheduler that did not answer is asked again; they double, up to the second
 AGAIN, _MOST = 15.0, 300.0
+
+#: bytes of memory that an advance takes, and for each element of its run
+_MEMORY, _EACH = 64 << 20, 1 << 10
 
 #: seconds after which a wake-up begins that is asked for to see whether a node can submit
 _PROBE = 60.0
@@ -118,7 +122,10 @@ class Scheduler:
         writer = self._writer
         task = writer.definition.task(action.task)
         tag = new_tag(os.urandom(8))
-        env, relay = writer.env.get(task.name, {}), self._relays and writer.state.relays
+        env, relay = (
+            writer.env.get(task.name, {}),
+            self._relays and writer.state.relays and self._fits(action.resources),
+        )
         spec = self._jobs.spec(action, tag, task, env, writer.state.generation, relay=relay)
         self._jobs.write(task, spec, action.elements, warm=self._pooled)
         writer.add(
@@ -136,6 +143,11 @@ class Scheduler:
             )
         )
         self._send(self._jobs.job(task, spec, len(action.elements), action.throttle))
+
+    def _fits(self, asked: Resources) -> bool:
+        """Whether a job has the memory that it takes to advance this run, as far as is known."""
+        elements = sum(progress.size or 1 for progress in self._writer.state.tasks.values())
+        return asked.mem is None or asked.mem >= _MEMORY + _EACH * elements
 
     def _send(self, job: Job) -> bool:
         """Submit a job whose intent was written down; False where it was refused, or nobody knows yet."""
@@ -441,9 +453,7 @@ class Scheduler:
         wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
         if not limits.dependencies:  # no job can wait for others: one that begins later looks again, and so on
             wanted = []
-            pause = LOOK if pause is None and open_tags else pause
-        if not limits.begin:
-            pause = None
+            pause = LOOK if pause is None and open_tags and limits.begin else pause
         places = room(state, limits)
         asked = False
         if places is not None and places < len(wanted):

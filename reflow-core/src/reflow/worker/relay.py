@@ -19,9 +19,8 @@ import msgspec
 from ..model import layout
 from ..model.record import Awaited, JobSpec
 
-#: seconds of its walltime that a job must have left, and bytes of memory that it must have asked for, to advance a run
+#: seconds of its walltime that a job must have left to advance a run
 TIME = 30.0
-MEMORY = 200 << 20
 
 _awaited = msgspec.json.Decoder(list[Awaited])
 
@@ -101,9 +100,8 @@ def due(root: str, spec: JobSpec, slot: int, slots: int, begun: float) -> list[s
         found = [one.wake for one in waiting if last(layout.relay(root, one.wake), one.position, one.count)]
     except (OSError, ValueError):
         return []  # whatever is wrong, the wake-up is there
-    asked = spec.resources
-    short = asked.time is not None and time.time() - begun > asked.time - TIME
-    return [] if short or (asked.mem is not None and asked.mem < MEMORY) else found
+    walltime = spec.resources.time
+    return [] if walltime is not None and time.time() - begun > walltime - TIME else found
 
 
 def command(root: str, wakes: list[str]) -> list[str]:
