@@ -444,6 +444,19 @@ def test_one_by_one_where_the_server_forgets() -> None:
     assert replay.calls[1:] == [("qdel", "181.pbs1"), ("qdel", "170.pbs1")]
 
 
+def test_what_is_deleted_is_asked_for_without_history() -> None:
+    """An executor that has asked for nothing yet does not know whether the server keeps any."""
+    none = {"stderr": "qstat: PBS is not configured to maintain job history 181.pbs1\n"}
+    said = {
+        "returncode": 35,
+        "stdout": ENDS,
+        "stderr": "qstat: 170.pbs1 Job has finished, use -x or -H to obtain ...\n",
+    }
+    replay = Replay({"qstat -x": none, "qstat -t": said, "qdel": ""})  # type: ignore[dict-item]
+    PBSExecutor(runner=replay).cancel([JobRef("170.pbs1"), JobRef("181.pbs1")])
+    assert replay.calls == [("qstat", "-t", "-f", "170.pbs1", "181.pbs1"), ("qdel", "181.pbs1")]
+
+
 def test_every_list_that_was_recorded_is_read() -> None:
     listed = (RECORDED / "qstat-lists.txt").read_text()
     rows = [(line.split()[0], line.split()[1]) for line in listed.splitlines()[2:]]

@@ -217,6 +217,10 @@ class PBS(Dialect):
         history = ("-x",) if self.facts.get("history", True) else ()
         return Call(argv=(self.program("qstat"), *history, "-t", "-f", *ids))
 
+    def alive(self, ids: Sequence[str], site: Site) -> Call:
+        """Without those that have ended: a server that keeps no history answers nothing when it is asked for it."""
+        return Call(argv=(self.program("qstat"), "-t", "-f", *ids))
+
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
         """A server that keeps no history answers nothing at all when it is asked for it."""
         if not missing or "history" in self.facts:

@@ -298,7 +298,7 @@ class CommandExecutor:
             alive = {
                 speaks.key(row.id)
                 for batch in _batches(list(slots))
-                for row in speaks.read_live(self._ask(speaks.live(batch, site)))
+                for row in speaks.read_live(self._ask(speaks.alive(batch, site)))
                 if not row.status.state.ended
             }
             slots = {id: chosen for id, chosen in slots.items() if speaks.key(id) in alive}

@@ -229,6 +229,10 @@ class Dialect(ABC):
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """The command that asks for jobs that wait or run, and maybe others."""
 
+    def alive(self, ids: Sequence[str], site: Site) -> Call:
+        """The command that asks, where `known`, which jobs may be cancelled: `read_live` reads the answer."""
+        return self.live(ids, site)
+
     @abstractmethod
     def read_live(self, done: Completed) -> Iterable[Row]:
         """Its answer."""
