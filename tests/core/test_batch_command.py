@@ -316,6 +316,7 @@ def test_separate_jobs_under_one_reference() -> None:
     assert {ref.slot: status.state for ref, status in found.items()} == {
         0: JobState.RUNNING,
         1: JobState.UNKNOWN,
+        2: JobState.UNKNOWN,  # was not submitted
         3: JobState.SUCCESS,
     }
     assert list(made.query([JobRef("7,8,,9", 3)])) == [JobRef("7,8,,9", 3)]
