@@ -56,6 +56,7 @@ OWN = {
     "reflow.worker.main",
     "reflow.worker.relay",
     "reflow.worker.tags",
+    "reflow.worker.values",
     "reflow.workflow",
 }
 

@@ -23,6 +23,7 @@ from ..process.spawn import spawn
 from ..worker.element import ElementRunner, failure_of
 from ..worker.load import load_flow
 from ..worker.mailbox import Mailbox
+from ..worker.values import strangers
 
 _mail = msgspec.json.Decoder(Mail)
 
@@ -68,6 +69,8 @@ class InlineExecutor:
         self._offset = 0
         self._runners: dict[str, ElementRunner] = {}
         self._smooth = True
+        #: tasks whose constants are not what they were at submit
+        self._strange: frozenset[str] = frozenset()
 
     @classmethod
     def create(cls, settings: Mapping[str, Any], context: object = None) -> InlineExecutor:
@@ -218,9 +221,19 @@ class InlineExecutor:
             definition = msgspec.json.decode(stream.read(), type=Definition)
         if self.flow is None:
             self.flow = load_flow(definition.entry, layout.code(self._root, spec.generation))
+            functions = {name: step.function for name, step in self.flow.tasks.items()}
+            self._strange = strangers(definition, functions)
         step = self.flow.tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
-        return ElementRunner(self._root, spec, definition.task(spec.task), step.function, types, mailbox)
+        return ElementRunner(
+            self._root,
+            spec,
+            definition.task(spec.task),
+            step.function,
+            types,
+            mailbox,
+            strange=spec.task in self._strange,
+        )
 
     def _keep_traceback(self, work: _Work, index: int) -> None:
         spec = work.job.spec

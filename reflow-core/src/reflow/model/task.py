@@ -80,6 +80,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     code_problem: str = ""
     #: digest of the variables that the decorator sets, "" for none
     env_digest: str = ""
+    #: digest of the plain data that the function finds in its module and around it, as at submit; "" for none
+    values: str = ""
     version: str = "1"
     cache: bool | str = True
     verify: bool = True

@@ -22,6 +22,7 @@ from ..model.signals import parse_signal
 from ..model.task import JSON, Input, Task, TaskSpec
 from ..planning.identity import digest
 from ..worker.load import module_name
+from ..worker.values import values_of
 
 if TYPE_CHECKING:
     from ..authoring.compile import Compiled, Parameter
@@ -37,7 +38,8 @@ def freeze_tasks(compiled: Compiled, config: Config, overrides: Sequence[Overrid
     ConfigError
         An override or an option cannot be read.
     """
-    return tuple(_freeze(spec, config, overrides) for spec in compiled.tasks)
+    values = values_of({spec.name: spec.function for spec in compiled.tasks})
+    return tuple(_freeze(spec, config, overrides, values[spec.name]) for spec in compiled.tasks)
 
 
 def environments(tasks: Iterable[Task]) -> dict[str, Mapping[str, str]]:
@@ -45,7 +47,7 @@ def environments(tasks: Iterable[Task]) -> dict[str, Mapping[str, str]]:
     return {task.name: task.env for task in tasks if task.env}
 
 
-def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Task:
+def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], values: str) -> Task:
     given = spec.config
     resolved = config.task(given, name=spec.name, overrides=overrides)
     verify = given.verify if given.verify is not None else bool(config.get("cache.verify"))
@@ -61,6 +63,7 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override]) -> Ta
         code_problem=code.problem,
         # What configuration sets says where the task runs; what its author sets may say what it does.
         env_digest=digest(msgspec.json.encode(given.env, order="sorted")).hex() if given.env else "",
+        values=values,
         version=given.version,
         cache=given.cache,
         verify=verify,

@@ -136,6 +136,7 @@ class Keeper:
         kept: list[int] = []
         spoiled: list[int] = []
         recoded: list[int] = []
+        strange: dict[str, list[int]] = {}
         shared: dict[str, str] = {}
         shared_of: Inputs | None = None
         for index in indices:
@@ -147,6 +148,10 @@ class Keeper:
             if flight is not None and not self._same_code(name, inputs.header.generation, flight.generation):
                 recoded.append(index)
                 continue
+            record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
+            if isinstance(record, Finished) and record.w:
+                strange.setdefault(record.w, []).append(index)
+                continue
             guards: Mapping[str, str] = {}
             if inputs.header.files or element.f:
                 found = settler.settle(
@@ -156,7 +161,6 @@ class Keeper:
                     spoiled.append(index)
                     continue
                 guards = {escape(path): guard for path, guard in found.items()}
-            record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
             if inputs is not shared_of:
                 shared, shared_of = parts_of(task, inputs.header.parts), inputs
             entries.append(
@@ -178,6 +182,7 @@ class Keeper:
         for left, reason in (
             (spoiled, "an input file changed while the run used it"),
             (recoded, "the task's code changed while the run used it"),
+            *((indices, reason) for reason, indices in strange.items()),
         ):
             if left:
                 decided.append(Uncached(task=name, elements=to_ranges(left), reason=reason))

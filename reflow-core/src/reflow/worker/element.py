@@ -46,6 +46,10 @@ _handler_of: Callable[[int], Any] = getattr(sys.modules.get("_signal"), "getsign
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
+#: why results are not kept in the cache, as JSON
+_STRANGE = b'"constants of its script are not where it ran what they were at submit"'
+
+
 class ElementRunner:
     """Runs elements of one job.
 
@@ -65,6 +69,8 @@ class ElementRunner:
         Where to report.
     interrupts : Interrupts, optional
         The process's own, where it listens for signals.
+    strange : bool
+        Whether the function's constants are not what they were at submit, so that its results must not be kept.
     """
 
     def __init__(
@@ -76,7 +82,10 @@ class ElementRunner:
         types: Mapping[str, Any],
         mailbox: Mailbox,
         interrupts: Interrupts | None = None,
+        *,
+        strange: bool = False,
     ) -> None:
+        self._note = _STRANGE if strange else b""
         self._root = root
         self._spec = spec
         self._task = task
@@ -193,7 +202,9 @@ class ElementRunner:
             return False
         else:
             self._used = cpu, memory = _usage()
-            self._mailbox.succeeded(self._name, index, attempt, begin, cpu - before, memory, result, outputs)
+            self._mailbox.succeeded(
+                self._name, index, attempt, begin, cpu - before, memory, result, outputs, self._note
+            )
             return True
         finally:
             enter(None)

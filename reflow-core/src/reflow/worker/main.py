@@ -26,6 +26,7 @@ from .interrupts import LIMITS, Interrupts
 from .load import load_flow
 from .mailbox import Mailbox
 from .tags import claim
+from .values import strangers
 
 #: one element to be run, as it stands in the pool's pipe: number of the job, element, flags
 TOKEN = Struct("<IIII")
@@ -59,6 +60,7 @@ class Work:
         self._interrupts = interrupts
         self._definitions: dict[int, Definition] = {}
         self._flows: dict[int, Any] = {}
+        self._strange: dict[int, frozenset[str]] = {}
 
     def runner(self, tag: str, mailbox: Mailbox) -> ElementRunner:
         """Prepare to run elements of a job.
@@ -76,11 +78,15 @@ class Work:
                 definition = msgspec.json.decode(stream.read(), type=Definition)
             self._flows[generation] = load_flow(definition.entry, layout.code(self._root, generation))
             self._definitions[generation] = definition
+            # Before anything runs: tasks may change what they find in their module.
+            functions = {name: step.function for name, step in self._flows[generation].tasks.items()}
+            self._strange[generation] = strangers(definition, functions)
             gc.enable()
         step = self._flows[generation].tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         task = self._definitions[generation].task(spec.task)
-        return ElementRunner(self._root, spec, task, step.function, types, mailbox, self._interrupts)
+        strange = spec.task in self._strange[generation]
+        return ElementRunner(self._root, spec, task, step.function, types, mailbox, self._interrupts, strange=strange)
 
 
 class _Gone(Exception):
