@@ -90,7 +90,7 @@ STOPPED = "stopped"
 
 _DOUBLE = Struct("d")
 _EPOCH = 1_800_000_000.0
-_real = {name: getattr(os, name) for name in ("open", "write", "close", "read", "listdir")}
+_real = {name: getattr(os, name) for name in ("open", "write", "close", "read", "listdir", "truncate")}
 _CHANGES = ("mkdir", "rmdir", "rename", "replace", "link", "symlink", "unlink", "remove", "truncate", "ftruncate")
 
 
@@ -99,8 +99,8 @@ class Fault(NamedTuple):
 
     process: int
     step: int
-    #: kill, tear (kill in the midst of a write), stop, or the name of an errno that this step, or it and all later
-    #: ones (with a +), end with
+    #: kill; tear: kill in the midst of a write; lose: the node dies, and with it what was not synced; stop; or the name
+    #: of an errno that this step, or it and all later ones (with a +), end with
     how: str = "kill"
 
 
@@ -477,6 +477,8 @@ class Life:
         self.environ = environ
         self.steps = 0
         self.error = ""
+        #: of files that were written: how much of them is durable
+        self.durable: dict[str, int] = {}
         self.pid = os.getpid()
         self.executor = Remote(self)
 
@@ -622,7 +624,14 @@ class Life:
             if torn is not None:
                 call(first, torn, *rest[1:], **more)
                 os.kill(os.getpid(), signal.SIGKILL)
-            return call(first, *rest, **more)
+            if writes:
+                self.durable.setdefault(path, os.fstat(first).st_size)
+            found = call(first, *rest, **more)
+            if name == "fsync" and path in self.durable:
+                self.durable[path] = os.fstat(first).st_size
+            elif name in ("rename", "replace", "link") and path in self.durable:
+                self.durable[os.path.abspath(rest[0])] = self.durable[path]
+            return found
 
         return counted
 
@@ -640,7 +649,11 @@ class Life:
             _real["write"](file, said.encode() + b"\n")
             _real["close"](file)
         how = self.world.faults.get((self.number, number), "")
-        if how == "kill" or (how == "tear" and data is None):
+        if how == "lose":
+            for written, length in self.durable.items():
+                if os.path.exists(written) and os.stat(written).st_size > length:
+                    _real["truncate"](written, length)
+        if how in ("kill", "lose") or (how == "tear" and data is None):
             os.kill(os.getpid(), signal.SIGKILL)
         elif how == "tear":
             return bytes(data)[: max(1, len(data) // 2)]

@@ -10,6 +10,8 @@ from itertools import cycle
 import pytest
 from crashlab import ANSWER, STOPPED, Fault, Past, World, shards, warm
 
+from reflow.run.log import Log
+
 #: every so many steps are tried where not all are
 STRIDE = 23
 
@@ -102,6 +104,11 @@ def test_killed_in_the_midst_of_any_write(stride: int) -> None:
 
 
 @some_or_each
+def test_the_node_dies_before_or_after_any_step(stride: int) -> None:
+    trials(killed, steps(stride), "lose")
+
+
+@some_or_each
 def test_the_file_system_refuses_any_step(stride: int) -> None:
     trials(failed, steps(stride, files=True), *ERRORS)
 
@@ -134,3 +141,9 @@ def test_torn_records_that_are_believed_are_noticed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("reflow.run.log.parse", parse)
     with pytest.raises(AssertionError, match=r"[1-9]\d* of \d+"):
         trials(killed, at("write run/.reflow/crash-20270115-9333/events"), "tear")
+
+
+def test_what_is_not_synced_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflow.run.log.Log.commit", Log.flush)
+    with pytest.raises(AssertionError, match=r"[1-9]\d* of \d+"):
+        trials(killed, at("after submit"), "lose")

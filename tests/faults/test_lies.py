@@ -525,6 +525,15 @@ def test_listings_of_directories_are_stale(fast: Mapping[str, str]) -> None:
         world.check()
 
 
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO"])
+def test_a_wake_up_waits_for_room_on_the_disk(error: str) -> None:
+    """One that is refused once tries again by itself: nobody has to drive the run on."""
+    with World(settings=WAKE_UPS) as world:
+        world.faults[2, 20] = error
+        alone(world)
+        assert world.cluster.now > 5.0
+
+
 @pytest.mark.parametrize("tail", [b"0000", b"\0" * 4096, b"00000002 00000000 {}\n", os.urandom(200)])
 def test_a_record_is_torn(tail: bytes) -> None:
     """What the last write of a dead worker has left behind is passed over."""

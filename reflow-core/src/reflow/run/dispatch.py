@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from types import FrameType
 
 from ..errors import ReflowError
@@ -15,6 +16,9 @@ from ..worker.tags import VOID, read
 
 #: signals with which schedulers end a job, or warn it
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+
+#: seconds after which a wake-up that the file system has stopped tries again: else nobody would go on with the run
+_AGAIN = (5.0, 30.0, 120.0)
 
 
 def main(argv: list[str]) -> int:
@@ -32,16 +36,22 @@ def main(argv: list[str]) -> int:
     from .drive import executor_of
     from .load import load_definition
 
-    try:
-        executor = executor_of(load_definition(root), root)
-        if last:
-            relay(root, tags, executor)
-        else:
-            wake(root, tags[0], executor)
-    except ReflowError as error:
-        print(f"reflow: {error}", file=sys.stderr)
-        return 0 if last else error.exit_code
-    return 0
+    for pause in (None,) if last else (*_AGAIN, None):
+        try:
+            executor = executor_of(load_definition(root), root)
+            if last:
+                relay(root, tags, executor)
+            else:
+                wake(root, tags[0], executor)
+            return 0
+        except ReflowError as error:
+            print(f"reflow: {error}", file=sys.stderr)
+            return 0 if last else error.exit_code
+        except OSError as error:  # a full disk, a quota, a file server that is away
+            print(f"reflow: {error.filename or root}: {error.strerror or error}", file=sys.stderr, flush=True)
+            if pause is not None:
+                time.sleep(pause)
+    return 0 if last else 1
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
