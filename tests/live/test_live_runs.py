@@ -306,10 +306,9 @@ def test_a_walltime_over_the_limit(site: Any) -> None:
 
 
 @pytest.mark.only("slurm")
-@pytest.mark.parametrize("allowed", [False, True])
-def test_requeued_by_the_scheduler(site: Any, allowed: bool) -> None:
+def test_requeued_by_the_scheduler(site: Any) -> None:
     """``scontrol requeue`` of a running element, whether it is allowed or not, gives the right answer."""
-    live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15", settings={"square.requeue": str(allowed).lower()})
+    live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15")
     live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) == 1)
     (job,) = live.ids()["square"]
     done = subprocess.run(["scontrol", "requeue", f"{job}_1"], check=False, capture_output=True, env=site.environ)
