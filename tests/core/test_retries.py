@@ -438,6 +438,19 @@ def test_a_task_of_which_too_much_fails_is_given_up(lab: Any, options: str, bad:
     ]
 
 
+@pytest.mark.parametrize(("options", "called"), [("", 3), ("max_failures=9", 10)])
+def test_the_configuration_may_say_so_for_all_tasks(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, options: str, called: int
+) -> None:
+    monkeypatch.setenv("REFLOW_RUN_MAX_FAILURES", "0.1")
+    monkeypatch.setenv("REFLOW_RUN_ON_ERROR", "stop")
+    lab.write(MANY.format(options=options, bad=[1, 2]))
+    run = lab.run("inline")
+    counts = lab.counts(run)["work"]
+    assert counts.get("SUCCESS", 0) + counts["FAILED"] == called
+    assert run.state.value == "FAILED"
+
+
 def test_a_task_may_stop_the_run(lab: Any) -> None:
     lab.write(MANY.format(options="on_error='stop', max_failures=1", bad=[0, 1, 2]))
     run = lab.run("inline")

@@ -307,6 +307,22 @@ SECTIONS: tuple[Section, ...] = (
                 help="How long after a job has gone its record is waited for, before the element counts as failed.",
             ),
             Key(
+                name="on_error",
+                default="continue",
+                choices=("continue", "stop"),
+                help="What a failure that is final does to the run, where a task does not say: what does not depend on"
+                " it goes on, or the run ends.",
+            ),
+            Key(
+                name="max_failures",
+                type="float",
+                minimum=0,
+                example=0.1,
+                unset="any number, or with on_error = stop none",
+                help="How many elements of an array may fail (5), or what share of them (0.1), before the rest of it is"
+                " cancelled, where a task does not say.",
+            ),
+            Key(
                 name="quiet",
                 type="time",
                 default="15m",

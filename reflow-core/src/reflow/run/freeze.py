@@ -19,7 +19,7 @@ from ..model.definition import Entry
 from ..model.names import Fingerprint, did_you_mean
 from ..model.retry import Retry
 from ..model.signals import parse_signal
-from ..model.task import JSON, Input, Task, TaskSpec
+from ..model.task import JSON, Input, JobConfig, Task, TaskSpec
 from ..planning.identity import digest
 from ..worker.load import module_name
 from ..worker.values import values_of
@@ -47,6 +47,14 @@ def environments(tasks: Iterable[Task]) -> dict[str, Mapping[str, str]]:
     return {task.name: task.env for task in tasks if task.env}
 
 
+def _max_failures(given: JobConfig, config: Config) -> int | float | None:
+    """How many elements, or what share of them, may fail: the task's word, else the configuration's for arrays."""
+    asked = config.get("run.max_failures")
+    if given.max_failures is not None or not given.array or asked is None:
+        return given.max_failures
+    return float(asked) if 0 < asked < 1 else int(asked)
+
+
 def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], values: str) -> Task:
     given = spec.config
     resolved = config.task(given, name=spec.name, overrides=overrides)
@@ -69,8 +77,8 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], value
         verify=verify,
         fingerprint=given.fingerprint or Fingerprint(str(config.get("cache.fingerprint"))),
         retry=given.retry or Retry(),
-        on_error=given.on_error or "continue",
-        max_failures=given.max_failures,
+        on_error=given.on_error or str(config.get("run.on_error")),
+        max_failures=_max_failures(given, config),
         resources=resolved.resources,
         array_parallelism=resolved.array_parallelism,
         options=options,
