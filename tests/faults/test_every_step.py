@@ -13,7 +13,7 @@ from crashlab import ANSWER, STOPPED, Fault, Past, World, shards, warm
 from reflow.run.log import Log
 
 #: every so many steps are tried where not all are
-STRIDE = 23
+STRIDE = 47
 
 #: what a file system says, once or (+) from then on to that process
 ERRORS = ("ENOSPC", "EIO+", "EDQUOT+", "EROFS+", "ENOSPC+", "EIO", "EDQUOT")
@@ -34,15 +34,15 @@ def lives(settings: dict[str, str]) -> list[Past]:
 
 
 def steps(stride: int, *, writes: bool = False, files: bool = False) -> list[tuple[dict[str, str], int, int]]:
-    """Each step, or each `stride`-th, of each process: or of writes, or changes of files, only."""
+    """Each step, or each `stride`-th, of each process: or of writes, or what needs the disk, only."""
     found = []
     for settings, roles in (RELAY, ("submit", "worker")), (WAKE_UPS, ("wake-up",)):
         before = len(found)
         for process, one in enumerate(lives(settings)):
             for step, name in enumerate(one.steps):
                 verb = name.split()[0]
-                calls = verb in ("before", "after")
-                if one.role in roles and not (writes and "write" not in verb) and not (files and calls):
+                needs = "write" in verb or verb in ("open", "fsync", "mkdir")
+                if one.role in roles and ("write" in verb or not writes) and (needs or not files):
                     found.append((settings, process, step))
         assert len(found) > before + 10
     return found[int(os.environ.get("REFLOW_FAULT_SEED", "0")) % stride :: stride]
@@ -88,32 +88,35 @@ def trials(
     shards([partial(trial, settings, Fault(*place, how)) for (settings, *place), how in zip(places, cycle(hows))])
 
 
-some_or_each = pytest.mark.parametrize(
-    "stride", [pytest.param(STRIDE, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
-)
+def some_or(stride: int) -> pytest.MarkDecorator:
+    """Few of the steps, or, where it may take longer, many."""
+    name = "each" if stride == 1 else f"each {stride}th"
+    return pytest.mark.parametrize(
+        "stride", [pytest.param(STRIDE, id="some"), pytest.param(stride, id=name, marks=pytest.mark.slow)]
+    )
 
 
-@some_or_each
+@some_or(1)
 def test_killed_before_or_after_any_step(stride: int) -> None:
     trials(killed, steps(stride), "kill")
 
 
-@some_or_each
+@some_or(1)
 def test_killed_in_the_midst_of_any_write(stride: int) -> None:
     trials(killed, steps(stride, writes=True), "tear")
 
 
-@some_or_each
+@some_or(3)
 def test_the_node_dies_before_or_after_any_step(stride: int) -> None:
     trials(killed, steps(stride), "lose")
 
 
-@some_or_each
+@some_or(1)
 def test_the_file_system_refuses_any_step(stride: int) -> None:
     trials(failed, steps(stride, files=True), *ERRORS)
 
 
-@some_or_each
+@some_or(3)
 def test_stopped_at_any_step_and_thawed_after_others_took_over(stride: int) -> None:
     trials(stopped, steps(stride), "stop")
 

@@ -44,6 +44,9 @@ def survives(fault: Fault) -> None:
 some_or_each = pytest.mark.parametrize(
     "stride", [pytest.param(STRIDE, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
 )
+some_or_half = pytest.mark.parametrize(
+    "stride", [pytest.param(STRIDE, id="some"), pytest.param(2, id="each second", marks=pytest.mark.slow)]
+)
 
 
 @some_or_each
@@ -56,7 +59,7 @@ def test_a_local_run_is_killed_in_the_midst_of_any_write(stride: int) -> None:
     shards([partial(survives, Fault(*place, "tear")) for place in places(stride, writes=True)])
 
 
-@some_or_each
+@some_or_half
 def test_the_file_system_refuses_any_step_of_a_local_run(stride: int) -> None:
     errors = cycle(["ENOSPC", "EIO+", "EDQUOT", "EROFS+", "ENOSPC+"])
     shards([partial(survives, Fault(*place, how)) for place, how in zip(places(stride), errors, strict=False)])

@@ -613,6 +613,7 @@ class Run:
         """
         deadline = time.monotonic() + patience
         watch = Watch()
+        nap = 0.1
         while True:
             if is_pool(executor) and part:
                 attend(self.root, executor, on_progress, watch=watch)
@@ -625,7 +626,8 @@ class Run:
                 return answer
             if time.monotonic() >= deadline and watch.alive:
                 return _MAILED
-            time.sleep(0.2)
+            time.sleep(nap)
+            nap = min(nap * 1.3, 1.0)
 
     def _see_through(self, executor: Executor, on_progress: Callable[[Progress], None] | None) -> None:
         """Repeat orders to cancel that the scheduler has not taken, for a while; who advances the run next goes on."""

@@ -199,6 +199,7 @@ class Lease:
         looks_again = watch is not None
         seen = watch or Watch()
         known = 0
+        nap = min(beat / 50, 0.1)
         while True:
             # Listings may be stale, on network file systems: what is opened, or could not be created, is there.
             epoch, begun = max(latest(root), known), newest(f"{root}/events", ".log")
@@ -213,6 +214,7 @@ class Lease:
                 try:
                     now = owner(root, epoch)
                 except FileNotFoundError:
+                    time.sleep(nap)
                     continue
                 if not (now.released or now.dead()):
                     ended = woken and not set(wakes).isdisjoint(now.wakes)
@@ -226,7 +228,8 @@ class Lease:
                         if say is not None and silence > 2 * beat:
                             say(f"{now} is not heard of; the run is taken over after {enough:g} s of silence")
                             say = None
-                        time.sleep(min(beat / 5, 0.2))
+                        time.sleep(nap)
+                        nap = min(nap * 1.3, beat / 5)  # most holders are done in a moment; a dead one takes minutes
                         continue
             mine = Owner(
                 epoch=epoch + 1,
