@@ -58,9 +58,9 @@ def main(kind: str, folder: str, program: str, argv: list[str]) -> int:
     book = system(kind, root)
     try:
         if (root / "down").exists():
-            said = book.down(program)
-            if said is not None:
-                return said
+            code = book.down(program)
+            if code is not None:
+                return code
         return book.command(program, argv)
     except Refused as refusal:
         sys.stdout.flush()

@@ -235,7 +235,7 @@ class Torque(Family):
         return [(submission, element) for element in submission.elements[:made]] if each else [(submission, None)]
 
     def name(self, submission: Submission, element: Element | None) -> str:
-        return submission.spec["name"] + ("" if element is None or element.idx == NONE else f"-{element.idx}")
+        return str(submission.spec["name"]) + ("" if element is None or element.idx == NONE else f"-{element.idx}")
 
     def attributes(self, submission: Submission, element: Element | None) -> dict[str, object]:
         spec = submission.spec
