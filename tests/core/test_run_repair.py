@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from reflow import Run
-from reflow.errors import DataError, LeaseLost, RunNotFound
+from reflow.errors import DataError, LeaseLost, ReflowError, RunNotFound
 from reflow.model import layout
 from reflow.model.frames import HEAD, frame, parse, salvage
 from reflow.model.record import Event
@@ -475,3 +476,55 @@ def test_a_damaged_sqlite_cache_is_filled_again(lab: Any, monkeypatch: pytest.Mo
     lab.good(run_dir=lab.path / "other")
     assert lab.ran() == []
     assert rebuild([str(lab.run_dir)]).done == []
+
+
+def spoil(root: Path, rng: random.Random) -> str:
+    """Damage or delete a file, or a directory, of a run; says which. Leases, whose expiry takes long, have their own."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and not {"logs", "lease"} & set(path.parts))
+    victim = rng.choice(files)
+    how = rng.choice(["delete", "truncate", "flip", "zero", "directory"])
+    if how == "directory" and victim.parent != root:
+        shutil.rmtree(victim.parent)
+    elif how in ("delete", "directory"):
+        victim.unlink()
+    else:
+        data = bytearray(victim.read_bytes()) or bytearray(b"x")
+        at = rng.randrange(len(data))
+        if how == "truncate":
+            del data[at:]
+        elif how == "zero":
+            data[at : at + 4096] = bytes(len(data[at : at + 4096]))
+        else:
+            data[at] ^= 1 << rng.randrange(8)
+        victim.write_bytes(data)
+    return f"{how} {victim.relative_to(root)}"
+
+
+def mended(lab: Any, root: Path, story: list[str]) -> None:
+    """Repair, go on, and end well; or say in words that it cannot be."""
+    try:
+        report = repair(str(root))
+        if report.problems:
+            return
+        assert repair(str(root)).done == [], story
+        run = Run.open(root)
+        run.retry()
+        assert run.state.value == "SUCCESS", (story, run.status()["failures"])
+        assert run.result("total") == 6, story
+        assert all(count == 1 for count in Counter(lab.ran()).values()), story
+    except ReflowError as error:
+        assert len([one for one in story if "json" in one]) > 1, (story, error)  # a definition and its copy
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("REFLOW_REPAIR_SEEDS", "12"))))
+def test_anything_lost_or_damaged(lab: Any, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setenv("REFLOW_CACHE_ENABLED", "false")
+    monkeypatch.setattr("reflow.run.repair._BEATS", 0)
+    lab.write(FLOW)
+    run = lab.run()
+    lab.ran()
+    lab.touch("fixed")
+    rng = random.Random(seed)
+    root = Path(run.root)
+    story = [spoil(root, rng) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
+    mended(lab, root, story)
