@@ -479,7 +479,7 @@ def test_a_damaged_sqlite_cache_is_filled_again(lab: Any, monkeypatch: pytest.Mo
 
 
 def spoil(root: Path, rng: random.Random) -> str:
-    """Damage or delete a file, or a directory, of a run; says which. Leases, whose expiry takes long, have their own."""
+    """Damage or delete a file, or a directory, of a run; says which. Leases have their own test."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and not {"logs", "lease"} & set(path.parts))
     victim = rng.choice(files)
     how = rng.choice(["delete", "truncate", "flip", "zero", "directory"])
