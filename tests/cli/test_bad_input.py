@@ -495,3 +495,14 @@ def test_a_script_without_its_guard(place: Place) -> None:
     assert found.returncode == 1
     assert "ended with exit code 2 when it was imported" in found.stderr
     assert "under `if __name__ == '__main__':`" in found.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(place: Place, closed: str) -> None:
+    shell = ("sh", "-c", f'"$@" {closed}', "sh")
+    found = place.run("--count", "2", within=shell)
+    assert found.returncode == 0, found.stderr
+    assert "Traceback" not in found.stderr
+    assert ("Created run" in found.stdout) == (">&-" not in closed.replace("2>&-", ""))
+    assert place.reflow("status").stdout.count("SUCCESS") >= 3
+    assert place("-m", "reflow", "nonsense", within=shell).returncode == 2

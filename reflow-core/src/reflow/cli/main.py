@@ -67,12 +67,31 @@ def workflow_app(flow: Flow) -> Callable[[Sequence[str] | None], int]:
 def _run(session: Session, words: Sequence[str]) -> int:
     from .boundary import guarded
 
+    _open_streams()
+
     def work() -> int:
         from .group import invoke
 
         return invoke(group(session), session, words)
 
     return guarded(session, work)
+
+
+def _open_streams() -> None:
+    """Where a stream is closed (``>&-``, some daemons' children), what is said goes nowhere, rather than into a file.
+
+    The lowest free descriptor is the next that is opened, be it 1 or 2.
+    """
+    if sys.stdout is not None and sys.stderr is not None and sys.stdin is not None:
+        return
+    import os
+
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(file)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as this process
 
 
 def group(session: Session) -> click.Group:
