@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow import Run
+from reflow.batch.dialect import Dialect
 from reflow.errors import ExecutorError
 from reflow.model import layout
 from reflow.model.frames import parse
@@ -432,3 +434,18 @@ def test_sigterm_gives_the_lease_back(lab: Any, play: Play) -> None:
     run = submit(lab, play)
     finish(lab, play, run)
     assert codes == [128 + signal.SIGTERM] * 2 + [0], "the last one has nothing to submit"
+
+
+@pytest.mark.parametrize(
+    ("words", "elsewhere"),
+    [
+        ('Unable to run job: denied: host "n1" is no submit host.\nExiting.', True),
+        ("sbatch: error: Batch job submission failed: Access/permission denied", True),
+        ("qsub: submit error (Bad UID for job execution MSG=ruserok failed)", True),
+        ("sbatch: error: Submission is not possible from compute nodes", True),
+        ("sbatch: error: invalid partition specified: nowhere", False),
+        ("qsub: Unknown queue", False),
+    ],
+)
+def test_what_schedulers_say_to_who_may_not_submit(words: str, elsewhere: bool) -> None:
+    assert (re.search(Dialect.elsewhere, words) is not None) is elsewhere

@@ -70,6 +70,17 @@ def test_three_stages(site: Any, over_time: Any, counting: Prepare) -> None:
     assert again.run.state.value == "SUCCESS", "all of it was in the cache, and yet something was submitted"
 
 
+def test_the_last_worker_goes_on(site: Any) -> None:
+    """No stage waits for its wake-up in the queue, unless jobs may not submit from where they run."""
+    live = site.submit("shaken.py", "--n", "9")
+    live.wait("SUCCESS")
+    once(live, 9)
+    events = b"".join(path.read_bytes() for path in sorted(Path(live.run.root, "events").rglob("*.log")))
+    if b'"k":"barred"' in events:
+        pytest.skip("compute nodes cannot submit here")
+    assert events.count(b'"reason":"the last worker went on"') + events.count(b'"state":"SUCCESS"') == 3
+
+
 def test_roots_are_queued_when_submit_returns(site: Any) -> None:
     live = site.submit("shaken.py", "--n", "2")
     queued = live.ids()
