@@ -11,6 +11,8 @@ import pytest
 
 from reflow import Run
 from reflow.model import layout
+from reflow.run.lease import Lease
+from reflow.run.publish import catch_up_all, publish
 from reflow.store.registry import Registry
 
 from .scheduled import cluster, finish
@@ -107,6 +109,21 @@ def test_a_registry_that_cannot_be_written_at_submit(lab: Any, home: Home, monke
     assert Run.open(lab.run_dir).run_id == run.run_id
     finish(run, site)
     assert Run.open(run.run_id).state.value == "SUCCESS"
+
+
+def test_nobody_waits_for_a_run_that_somebody_holds(lab: Any, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has left is published another time, by whoever advances it or submits later."""
+    lab.write(FLOW)
+    first = lab.good()
+    Path(layout.unpublished(first.root)).touch()
+    lease = Lease.acquire(first.root, beat=1000.0)
+    assert lease is not None
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
+    assert publish(first.root) is None
+    catch_up_all(Registry(home.store), "lab")
+    monkeypatch.undo()
+    lease.release()
+    assert os.path.exists(layout.unpublished(first.root))
 
 
 def test_a_cache_that_takes_nothing_is_not_tried_for_each_element(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

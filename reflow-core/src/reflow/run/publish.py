@@ -14,7 +14,7 @@ from .cache import Forgiving
 from .create import run_id_beginning
 from .drive import cache_of, config_of
 from .keep import Keeper
-from .lease import Lease
+from .lease import Lease, Watch
 from .load import load_definition
 from .log import Results
 from .trust import require_own
@@ -52,7 +52,7 @@ def publish(root: str, store: str | None = None, *, everything: bool = False) ->
     cache = cache_of(definition, config, store)
     if cache is None:
         return 0
-    lease = Lease.acquire(root)
+    lease = Lease.acquire(root, watch=Watch())  # of who holds it, nobody is waited for
     if lease is None:
         cache.close()
         return None

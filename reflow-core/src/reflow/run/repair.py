@@ -117,7 +117,7 @@ class _Repair:
     def run(self) -> Repaired:
         require_own(self.root)
         self._lease_file()
-        lease = Lease.acquire(self.root)
+        lease = Lease.acquire(self.root, say=self._say)
         if lease is None:
             holder = owner(self.root, latest(self.root))
             raise LeaseLost(
