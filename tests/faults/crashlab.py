@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import suppress
@@ -573,7 +574,9 @@ class Life:
     ) -> Forked:
         ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of which a fresh process knows nothing
         signal.pthread_sigmask(signal.SIG_BLOCK, ours)
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads: the lease's beats, and holds no lock that the lane needs
+            pid = os.fork()
         if pid:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
             return Forked(pid)
