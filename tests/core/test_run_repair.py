@@ -528,3 +528,15 @@ def test_anything_lost_or_damaged(lab: Any, monkeypatch: pytest.MonkeyPatch, see
     root = Path(run.root)
     story = [spoil(root, rng) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
     mended(lab, root, story)
+
+
+def test_a_definition_that_differs_from_its_copy(lab: Any, halfway: Run) -> None:
+    path = Path(halfway.root) / "run.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"verify":true', b'"verify":false', 1))
+    assert path.read_bytes() != whole
+    report = repair(halfway.root)
+    assert "differ, and each could be right" in report.problems[0]
+    path.unlink()
+    put_right(lab, halfway)
+    assert path.read_bytes() == whole

@@ -199,6 +199,11 @@ class _Repair:
         for generation in generations:
             places = (layout.definition(self.root, generation), layout.definition_copy(self.root, generation))
             whole = [raw for raw in map(_whole_definition, places) if raw]
+            if len(set(whole)) > 1:
+                self.report.problems.append(
+                    f"{places[0]} and {places[1]} differ, and each could be right:"
+                    " compare them, move the wrong one away, and repair again"
+                )
             if whole:
                 found[generation] = whole[0]
                 for place in places:
