@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
@@ -677,3 +679,52 @@ def make() -> int:
 """)
     one.end()
     assert [job.resources.mem for job in one.sent("make")] == [1 << 30, 2 << 30]
+
+
+# --- all of it at once -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_goes_wrong_nothing_is_lost_twice_or_stuck(sim: Any, seed: int) -> None:
+    """Calls that fail, with and without effect; wake-ups that die; attempts that fail; limits of every kind."""
+    chance = Random(seed)
+    limits = Limits(
+        visibility_lag=chance.choice([0.0, 0.0, 3.0]),
+        max_array=chance.choice([None, 3, 7]),
+        max_submitted=chance.choice([None, 4, 9]),
+        max_after=chance.choice([None, 2, 3]),
+        throttle=chance.random() < 0.6,
+    )
+    one = sim(limits=limits, separate=chance.random() < 0.3, places=chance.choice([2, 6, 100]))
+    lanes, size = chance.choice([None, 2, 5]), chance.randint(0, 14)
+    one.lasts = {"make": 5.0, "work": 30.0, "total": 5.0}
+    for index in range(size):
+        if chance.random() < 0.3:
+            one.fate["work", index, 1] = chance.choice(
+                ["no", Died(exit_code=1), Died(signal=9, failure_class=FailureClass.NODE_FAIL, reason="died")]
+            )
+    options = "retries=1" + (f", array_parallelism={lanes}" if lanes else "")
+    run = fan(one, size, options)
+    for _ in range(12):
+        fate = chance.random()
+        if fate < 0.5:
+            verb = chance.choice(["submit", "query", "find", "cancel"])
+            one.cluster.break_down(verb, done=chance.random() < 0.5, times=chance.randint(1, 3))
+        elif fate < 0.65:
+            one.dead_wakes += 1
+        elif fate < 0.8:
+            one.advance()
+        one.cluster.advance(chance.choice([1.0, 10.0, 40.0, 200.0]))
+    one.dead_wakes = 0
+    for _ in range(60):
+        if run.state.ended:
+            break
+        one.advance()
+        one.cluster.advance(400.0)
+    one.end()
+    assert max(Counter(one.ran).values()) == 1, "no attempt runs twice"
+    for index in range(size):
+        attempts = [attempt for name, element, attempt in one.ran if (name, element) == ("work", index)]
+        assert [one.fate.get(("work", index, attempt)) is None for attempt in attempts].count(True) == 1
+    assert lanes is None or one.most["work"] <= lanes
+    assert run.results("work") == [1] * size
