@@ -166,8 +166,8 @@ class Sim:
     ----------
     fate : dict
         (task, element, attempt) -> what becomes of it: an exception's text, or `Died`. By default it succeeds, with 1.
-    lasts : dict of str to float
-        Seconds that an element of a task takes.
+    lasts : dict of str, or (str, int), to float
+        Seconds that each element of a task, or this one, takes.
     ran : list of (task, element, attempt)
         What began.
     most : Counter
@@ -180,7 +180,7 @@ class Sim:
         self.cluster = MemoryCluster(program=self.program, **kwargs)
         self.fate: dict[tuple[str, int, int], Any] = {}
         self.values: dict[str, Any] = {}
-        self.lasts: dict[str, float] = {}
+        self.lasts: dict[Any, float] = {}
         self.ran: list[tuple[str, int, int]] = []
         self.most: Counter[str] = Counter()
         self.running: Counter[str] = Counter()
@@ -240,7 +240,7 @@ class Sim:
         self.running[spec.task] += 1
         self.most[spec.task] = max(self.most[spec.task], self.running[spec.task])
         try:
-            yield self.lasts.get(spec.task, 1.0)
+            yield self.lasts.get((spec.task, index), self.lasts.get(spec.task, 1.0))
         finally:
             self.running[spec.task] -= 1
         if isinstance(fate, Died):

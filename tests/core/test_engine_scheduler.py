@@ -11,6 +11,8 @@ import pytest
 from reflow.errors import ExecutorError
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits
 from reflow.model.names import FailureClass
+from reflow.model.record import Command
+from reflow.run.mail import post
 from reflow.testing import Died
 
 FAN = """
@@ -88,6 +90,19 @@ def test_a_scheduler_without_throttles_gets_waves(sim: Any, separate: bool) -> N
     assert elements(one) == list(range(23))
     assert all(job.throttle is None for job in one.jobs)
     assert [job.slots for job in one.sent("work")] == [5, 5, 5, 5, 3]
+
+
+@pytest.mark.parametrize("limits", [{"max_array": 1}, {"throttle": False}])
+def test_what_is_held_back_waits_for_no_more_than_it_must(sim: Any, limits: dict[str, Any]) -> None:
+    """A slow job beside quick ones: what it leaves free is used as soon as a quick one has ended."""
+    one = sim(limits=Limits(visibility_lag=0.0, **limits))
+    one.lasts["work", 0] = 5000.0
+    fan(one, 8, "array_parallelism=2")
+    one.cluster.advance(100.0)
+    seen = len(elements(one))
+    assert seen == (8 if "max_array" in limits else 2), "one job is waited for as a whole"
+    one.end()
+    assert one.most["work"] <= 2
 
 
 def test_retries_stay_within_the_throttle(sim: Any) -> None:
@@ -361,6 +376,26 @@ def test_cancel_while_the_scheduler_does_not_answer_is_done_when_it_does(sim: An
     one.end("CANCELLED")
     assert one.cluster.calls["cancel"] == 7
     assert not {job.tag for job in one.jobs} & set(one.cluster.order())
+
+
+def test_a_wake_up_that_cannot_be_cancelled_at_once_outlives_no_run(sim: Any) -> None:
+    one = sim()
+    one.fate["make", 0, 1] = "no"
+    run = one.submit("""
+@wf.job(retries=Retry(max=1, delay=600))
+def make() -> int:
+    return 1
+""")
+    one.cluster.advance(30.0)
+    assert len(one.cluster.order()) == 1, "the wake-up that begins when the next attempt is due"
+    one.cluster.break_down("cancel", times=2)
+    post(run.root, Command(id="c", verb="cancel", at=1.0))
+    assert one.advance() is not None, "somebody has to come again"
+    assert run.state.value == "RUNNING"
+    one.advance()
+    one.advance()
+    assert run.state.value == "CANCELLED"
+    assert not one.cluster.order()
 
 
 def test_a_cancel_that_only_lost_its_answer(sim: Any) -> None:
