@@ -540,3 +540,42 @@ def test_a_definition_that_differs_from_its_copy(lab: Any, halfway: Run) -> None
     path.unlink()
     put_right(lab, halfway)
     assert path.read_bytes() == whole
+
+
+def test_inputs_lost_of_jobs_in_the_queue(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not started is taken back, and expanded anew; a result whose inputs are lost is not kept."""
+    lab.touch("fixed")
+    lab.write(FLOW)
+    site = cluster()
+    site.held = True
+    run = lab.flow.submit(lab.run_dir, executor=site)
+    (inputs,) = Path(run.root).glob("inputs/make.*[0-9]")
+    inputs.unlink()
+    report = repair(run.root)
+    assert any("make are looked up again: their inputs are lost" in line for line in report.done)
+    finish_on(run, site)
+    assert run.result("total") == 6
+    assert lab.ran() == ["make", "total", "work 0", "work 1", "work 2", "work 3"]
+
+
+def test_the_first_definition_is_made_from_a_later_one(lab: Any, halfway: Run) -> None:
+    lab.edit('not flag("fixed")', 'not flag("twice")')
+    halfway.retry()
+    lab.ran()
+    lab.touch("twice")
+    for name in ("run.json", "code/1/copy.json"):
+        (Path(halfway.root) / name).unlink()
+    put_right(lab, halfway)
+
+
+def test_secret_configuration_that_is_lost_is_named(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFLOW_NOTIFICATIONS_WEBHOOK_URL", "http://127.0.0.1:9/canary")
+    lab.write(FLOW)
+    run = lab.run()
+    path = Path(run.root) / "secrets.json"
+    path.write_bytes(b"{")
+    report = repair(run.root)
+    assert "notifications.webhook.url" in report.problems[0]
+    assert "canary" not in str(report)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert repair(run.root).problems == []
