@@ -142,6 +142,11 @@ def test_modules(tmp_path: Path) -> None:
     assert done.stdout == "mine load python/3.11 netcdf c\n"
 
 
+def test_jobs_are_told_where_modules_are() -> None:
+    here = {"MODULESHOME": "/opt/lmod", "LMOD_PKG": "/opt/lmod/lmod", "MODULEPATH": "/opt/modules"}
+    assert inherited({**here, "LOADEDMODULES": "gcc"}) == here
+
+
 def test_order_is_inherited_modules_env_setup(tmp_path: Path) -> None:
     file = tmp_path / "job.env"
     file.write_text(environment({"WHO": "env"}))

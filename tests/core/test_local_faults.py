@@ -219,6 +219,35 @@ def test_tasks_that_need_workers_of_their_own_wait_for_each_other(lab: Any) -> N
     assert [run.result(name) for name in "abcde"] == [0, 1, 2, 3, "2"]
 
 
+def test_preparations_leave_path_and_find_modules(lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on schedulers: no login shell sets PATH anew, and the module command need not be there already."""
+    monkeypatch.setenv("PATH", os.environ["PATH"] + os.pathsep + "/mine")
+    init = tmp_path / "modules" / "init"
+    init.mkdir(parents=True)
+    (init / "bash").write_text('module() { [ "$2" != gone ] && export LOADED="$*"; }\n')
+    monkeypatch.setenv("MODULESHOME", str(init.parent))
+    monkeypatch.delenv("BASH_FUNC_module%%", raising=False)
+    lab.write("""
+    @wf.job(setup="export X=1")
+    def path() -> str:
+        return os.environ["PATH"]
+
+    @wf.job(modules=["gcc/12", "netcdf c"])
+    def loaded() -> str:
+        return os.environ["LOADED"]
+
+    @wf.job(modules=["gone"])
+    def missing() -> None:
+        pass
+    """)
+    run = lab.run(LocalExecutor(max_workers=1))
+    assert run.result("path") == os.environ["PATH"]
+    assert run.result("loaded") == "load gcc/12 netcdf c"
+    (failure,) = run.status()["failures"]
+    assert (failure["task"], failure["class"]) == ("missing", "launch")
+    assert "cannot load modules: gone" in failure["reason"]
+
+
 OVERLAPS = """
 @wf.job()
 def make() -> list[int]:

@@ -30,6 +30,8 @@ INHERITED = (
     "PROJ_LIB",
     "GDAL_DATA",
     "MODULEPATH",
+    "MODULESHOME",
+    "LMOD_PKG",
     "LANG",
     "LC_ALL",
     "LC_CTYPE",
@@ -38,6 +40,8 @@ INHERITED = (
 
 #: exit code of a script that stops before its command runs
 STOPPED = 78
+
+_STOP = f'reflow_stop() {{ echo "reflow: $1" >&2; exit {STOPPED}; }}'
 
 _MODULE_COMMAND = """\
 if ! command -v module >/dev/null 2>&1; then
@@ -114,27 +118,52 @@ def render(body: Body) -> str:
     lines = ["#!/bin/bash", *(f"# {_line(text)}" for text in body.title), ""]
     if body.log != "/dev/null":
         lines.append(redirect(body.log))
-    lines += [f'reflow_stop() {{ echo "reflow: $1" >&2; exit {STOPPED}; }}', ""]
+    lines += [_STOP, ""]
     if body.inherited:
         lines += ["# as it was at submission", *exports(dict(body.inherited)), ""]
     if body.inherited_file:
         lines += _source(body.inherited_file)
     if body.modules:
-        load = words(["module", "load", *body.modules])
-        lines += [
-            _MODULE_COMMAND,
-            f"{load} || reflow_stop {quote('cannot load modules: ' + ' '.join(body.modules))}",
-            "",
-        ]
+        lines += [*_load(body.modules), ""]
     if body.env_file:
         lines += _source(body.env_file)
     if body.setup.strip():
-        lines += ["# setup", body.setup.replace("\r\n", "\n").strip("\n"), ""]
+        lines += [*_setup(body.setup), ""]
     cwd = quote(body.cwd)
     lines += [f"cd -- {cwd} || reflow_stop {quote('cannot enter the working directory ' + body.cwd)}"]
     # The scheduler's part of the script says whether the shell may become the command (exec) or has to outlive it.
     lines += [f"${{REFLOW_EXEC-}} {words(body.command)} </dev/null"]
     return "\n".join(lines) + "\n"
+
+
+def preparation(modules: Sequence[str], setup: str) -> str:
+    """Text of a script that prepares for the command in its arguments, and becomes it, on no scheduler.
+
+    Modules are found and loaded as `render` has it. The first line of the setup that
+    fails ends the script.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        Environment modules to be loaded.
+    setup : str
+        Shell commands of the user's.
+    """
+    lines = ["#!/bin/bash", _STOP]
+    if modules:
+        lines += _load(modules)
+    if setup.strip():
+        lines += ["set -e", *_setup(setup)]
+    return "\n".join([*lines, 'exec "$@"']) + "\n"
+
+
+def _load(modules: Sequence[str]) -> list[str]:
+    said = quote("cannot load modules: " + " ".join(modules))
+    return [_MODULE_COMMAND, f"{words(['module', 'load', *modules])} || reflow_stop {said}"]
+
+
+def _setup(setup: str) -> list[str]:
+    return ["# setup", setup.replace("\r\n", "\n").strip("\n")]
 
 
 def redirect(path: str) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from ..batch.script import preparation
 from ..errors import ExecutorError, UsageError
 from ..model import layout
 from ..model.frames import parse
@@ -667,23 +668,15 @@ class LocalExecutor:
             env.update(spec.env)
             wrapper: tuple[str, ...] = ()
             if spec.modules or spec.setup:
-                wrapper = ("bash", "-l", self._wrapper(key, spec))
+                wrapper = ("bash", self._wrapper(key, spec))  # no login shell: that would set PATH anew
             group = self._groups[key] = _Group(key, env, wrapper)
         return group
 
     def _wrapper(self, key: str, spec: JobSpec) -> str:
-        from shlex import quote
-
         path = f"{self._root}/scripts/{self._tag}.{key}.sh"
-        lines = ["# prepares the environment of local workers", "set -e"]
-        if spec.modules:
-            lines.append("module load " + " ".join(quote(module) for module in spec.modules))
-        if spec.setup:
-            lines.append(spec.setup)
-        lines.append('exec "$@"')
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write("\n".join(lines) + "\n")
+            stream.write(preparation(spec.modules, spec.setup))
         return path
 
     def _announce(self, work: _Work, spec: JobSpec) -> None:
