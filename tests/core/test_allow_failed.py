@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
-from reflow import Failed
-from reflow.errors import WorkflowError
+from reflow import Failed, LocalExecutor
+from reflow.errors import RunNotFound, WorkflowError
 from reflow.model.codec import codec_of
+from reflow.model.definition import Definition, Entry
 from reflow.model.failed import marker, takes_failed
-from reflow.model.schema import item_of
+from reflow.model.record import Command, Expanded, Finished, Intent, Reset
+from reflow.model.schema import Schema, item_of
+from reflow.model.state import State
+from reflow.model.task import Task
+from reflow.run.load import load_definition
+from reflow.run.mail import post
+from reflow.run.view import look
 
 SOME = """
 @dataclass
@@ -156,3 +167,85 @@ def test_a_marker_is_plain_data() -> None:
     assert codec.encode([1, failed]) == b"[1," + marker(failed, item) + b"]"
     assert not takes_failed(item_of(codec_of(list[int]).schema))
     assert not takes_failed(item_of(codec_of(int | None).schema))
+
+
+TWICE = """
+@wf.job()
+def make() -> list[int]:
+    return [0, 1]
+
+@wf.array_job()
+def work(n: Annotated[int, Result(step="make")]) -> int:
+    if n == 1 and not flag("mended"):
+        raise ValueError("one is odd")
+    return n
+
+@wf.job()
+def total(found: Annotated[list[int], Result(step="work", allow_failed=True)]) -> int:
+    note("total", found)
+    if flag("mended") and flag("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(found)
+
+@wf.job()
+def long() -> int:
+    while not flag("over"):
+        time.sleep(0.02)
+    return 1
+"""
+
+
+def test_a_result_of_a_part_is_never_kept_as_that_of_the_whole(lab: Any) -> None:
+    """A gather is computed anew in the same process, and dies: what it gave before was of other inputs."""
+    lab.write(TWICE)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(lab.run, LocalExecutor(max_workers=2))
+        try:
+            run = _once(lambda: next(iter((lab.run_dir / ".reflow").iterdir()), None))
+            _once(lambda: look(str(run), load_definition(str(run))).tasks["total"].succeeded)
+            lab.touch("mended")
+            lab.touch("dies")
+            post(str(run), Command(id="again", verb="retry", generation=1, by="somebody", at=time.time()))
+            _once(lambda: "total [0, 1]\n" in (lab.path / "ledger").read_text())
+        finally:
+            lab.touch("over")
+        assert ended.result().state.value == "FAILED"
+    (lab.path / "dies").unlink()
+    assert lab.good(LocalExecutor(max_workers=2)).result("total") == 2
+
+
+def test_a_result_of_what_has_started_over_does_not_count() -> None:
+    """It comes between the order to start over and the expansion with other inputs."""
+    definition = Definition(
+        run_id="r",
+        workflow="w",
+        created=1.0,
+        run_dir="/",
+        cwd="/",
+        entry=Entry(),
+        tasks=(Task(name="total", array=False, inputs=(), returns=Schema("int")),),
+        executor="x",
+    )
+    state = State(definition)
+    done = Finished(t="total", i=0, a=1, b=1.0, e=2.0, r=msgspec.Raw(b"1"))
+    for event in (
+        Expanded(task="total", size=1, part=0, pending="0", at=1.0),
+        Intent(tag="a", task="total", elements="0", attempt=1, part=0, at=1.0, generation=1),
+    ):
+        state.apply(event)
+    assert state.accepts(done)
+    state.apply(Reset(task="total", elements="0", at=1.0, reason="retry"))
+    assert not state.accepts(done)
+    state.apply(Expanded(task="total", size=1, part=1, pending="0", at=1.0))
+    assert not state.accepts(done), "it is another attempt now"
+
+
+def _once(found: Any) -> Any:
+    """Wait until there is something."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(OSError, RunNotFound):
+            if result := found():
+                return result
+        time.sleep(0.05)
+    raise AssertionError("nothing came")

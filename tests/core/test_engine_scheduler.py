@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reflow.errors import ExecutorError
+from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits
 from reflow.model.names import FailureClass
 from reflow.model.record import Command
@@ -357,6 +357,31 @@ def test_cancel_of_one_task_and_of_some_elements(sim: Any) -> None:
     told = run.status(elements=True)
     states = {row["index"]: row["state"] for row in told["elements"] if row["task"] == "work"}
     assert states == {**dict.fromkeys(range(1, 9), "SUCCESS"), 0: "CANCELLED", 9: "CANCELLED"}
+
+
+def test_cancel_of_elements_that_nobody_knows_yet(sim: Any) -> None:
+    one = sim()
+    one.lasts["make"] = 100.0
+    run = fan(one, 3)
+    with pytest.raises(UsageError, match="it is not known yet which elements work has"):
+        run.cancel("work", [1])
+    post(run.root, Command(id="c", verb="cancel", tasks={"work": "1"}, by="somebody", at=1.0))
+    run.cancel("total", [0])
+    one.end("CANCELLED")
+    assert elements(one) == [0, 1, 2]
+    assert one.lab.counts(run)["total"] == {"CANCELLED": 1}
+
+
+def test_an_element_that_has_failed_as_it_is_cancelled_is_not_tried_again(sim: Any) -> None:
+    one = sim()
+    one.lasts |= {("work", 1): 1.0, ("work", 2): 1.0, "work": 1000.0}
+    one.fate |= {("work", 1, 1): "it is odd", ("work", 2, 1): Died(failure_class=FailureClass.PREEMPTED)}
+    run = fan(one, 3, "retries=3")
+    one.cluster.advance(30.0)
+    run.cancel("work", [1])
+    one.end("FAILED")
+    assert [attempt for task, index, attempt in one.ran if (task, index) == ("work", 1)] == [1]
+    assert one.lab.counts(run)["work"] == {"SUCCESS": 2, "FAILED": 1}
 
 
 def test_cancel_while_the_scheduler_does_not_answer_is_done_when_it_does(sim: Any) -> None:

@@ -373,7 +373,8 @@ class State:
         """Whether a worker's report still counts.
 
         A report of another attempt than the current one comes from a worker
-        that was given up, and a success that is recorded stays.
+        that was given up, and a success that is recorded stays. One of an
+        element that has started over is of inputs that it may not have again.
         """
         progress = self.tasks.get(record.t)
         if progress is None or not 0 <= record.i < len(progress.status):
@@ -384,6 +385,8 @@ class State:
         if isinstance(record, Started):
             return status == QUEUED
         if status in (SUCCESS, CACHED):
+            return False
+        if status == PENDING and not progress.open:
             return False
         return status in (QUEUED, RUNNING) or not record.f
 
@@ -705,6 +708,9 @@ class State:
                 progress.cancelled = True
         wanted = progress.indices(PENDING) if event.elements is None else from_ranges(event.elements)
         for index in wanted:
+            if index >= len(progress.status):
+                continue  # named before anybody knew which there are
+            progress.undecided.discard(index)  # what has failed, and may be in for another attempt, gets none
             if progress.status[index] == PENDING:
                 progress.set(index, CANCELLED)
                 progress.due.pop(index, None)

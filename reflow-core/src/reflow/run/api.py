@@ -560,9 +560,15 @@ class Run:
                 if index < 0 or (size is not None and index >= size):
                     has = "" if size is None else f"{task} has {size} element{'s' if size != 1 else ''}, so "
                     raise UsageError(f"{has}there is no element {index}")
+            if not self._task(task).array:
+                chosen = None  # its only one is all of it, known already or not
             tasks[task] = None if chosen is None else to_ranges(chosen)
         if verb == "cancel" and state.run.ended:
             return {"run_id": self.run_id, "said": f"nothing to cancel: the run is {state.run.value}"}
+        if verb == "cancel" and task is not None and tasks[task] is not None and state.tasks[task].size is None:
+            raise UsageError(
+                f"it is not known yet which elements {task} has", hint="without elements, all of it is cancelled"
+            )
         notes: list[str] = []
         generation = 0
         if verb == "retry":

@@ -140,6 +140,8 @@ class Keeper:
         shared: dict[str, str] = {}
         shared_of: Inputs | None = None
         for index in indices:
+            if progress.status[index] != SUCCESS or progress.kept[index]:
+                continue  # it has started over since: its key may be that of other inputs than its result
             inputs = self._part(name, progress.part[index])
             element = inputs.element(index)
             if not element.k:
