@@ -11,8 +11,8 @@ import pytest
 
 from reflow import Run
 from reflow.model import layout
-from reflow.run.lease import Lease
-from reflow.run.publish import catch_up_all, publish
+from reflow.run.lease import Lease, latest, owner
+from reflow.run.publish import catch_up, catch_up_all, publish
 from reflow.store.registry import Registry
 
 from .scheduled import cluster, finish
@@ -124,6 +124,22 @@ def test_nobody_waits_for_a_run_that_somebody_holds(lab: Any, home: Home, monkey
     monkeypatch.undo()
     lease.release()
     assert os.path.exists(layout.unpublished(first.root))
+
+
+def test_a_damaged_run_that_is_caught_up_with_is_left_to_who_mends_it(lab: Any) -> None:
+    lab.write(
+        """
+        @wf.job()
+        def one() -> int:
+            return 1
+        """
+    )
+    root = lab.good().root
+    log = Path(layout.events(root, latest(root)))
+    log.write_bytes(b"damage" + log.read_bytes()[6:])
+    Path(layout.unpublished(root)).touch()
+    catch_up(root)
+    assert owner(root, latest(root)).released
 
 
 def test_a_cache_that_takes_nothing_is_not_tried_for_each_element(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,12 @@ def publish(root: str, store: str | None = None, *, everything: bool = False) ->
     if lease is None:
         cache.close()
         return None
-    writer = Writer(root, lease)
+    try:
+        writer = Writer(root, lease)
+    except BaseException:  # its records are damaged: whoever is to mend them needs the lease
+        lease.release()
+        cache.close()
+        raise
     results = Results(root)
     keeper = Keeper(writer, results, Forgiving(cache, writer.warn))
     try:
