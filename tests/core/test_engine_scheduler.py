@@ -578,6 +578,24 @@ def test_what_runs_on_half_an_input_is_cancelled_when_it_is_computed_anew(sim: A
     assert one.running == {"total": 0, "work": 0, "make": 0}
 
 
+def test_what_runs_on_half_an_input_is_gone_before_it_is_computed_anew(sim: Any) -> None:
+    """The scheduler does not cancel it at once: nothing of it starts over until it does."""
+    one = sim()
+    one.fate["work", 1, 1] = "no"
+    one.lasts["total"] = 1000.0
+    one.values["make"] = [0, 1, 2]
+    run = one.submit(FAN.format(options="").replace('Result(step="work")', 'Result(step="work", allow_failed=True)'))
+    one.cluster.advance(10.0)
+    one.cluster.break_down("cancel", times=3)
+    run.retry("work")
+    for _ in range(5):
+        one.cluster.advance(10.0)
+        one.advance()
+    one.end()
+    assert [attempt for name, _, attempt in one.ran if name == "total"] == [1, 2]
+    assert one.most["total"] == 1
+
+
 def test_separate_jobs_of_an_array_are_all_found_after_a_crash(sim: Any) -> None:
     """They are looked for by their tag, and one that never came is sent again."""
     one = sim(separate=True)

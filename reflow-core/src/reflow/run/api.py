@@ -600,7 +600,7 @@ class Run:
         part = verb == "cancel" and bool(tasks)
         executor = self._executor()
         said = self._answer(command.id, executor, on_progress, part=part)
-        if verb == "cancel" and not is_pool(executor):
+        if not is_pool(executor):
             self._see_through(executor, on_progress)
         return {"run_id": self.run_id, "said": said, **({"notes": notes} if notes else {})}
 
@@ -627,10 +627,11 @@ class Run:
                 drive(self.root, executor, on_progress, watch=watch)
             else:
                 advance(self.root, executor, watch=watch, on_progress=on_progress)
-            answer = look(self.root, self.definition).obeyed.get(id)
+            state = look(self.root, self.definition)
+            answer = state.obeyed.get(id)
             if answer is not None:
                 return answer
-            if time.monotonic() >= deadline and watch.alive:
+            if state.kills or (time.monotonic() >= deadline and watch.alive):
                 return _MAILED
             time.sleep(nap)
             nap = min(nap * 1.3, 1.0)

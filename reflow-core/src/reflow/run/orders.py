@@ -31,6 +31,8 @@ def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
             answer = f"{layout.commands(writer.root)}/{command.id}.json holds no command, and is passed over"
         else:
             answer = _retry(writer, scheduler, command)
+            if not answer:
+                return  # what is to be computed anew still runs: it is obeyed once that has been cancelled
         writer.add(Obeyed(id=command.id, verb=verb, at=writer.now(), said=answer))
         writer.commit()
         yield answer
@@ -98,10 +100,8 @@ def give_up(
 
 
 def _retry(writer: Writer, scheduler: Scheduler, command: Command) -> str:
-    """Let what failed, was cancelled or was skipped start over."""
+    """Let what failed, was cancelled or was skipped start over; "" where that has to wait."""
     changed = command.generation > writer.state.generation
-    if changed:
-        writer.add(CodeChanged(generation=command.generation, at=writer.now()))
     again: dict[str, list[int]] = {}
     stale: dict[str, list[int]] = {}
     whole: set[str] = set()
@@ -132,9 +132,14 @@ def _retry(writer: Writer, scheduler: Scheduler, command: Command) -> str:
         partly = any(wired.allow_failed and again.keys() & set(wired.steps) for wired in task.inputs)
         if progress.open and (partly or whole.intersection(task.upstream)):
             whole.add(task.name)
-            if progress.active:
+            if progress.active and not progress.stopped:
                 give_up(writer, scheduler, {task.name: None}, "its input is computed anew", whole=False)
             again[task.name] = list(range(len(progress.status)))
+    open_flights, flights = writer.state.open_flights, writer.state.flights
+    if any(tag in open_flights and flights[open_flights[tag]].task in whole for tag in writer.state.kills):
+        return ""
+    if changed:
+        writer.add(CodeChanged(generation=command.generation, at=writer.now()))
     for name in dict.fromkeys([*again, *stale]):
         indices = [*again.get(name, ()), *stale.get(name, ())]
         writer.add(Reset(task=name, elements=to_ranges(indices), at=writer.now(), reason="retry"))
