@@ -331,4 +331,8 @@ def test_a_mailbox_torn_anywhere_is_read_up_to_there_and_on_from_there(lab: Any,
         rest = mail.read_box(str(root), "0.1", first.upto, trusted)
         assert rest is not None
         assert [*first.records, *rest.records] == everything.records
+        # Who only looks reads the last record again: what runs now is in no event.
+        again = mail.read_box(str(root), "0.1", first.upto, trusted, last=True)
+        assert again is not None
+        assert again.records == everything.records[max(0, len(first.records) - 1) :]
     assert mail.read_box(str(root), "none", 0, trusted) is None

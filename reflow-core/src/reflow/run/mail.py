@@ -22,6 +22,8 @@ _command = msgspec.json.Decoder(Command)
 
 #: bytes that the first frame of a mailbox file fits into
 _OPENING = 1024
+#: bytes in which a last record is looked for; a longer one is not
+_LAST = 1 << 13
 
 #: verb of what stands for a command whose file cannot be read
 UNREADABLE = "unreadable"
@@ -40,8 +42,8 @@ def believed(root: str, state: State) -> frozenset[int]:
     return owners(state.trusted_owners) | own
 
 
-def read_box(root: str, box: str, start: int, trusted: Collection[int]) -> Letter | None:
-    """What one mailbox file holds from `start` on; None where there is no such file.
+def read_box(root: str, box: str, start: int, trusted: Collection[int], *, last: bool = False) -> Letter | None:
+    """What one mailbox file holds from `start` on, and the `last` record before it; None where there is no such file.
 
     The file is opened, not looked up: on a network file system only that tells
     what another host has written. What a stranger has written is passed over.
@@ -55,6 +57,11 @@ def read_box(root: str, box: str, start: int, trusted: Collection[int]) -> Lette
     try:
         if os.fstat(file).st_uid not in trusted:
             return Letter(box, start, [])
+        if last:
+            before = os.pread(file, min(start, _LAST), max(0, start - _LAST))
+            begin = before.rfind(b"\n", 0, -1) + 1
+            if begin or start <= _LAST:
+                start -= len(before) - begin
         data = b""
         while more := os.pread(file, 1 << 22, start + len(data)):
             data += more
@@ -105,7 +112,8 @@ def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
     trusted = believed(root, state)
     for tag in state.pools:
         for box in lanes(root, tag):
-            letter = read_box(root, box, state.boxes.get(box, 0), trusted)
+            # A worker has one element at a time: what it has started is the last that it has said.
+            letter = read_box(root, box, state.boxes.get(box, 0), trusted, last=again)
             if letter is not None and letter.records:
                 letters.append(letter)
     if state.pools:
