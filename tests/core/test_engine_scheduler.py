@@ -564,6 +564,26 @@ def test_what_was_gone_and_is_there_again_is_not_lost(sim: Any) -> None:
     assert elements(one) == [0, 1, 2, 3]
 
 
+def test_accounting_may_say_later_why_a_job_was_killed(sim: Any) -> None:
+    """Slurm's controller says at once that it was killed, its accounting a second later that it ate too much."""
+    one = sim()
+    one.fate["work", 1, 1] = Died(failure_class=FailureClass.OOM)
+    run = fan(one, 3)
+    query = one.cluster.query
+    killed = JobStatus(state=JobState.FAILED, failure_class=FailureClass.EXIT, reason="killed by signal 9", signal=9)
+    asked = []
+
+    def slow(jobs: Any) -> Any:
+        asked.append(one.cluster.now)
+        told = query(jobs)
+        return {ref: killed if status.failure_class and len(asked) == 1 else status for ref, status in told.items()}
+
+    one.cluster.query = slow
+    one.end("FAILED")
+    ((failure,),) = [run.status(elements=True)["failures"]]
+    assert (failure["index"], failure["class"]) == (1, "oom")
+
+
 def test_what_runs_on_half_an_input_is_cancelled_when_it_is_computed_anew(sim: Any) -> None:
     one = sim()
     one.fate["work", 1, 1] = "no"

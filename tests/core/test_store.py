@@ -494,8 +494,9 @@ def test_a_read_only_store_can_be_read(make: Make, monkeypatch: pytest.MonkeyPat
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
 def test_permissions_for_real(tmp_path: Path, make: Make) -> None:
     make("one").publish([entry(1)])
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.getuid() and not path.stat().st_mode & 0o005:
+            path.chmod(0o755)
     pid = os.fork()
     if pid == 0:
         code = 1

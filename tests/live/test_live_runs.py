@@ -212,7 +212,8 @@ def test_waiting_element_cancelled_behind_our_back(site: Any) -> None:
 
 def test_wake_up_killed(site: Any) -> None:
     """A run whose wake-up is gone says so when asked to, and is driven on by hand."""
-    live = site.submit("shaken.py", "--n", "3", "--pause", "12")
+    alone = {"REFLOW_DISPATCH_FAST_ADVANCE": "false"}  # the last worker would go on without it
+    live = site.submit("shaken.py", "--n", "3", "--pause", "12", environ=alone)
     wakes = live.ids()["wake-up"]
     site.create().cancel([JobRef(id) for id in wakes])
     live.until("the first stage is over", lambda told: told["summary"]["make"].get("SUCCESS") == 1, timeout=120)

@@ -54,6 +54,14 @@ class FailureClass(str, Enum):
     REQUEUED = "requeued"
 
 
+def explains(new: str, old: str) -> bool:
+    """Whether a failure class, as text ("" where none is known), tells more than what was known before.
+
+    Accounting may be slow to tell why: until then a job that ran out of memory was killed by a signal.
+    """
+    return bool(new) and new != old and old in ("", FailureClass.EXIT.value)
+
+
 class Mode(str, Enum):
     """How an upstream result reaches a parameter (DESIGN section 3)."""
 

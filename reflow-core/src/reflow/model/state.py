@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .definition import Definition
-from .names import FailureClass, RunState, TaskState
+from .names import FailureClass, RunState, TaskState, explains
 from .ranges import from_ranges
 from .record import (
     Again,
@@ -620,7 +620,7 @@ class State:
                 before = self.gone.get((task, index))
                 if before is None:
                     self.gone[task, index] = event
-                elif not before.f and event.f:  # it is known now why it has gone, since when it is remains
+                elif explains(event.f, before.f):  # it is known now why it has gone, since when it is remains
                     self.gone[task, index] = msgspec.structs.replace(event, at=before.at)
 
     def _asked(self, event: Asked) -> None:

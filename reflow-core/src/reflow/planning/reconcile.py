@@ -8,7 +8,7 @@ import msgspec
 
 from ..model import layout
 from ..model.job import JobRef, JobState, JobStatus
-from ..model.names import FailureClass
+from ..model.names import FailureClass, explains
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Failed, Gone, Kill
 from ..model.state import QUEUED, RUNNING, Flight, State
@@ -108,8 +108,8 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             before = state.gone.get((flight.task, index))
             if before is not None and status.state in (JobState.PENDING, JobState.RUNNING):
                 back.append(index)  # it was run again, or the scheduler was confused
-            elif before is not None and (before.f or not _class(status)):
-                continue  # accounting may have been slow to tell why: only that is news
+            elif before is not None and not explains(_class(status), before.f):
+                continue  # only why it has gone would be news
             if status.state is JobState.PENDING:
                 if status.reason:
                     waiting[flight.tag] = status.reason
