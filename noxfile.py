@@ -17,6 +17,8 @@ SCHEDULERS = ("reflow-slurm", "reflow-pbs", "reflow-lsf", "reflow-sge", "reflow-
 DISTRIBUTIONS = (CORE, *SCHEDULERS)
 CLIMATE = "examples/climate/requirements.txt"
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+#: the tests start thousands of processes: where nothing compiled is kept, each of them compiles reflow anew
+KEPT = {"PYTHONDONTWRITEBYTECODE": None}
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "imports", "types", "build", "tests"]
@@ -72,10 +74,10 @@ def tests(session: nox.Session) -> None:
     if session.python == CURRENT:
         _install(session, "-r", CLIMATE)
         measure = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if not session.posargs else []
-        session.run("pytest", *measure, *options)
+        session.run("pytest", *measure, *options, env=KEPT)
     else:
         _install(session)
-        session.run("pytest", "-m", "not slow", "--ignore=tests/cli", "--ignore=tests/docs", *options)
+        session.run("pytest", "-m", "not slow", "--ignore=tests/cli", "--ignore=tests/docs", *options, env=KEPT)
 
 
 @nox.session
