@@ -6,14 +6,15 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits
-from reflow.model.names import FailureClass
+from reflow.model.names import FailureClass, RunState
 from reflow.model.record import Command
 from reflow.run.mail import post
-from reflow.testing import Died
+from reflow.testing import Died, MemoryCluster
 
 FAN = """
 @wf.job()
@@ -123,6 +124,43 @@ def test_a_cap_on_submissions_is_respected(sim: Any, most: int) -> None:
     one.end()
     assert elements(one) == list(range(30))
     assert not one.events("voided"), "nothing was refused"
+
+
+class Reticent(MemoryCluster):
+    """It has a cap, and does not tell of it."""
+
+    @property
+    def limits(self) -> Limits:
+        return msgspec.structs.replace(super().limits, max_submitted=None)
+
+
+@pytest.mark.parametrize("most", [4, 7])
+def test_a_cap_that_nobody_told_of_holds_the_rest(sim: Any, most: int) -> None:
+    """What it refuses is no failure: there is room when others have ended, and a wake-up comes then."""
+    one = sim(limits=Limits(visibility_lag=0.0, max_submitted=most, max_array=2))
+    one.cluster.__class__ = Reticent
+    fan(one, 30)
+    one.end()
+    assert elements(one) == list(range(30))
+    assert one.events("voided"), "it did refuse"
+    assert not one.events("failed")
+
+
+def test_more_than_a_cap_ever_takes_fails_in_the_end(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_submitted=4))
+    one.cluster.__class__ = Reticent
+    run = fan(one, 30)
+    one.end("FAILED")
+    assert run.status()["summary"]["work"]["FAILED"] == 30
+    assert "at most 4 jobs may be queued" in str(run.status())
+
+
+def test_a_scheduler_that_is_full_from_the_first_refuses_at_once(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_submitted=0))
+    one.cluster.__class__ = Reticent
+    run = one.submit("@wf.job()\ndef make() -> int:\n    return 1\n")
+    assert run.status()["summary"]["make"]["FAILED"] == 1
+    assert run.state is RunState.FAILED
 
 
 def test_independent_branches_under_a_cap_all_end(sim: Any) -> None:

@@ -290,6 +290,22 @@ def test_refused(tmp_path: Path, said: str, code: int, hint: str) -> None:
     assert not caught.value.maybe_done
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "qsub: would exceed queue generic's per-user limit of jobs in 'Q' state\n",
+        "qsub: would exceed complex's per-user limit of jobs in 'Q' state\n",
+        "qsub: Maximum number of jobs already in queue workq\n",
+        "qsub: submit error (Maximum number of jobs already in queue for user MSG=total number of jobs)\n",
+    ],
+)
+def test_too_many_jobs_queued_is_no_fault_of_the_job(tmp_path: Path, said: str) -> None:
+    made, _ = executor({"qsub": {"returncode": 38, "stderr": said}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert (caught.value.full, caught.value.maybe_done) == (True, False)
+
+
 def words(kind: type[PBSExecutor] = PBSExecutor, **fields: object) -> str:
     made = kind()
     groups = made.speaks.flags(a_job(**fields), made._site())

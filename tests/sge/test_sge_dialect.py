@@ -206,6 +206,15 @@ def test_refused(tmp_path: Path, said: str, hint: str) -> None:
     assert not caught.value.maybe_done
 
 
+@pytest.mark.parametrize("word", ["Only", "only"])
+def test_too_many_jobs_queued_is_no_fault_of_the_job(tmp_path: Path, word: str) -> None:
+    said = f"Unable to run job: job rejected: {word} 1000 jobs are allowed per user (current job count: 1000)\n"
+    made, _ = executor({"qsub": {"returncode": 1, "stderr": f"{said}Exiting.\n"}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert caught.value.full
+
+
 def test_exit_codes_that_grid_engine_takes_for_orders(tmp_path: Path) -> None:
     def runs(text: str) -> int:
         path = tmp_path / "x.sh"
@@ -280,8 +289,15 @@ def test_parallel_environment() -> None:
     assert got.count("-pe") == 1
     with pytest.raises(UsageError, match="spreads over hosts"):
         words(resources=Resources(nodes=2, tasks=8))
-    with pytest.raises(UsageError, match="needs tasks"):
-        words(resources=Resources(nodes=2))
+    for pe in (None, "mpi"):
+        with pytest.raises(UsageError, match="needs tasks"):
+            words(resources=Resources(nodes=2), options={"pe": pe})
+    # One slot of it, where somebody asks for that; not because the site names one for jobs of several.
+    got = words(options={"pe": "smp"})
+    assert got[got.index("-pe") : got.index("-pe") + 3] == ["-pe", "smp", "1"]
+    assert "-pe" not in words(settings={"pe": "smp"})
+    with pytest.raises(UsageError, match="pe=True is no name"):
+        words(options={"pe": True}, resources=Resources(cpus=2))
 
 
 def test_flags() -> None:

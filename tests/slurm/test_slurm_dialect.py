@@ -248,6 +248,20 @@ def test_refused(tmp_path: Path, said: str, code: int, hint: str) -> None:
     assert not replay.slept
 
 
+@pytest.mark.parametrize("reason", ["AssocMaxSubmitJobLimit", "QOSMaxSubmitJobPerUserLimit", "AssocGrpSubmitJobsLimit"])
+def test_too_many_jobs_queued_is_no_fault_of_the_job(tmp_path: Path, reason: str) -> None:
+    said = f"sbatch: error: {reason}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"
+    made, _ = executor({"sbatch": {"returncode": 1, "stderr": said}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert (caught.value.full, caught.value.transient, caught.value.maybe_done) == (True, False, False)
+    assert "max_submitted" in (caught.value.hint or "")
+    other = {"returncode": 1, "stderr": "sbatch: error: QOSMaxWallDurationPerJobLimit\n"}
+    with pytest.raises(ExecutorError) as caught:
+        executor({"sbatch": other})[0].submit(a_job(script=a_script(tmp_path)))
+    assert not caught.value.full
+
+
 def test_a_submit_that_may_have_worked_is_not_tried_again(tmp_path: Path) -> None:
     said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
     for answer in ({"returncode": 1, "stderr": said}, {"returncode": None}):

@@ -88,6 +88,8 @@ class ExecutorError(ReflowError):
         submit command that timed out or was killed).
     elsewhere : bool
         Whether the same call may succeed on another machine: this one may not submit.
+    full : bool
+        Whether too many jobs are queued already: the same call may succeed when some of them have ended.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class ExecutorError(ReflowError):
         transient: bool = False,
         maybe_done: bool = False,
         elsewhere: bool = False,
+        full: bool = False,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
@@ -109,6 +112,7 @@ class ExecutorError(ReflowError):
         self.transient = transient
         self.maybe_done = maybe_done
         self.elsewhere = elsewhere
+        self.full = full
 
 
 class RunNotFound(UsageError):

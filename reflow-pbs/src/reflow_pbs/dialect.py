@@ -103,9 +103,11 @@ class PBS(Dialect):
     own = names("a C e f I j J N o t x X")
     passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
+    full = r"would exceed .* limit of jobs|Maximum number of jobs already in queue"
     gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
     vanished = r"Invalid Job Dependency"
     hints: ClassVar[Mapping[str, str]] = {
+        full: "[executor] max_submitted keeps a run below the limit",
         r"[Uu]nknown queue": "`qstat -Q` lists the queues",
         r"[Uu]nknown resource": "`qmgr -c 'list resource'` shows what can be asked for",
         r"resource limits|exceeds (?:server|queue)": "`qstat -Qf` shows the queues' limits",

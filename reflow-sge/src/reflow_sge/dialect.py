@@ -110,10 +110,12 @@ class GridEngine(Dialect):
         r"|failed receiving gdi request"
     )
     uncertain = r"failed receiving gdi request|got (?:read|write) error|timeout"
+    full = r"[Oo]nly \d+ jobs are allowed per"
     gone = r"does not exist|do not exist|not found"
     nothing = r"</job_info>"
     off = r"error opening accounting file|accounting.*No such file"
     hints: ClassVar[Mapping[str, str]] = {
+        full: "[executor] max_submitted keeps a run below the limit",
         r"unknown queue": "`qconf -sql` lists the queues",
         r"parallel environment": "`qconf -spl` lists the parallel environments; [executor.sge] pe names one",
         r"unknown resource": "`qconf -sc` lists what can be asked for",
@@ -146,10 +148,13 @@ class GridEngine(Dialect):
         """All but time is asked for each slot."""
         nodes, tasks, cpus = layout(job)
         asked, slots, pe = job.resources, tasks * cpus, given(job, "pe")
-        if slots > 1 and not (isinstance(pe, str) and " " in pe):
-            yield "-pe", self._environment(pe, nodes, tasks), str(slots)
-        elif nodes > 1 and pe is None:
+        if pe is not None and not isinstance(pe, str):
+            raise UsageError(f"pe={pe!r} is no name", hint="pe='mpi' names a parallel environment")
+        verbatim = pe is not None and " " in pe
+        if nodes > 1 and slots == 1 and not verbatim:
             raise UsageError(f"nodes={nodes} on Grid Engine needs tasks", hint="say how many MPI tasks there are")
+        if (slots > 1 or pe) and not verbatim:
+            yield "-pe", self._environment(pe, nodes, tasks), str(slots)
         if asked.time:
             yield "-l", f"h_rt={asked.time}"
         if asked.mem:
@@ -159,7 +164,7 @@ class GridEngine(Dialect):
         if asked.gpus:
             yield "-l", f"{self.settings.get('gpu_resource', 'gpu')}={ceiling(asked.gpus * nodes, slots)}"
 
-    def _environment(self, asked: JSON, nodes: int, tasks: int) -> str:
+    def _environment(self, asked: str | None, nodes: int, tasks: int) -> str:
         chosen = asked or self.settings.get("pe")
         if chosen:
             return str(chosen)

@@ -145,10 +145,12 @@ class Slurm(Dialect):
         r"|Transport endpoint is not connected|Communication connection failure"
     )
     uncertain = r"Socket timed out|Zero Bytes were|Connection (?:timed out|reset)|Unexpected message"
+    full = r"(?:Assoc|QOS)\w*Submit\w*Limit"
     gone = r"Invalid job id specified|already completing or completed|Job/step already"
     off = r"accounting storage is disabled"
     vanished = r"Job dependency problem"
     hints: ClassVar[Mapping[str, str]] = {
+        full: "too many jobs are queued, or no account was given; [executor] max_submitted keeps a run below a limit",
         r"Invalid partition": "`sinfo -s` lists the partitions",
         r"node configuration is not available|CPU count|Memory specification": "no node has as much: see `sinfo -e -o"
         " '%P %c %m %G'` for what nodes have",

@@ -536,6 +536,7 @@ class CommandExecutor:
             transient=done.returncode is None or re.search(self.speaks.passing, said) is not None,
             maybe_done=maybe_done,
             elsewhere=re.search(self.speaks.elsewhere, said) is not None,
+            full=re.search(self.speaks.full, said) is not None,
             hint=hint,
         )
 

@@ -126,9 +126,10 @@ class Dialect(ABC):
         know was cancelled while it waited.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, gone, off, nothing, vanished, elsewhere : str
+    passing, uncertain, full, gone, off, nothing, vanished, elsewhere : str
         Regular expressions for messages: of an outage that passes; of a submit
-        that may have worked all the same; of ids that are not known, or have
+        that may have worked all the same; of one that was refused because too
+        many jobs are queued already; of ids that are not known, or have
         ended; of an accounting that is switched off; of an answer of `live`
         that is whole, though there is no job in it; of a submit whose upstream
         jobs are forgotten, so that they have ended.
@@ -156,6 +157,7 @@ class Dialect(ABC):
     known: ClassVar[bool] = False
     passing: ClassVar[str] = r"(?!)"
     uncertain: ClassVar[str] = r"(?!)"
+    full: ClassVar[str] = r"(?!)"
     gone: ClassVar[str] = r"(?!)"
     off: ClassVar[str] = r"(?!)"
     nothing: ClassVar[str] = r"(?!)"

@@ -188,8 +188,9 @@ class Engine:
         return self.state.run.ended
 
     def _possible(self, actions: Sequence[Action]) -> list[Action]:
-        """What can be done now: nothing is submitted to a scheduler that is away."""
-        return [action for action in actions if not (self.scheduler.away and isinstance(action, Submit))]
+        """What can be done now: nothing is submitted to a scheduler that is away, or full."""
+        closed = self.scheduler.away or self.scheduler.full
+        return [action for action in actions if not (closed and isinstance(action, Submit))]
 
     def tells(self, occasion: str) -> bool:
         """Whether people are to be told of this now; writes down that they are."""

@@ -36,6 +36,9 @@ _PROBE = 60.0
 #: seconds by which a wake-up may be later than what is due
 _SOON = 30.0
 
+#: how often in a row it may be full, with nothing of the run in flight, before what it refuses is taken for too much
+_FULL = 6
+
 #: how often in a row a scheduler may refuse to cancel something, for good as it says, before it is let go
 _REFUSALS = 4
 
@@ -67,6 +70,8 @@ class Scheduler:
         Why the run cannot wake itself, where it cannot.
     crowded : bool
         Whether a wake-up is needed that finds no room under the submit cap.
+    full : bool
+        Whether it takes no more jobs before others have ended, whatever its limits told.
     away : bool
         Whether the scheduler does not answer, or takes nothing, for now.
     unheard : frozenset of str
@@ -81,7 +86,7 @@ class Scheduler:
         self, writer: Writer, executor: Executor, jobs: Jobs, *, pooled: bool, grace: float, relays: bool
     ) -> None:
         self.stranded = ""
-        self.crowded = False
+        self.crowded = self.full = False
         self.away = False
         self.woken = self.relaying = False
         #: whether a submission was taken from here, and whether one is made to find that out
@@ -173,18 +178,33 @@ class Scheduler:
             error = ExecutorError(error.message)
         if error.maybe_done:
             self._outage(f"{why}; it is looked for before anything else is submitted")
-        elif not error.transient and (self.relaying or (self.woken and (error.elsewhere or self._unable()))):
+        elif error.full and self._makes_room(tag):
+            self.full = True
+            self.crowded = tag in writer.state.wakes
+            writer.warn(f"{why}; what is left is submitted when others have ended")
+            self._void(tag, why, now)
+        elif error.transient or (error.full and self._crowded_out()):
+            self._outage(f"{why}; it is tried again")
+            self._void(tag, why, now)
+        elif not error.full and (self.relaying or (self.woken and (error.elsewhere or self._unable()))):
             # What cannot be submitted from here waits for a process that can.
             self._void(tag, why, now)
             if not self.away:
                 writer.add(Barred(at=now, w=why, relay=self.relaying))
                 self.stranded = self.stranded if self.relaying else why
             self.away = True
-        elif error.transient:
-            self._outage(f"{why}; it is tried again")
-            self._void(tag, why, now)
         else:
             self._refused(tag, why)
+
+    def _makes_room(self, tag: str) -> bool:
+        """Whether other jobs of the run are in flight, at whose end there will be room."""
+        state = self._writer.state
+        return any(state.flights[position].known for one, position in state.open_flights.items() if one != tag)
+
+    def _crowded_out(self) -> bool:
+        """Whether jobs of others fill it now, as far as one can know: it has taken one of the run before."""
+        state = self._writer.state
+        return state.unanswered < _FULL and (self._able or any(flight.known for flight in state.flights))
 
     def _unable(self) -> bool:
         """Whether a node takes no submission at all, or the one that it has refused was at fault.
@@ -463,6 +483,8 @@ class Scheduler:
             self.crowded = not places
             wanted = wanted[:places]  # the others are seen to when the first of these wake the run
         for group in wanted:
+            if self.crowded:
+                break
             waits = tuple(tag for tag in group if tag in open_tags)
             if waits:
                 asked = True

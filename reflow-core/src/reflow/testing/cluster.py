@@ -366,7 +366,7 @@ class MemoryCluster:
         if job.slots is not None and limits.max_array is not None and slots > limits.max_array:
             raise ExecutorError(f"submit: an array may have {limits.max_array} slots, not {slots}")
         if limits.max_submitted is not None and live + slots > limits.max_submitted:
-            raise ExecutorError(f"submit: at most {limits.max_submitted} jobs may be queued", transient=True)
+            raise ExecutorError(f"submit: at most {limits.max_submitted} jobs may be queued", full=True)
         if limits.max_after is not None and len(job.after) > limits.max_after:
             raise ExecutorError(f"submit: at most {limits.max_after} dependencies, not {len(job.after)}")
         if (job.after and not limits.dependencies) or (job.begin is not None and not limits.begin):
