@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
+from reflow.model.layout import FANOUT
 from reflow.model.names import FailureClass
 from reflow.model.resources import Resources
 from reflow.testing.dialects import DialectConformance, a_job, a_script
@@ -490,7 +491,7 @@ def test_which_of_the_family() -> None:
     assert executor({})[0].speaks.title == "PBS"
     made, _ = executor({}, OTHER)
     assert made.speaks.title == "Torque"
-    assert (made.name, made.limits.max_array) == ("pbs", 1000)
+    assert (made.name, made.limits.max_array) == ("pbs", 900)
     assert PBSExecutor(**made.settings).speaks.title == "Torque"  # type: ignore[arg-type]
     assert executor({}, OTHER, array_flag="-J")[0].speaks.title == "PBS"
     assert executor({}, OPEN, array_flag="-t")[0].speaks.title == "Torque"  # type: ignore[arg-type]
@@ -501,11 +502,12 @@ def test_which_of_the_family() -> None:
 
 
 def test_arrays_that_torque_takes_long_to_make_are_split() -> None:
-    """Its elements appear some 300 a second: those that are not there yet are not gone."""
-    assert TorqueExecutor().limits.max_array == 2000
+    """Its elements appear some 300 a second: what is not there yet is not gone. Each leaves a file."""
+    assert TorqueExecutor().limits.max_array == 900
     large = {**OTHER, "qmgr": "set server max_job_array_size = 200000\n"}
     limits = executor({}, large)[0].limits
-    assert limits.max_array == 2000
+    assert limits.max_array == 900
+    assert limits.max_array < FANOUT
     assert limits.max_array <= 300 * limits.visibility_lag
 
 

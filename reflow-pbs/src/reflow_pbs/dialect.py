@@ -48,8 +48,9 @@ from reflow.plugin import (
 
 _MEMORY = (FailureClass.OOM, "more memory than it asked for")
 _WALLTIME = (FailureClass.TIMEOUT, "walltime exceeded")
-#: elements of an array that Torque makes within the time in which a job may be unknown
-_CLONED = 2000
+#: elements of an array that Torque makes within the time in which a job may be unknown, and whose files of output,
+#: one each, do not fill a directory
+_CLONED = 900
 
 #: seconds that a begin time lies ahead at least
 _AHEAD = 10.0
