@@ -538,7 +538,7 @@ def test_torque_flags(tmp_path: Path) -> None:
     got = words(TorqueExecutor, slots=6, throttle=2, resources=Resources(nodes=2, tasks=7, mem=2**20, gpus=1, time=20))
     for text in ("-t 0-5%2", "-l nodes=1:ppn=4:gpus=1+1:ppn=3:gpus=1", "-l mem=2048kb", "-l walltime=0:00:20"):
         assert text in got
-    assert "-t 0 " in words(TorqueExecutor, slots=1) + " "
+    assert "-t 0 " in words(TorqueExecutor, slots=1, throttle=3) + " "
     assert "-l nodes=1:ppn=1:big:ib" in words(TorqueExecutor, options={"constraint": "big&ib"})
     assert "depend=afteranyarray:21[].vm:22[].vm,afterany:23.vm" in words(
         TorqueExecutor, after=(JobRef("21[].vm"), JobRef("23.vm"), JobRef("22[].vm"))
@@ -556,6 +556,8 @@ def test_output_of_torque_arrays_can_be_delivered() -> None:
     """The index is added to whatever the path is: ``/dev/null-0`` would be mailed about, for each element."""
     log = "/run/logs/.jobs/k3/k3f9x2abqd.log"
     assert "-o /run/logs/.jobs/k3/spool.k3f9x2abqd.log -j oe" in words(TorqueExecutor, slots=2, log=log)
+    for folder in ("/a run", "/ü", "/$HOME", "/it's"):
+        assert "-o localhost:/tmp/spool.x.log -j oe" in words(TorqueExecutor, slots=2, log=f"{folder}/x.log")
     assert "-o /dev/null -j oe" in words(TorqueExecutor, log=log)
     assert "-o /x -j oe" in words(TorqueExecutor, slots=2, log=log, options={"output": "/x"})
     assert "-o /dev/null" in words(PBSExecutor, slots=2, log=log)

@@ -74,6 +74,8 @@ class Torque(Family):
                 raise Unrecorded(f"qsub -{letter}")
         if re.search(r"\s", spec["name"]) or not spec["name"]:
             raise self.wrong("qsub: illegal -N value")
+        if not re.fullmatch(r"[!-~]*", spec["out"]):
+            raise Unrecorded(f"qsub -o {spec['out']}")
         if "d" in options:
             spec["home"] = options["d"][-1]
         number = self.book.number()
@@ -257,7 +259,7 @@ class Torque(Family):
             "depend": ",".join(f"{kind}:{id}" for kind, id in spec["after"])
             if spec["after"] and (state == "H" or one.why.startswith(DEPENDENCY))
             else None,
-            "Output_Path": f"{self.server}:{spec['out']}",
+            "Output_Path": spec["out"] if ":" in spec["out"] else f"{self.server}:{spec['out']}",
             "comment": None if whole else comment,
             "exit_status": None if whole else self.status(one),
             "submit_args": spec["arguments"],
@@ -294,7 +296,7 @@ class Torque(Family):
         return env
 
     def target(self, submission: Submission, element: Element) -> str:
-        out = os.path.join(submission.spec["workdir"], str(submission.spec["out"]))
+        out = os.path.join(submission.spec["workdir"], str(submission.spec["out"]).removeprefix("localhost:"))
         suffix = "" if element.idx == NONE else f"-{element.idx}"
         name = f"{submission.spec['name']}.o{submission.number}{suffix}"
         return os.path.join(out, name) if out.endswith("/") else f"{out}{suffix}"

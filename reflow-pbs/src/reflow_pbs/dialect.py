@@ -52,6 +52,9 @@ _WALLTIME = (FailureClass.TIMEOUT, "walltime exceeded")
 #: one each, do not fill a directory
 _CLONED = 900
 
+#: paths that mean the same to everybody
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
+
 #: seconds that a begin time lies ahead at least
 _AHEAD = 10.0
 
@@ -367,7 +370,9 @@ class Torque(PBS):
         if job.slots is None or job.log == "/dev/null":
             return groups
         folder, _, name = job.log.rpartition("/")
-        return [("-o", f"{folder}/spool.{name}") if group == ("-o", "/dev/null") else group for group in groups]
+        # A path with a blank, or a letter beyond ASCII, is refused; variables in it are replaced on delivery.
+        place = folder if _PLAIN.fullmatch(folder) else "localhost:/tmp"
+        return [("-o", f"{place}/spool.{name}") if group == ("-o", "/dev/null") else group for group in groups]
 
     def resources(self, job: Job) -> Iterable[Words]:
         """Nodes with processors; memory is that of the whole job."""
@@ -386,7 +391,7 @@ class Torque(PBS):
 
     def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
         """Indices may count from 0."""
-        return [("-t", f"{'0' if slots == 1 else f'0-{slots - 1}'}{f'%{throttle}' if throttle else ''}")]
+        return [("-t", "0" if slots == 1 else f"0-{slots - 1}{f'%{throttle}' if throttle else ''}")]
 
     def after(self, ids: Sequence[str]) -> Iterable[Words]:
         """Arrays and single jobs have words of their own; an array under the wrong one is waited for for ever."""
