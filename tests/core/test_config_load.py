@@ -170,9 +170,10 @@ def test_two_variables_for_one_key_must_agree(machine: Machine) -> None:
 def test_unknown_variables_warn_and_reserved_and_empty_ones_are_silent(machine: Machine) -> None:
     machine.environ |= {"REFLOW_SLOT": "3", "REFLOW_STORE_PATH": "/s", "REFLOW_GRACE": "", "REFLOW_CACHE_POLICY": ""}
     assert machine.load().warnings == ()
-    machine.environ |= {"REFLOW_PYHTON": "x", "REFLOW_ZZZZZZZZZZZZZ": "x"}
+    machine.environ |= {"REFLOW_PYHTON": "x", "REFLOW_STOER_PATH": "x", "REFLOW_ZZZZZZZZZZZZZ": "x"}
     assert machine.load().warnings == (
         "REFLOW_PYHTON sets nothing. Did you mean 'REFLOW_PYTHON'?",
+        "REFLOW_STOER_PATH sets nothing. Did you mean 'REFLOW_STORE_PATH'?",
         "REFLOW_ZZZZZZZZZZZZZ sets nothing",
     )
     # without plugins' tables nothing can be said of a variable

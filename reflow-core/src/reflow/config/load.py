@@ -48,6 +48,9 @@ RESERVED = frozenset(
     )
 )
 
+#: those of them that people set
+_PLACES = ("REFLOW_CONFIG", "REFLOW_SITE_CONFIG", "REFLOW_STORE_PATH")
+
 Tables = Mapping[str, Sequence[Setting]]
 _Problem = tuple[str, "str | None"]
 
@@ -289,7 +292,7 @@ class _Loader:
             targets = known.get(variable)
             if targets is None:
                 if self.schema.complete:
-                    hint = suggest(variable, known)
+                    hint = suggest(variable, [*known, *_PLACES])
                     self.warnings.append(f"{variable} sets nothing" + (f". {hint}" if hint else ""))
                 continue
             best = max(rank for rank, *_ in targets)
