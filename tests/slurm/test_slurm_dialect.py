@@ -248,6 +248,16 @@ def test_refused(tmp_path: Path, said: str, code: int, hint: str) -> None:
     assert not replay.slept
 
 
+@pytest.mark.parametrize("native", [("-M", "c2"), ("-Mc2",), ("--clusters=c2",), ("--cluster", "c2")])
+def test_another_cluster_is_for_the_whole_run(native: tuple[str, ...]) -> None:
+    """Its number 12 is not this cluster's: whoever asked for it would be told of somebody else's job."""
+    made, _ = executor({})
+    with pytest.raises(UsageError, match="one cluster") as caught:
+        made.check(a_job(native=native))
+    assert "SLURM_CLUSTERS" in (caught.value.hint or "")
+    made.check(a_job(native=("--cluster-constraint=x", "--comment=-M")))
+
+
 @pytest.mark.parametrize("reason", ["AssocMaxSubmitJobLimit", "QOSMaxSubmitJobPerUserLimit", "AssocGrpSubmitJobsLimit"])
 def test_too_many_jobs_queued_is_no_fault_of_the_job(tmp_path: Path, reason: str) -> None:
     said = f"sbatch: error: {reason}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"

@@ -24,6 +24,7 @@ from reflow.plugin import (
     Row,
     Site,
     Submission,
+    UsageError,
     Words,
     built,
     cancelled,
@@ -168,6 +169,16 @@ class Slurm(Dialect):
         found = dict(re.findall(r"(?m)^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", done.stdout))
         facts = {"MaxArraySize": ("max_array", 0), "MaxJobCount": ("max_submitted", 1)}
         return {facts[name][0]: int(value) - facts[name][1] for name, value in found.items() if int(value) > 1}
+
+    def flags(self, job: Job, site: Site) -> list[Words]:
+        """All are asked for together, by their numbers: so they are on one cluster."""
+        for word in job.native:
+            if re.match(r"-M|--clusters?(?:=|$)", word):
+                raise UsageError(
+                    f"native={word!r}: all jobs of a run are on one cluster",
+                    hint="set SLURM_CLUSTERS where the run is submitted",
+                )
+        return super().flags(job, site)
 
     def named(self, job: Job, name: str) -> Iterable[Words]:
         """Its name."""
