@@ -296,6 +296,7 @@ def test_refused(tmp_path: Path, said: str, code: int, hint: str) -> None:
     [
         "qsub: would exceed queue generic's per-user limit of jobs in 'Q' state\n",
         "qsub: would exceed complex's per-user limit of jobs in 'Q' state\n",
+        "qsub: would exceed per-user limit on resource ncpus in queue workq\n",
         "qsub: Maximum number of jobs already in queue workq\n",
         "qsub: submit error (Maximum number of jobs already in queue for user MSG=total number of jobs)\n",
     ],

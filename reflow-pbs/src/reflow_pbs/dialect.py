@@ -107,7 +107,7 @@ class PBS(Dialect):
     own = names("a C e f I j J N o t x X")
     passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
-    full = r"would exceed .* limit of jobs|Maximum number of jobs already in queue"
+    full = r"would exceed .*limit o[nf] |Maximum number of jobs already in queue"
     gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
     vanished = r"Invalid Job Dependency"
     hints: ClassVar[Mapping[str, str]] = {
