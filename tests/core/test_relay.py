@@ -297,6 +297,34 @@ def test_a_node_that_cannot_submit_leaves_it_to_the_wake_up(lab: Any, play: Play
     assert not events(run, "failed")
 
 
+@pytest.mark.parametrize("bound", [None, 5])
+def test_a_scheduler_that_has_no_room_for_the_next_wake_up(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, bound: int | None
+) -> None:
+    """Then the one that was to wake the run by itself is left to do so; without it nobody would."""
+    monkeypatch.setattr(chain.time, "sleep", lambda seconds: None)
+    play = Play(limits=Limits(visibility_lag=0.0, max_array=2, max_submitted=bound))
+    lab.write(FAN)
+    real = play.cluster.submit
+
+    def refuse(job: Job) -> Submission:
+        if job.spec is None:
+            raise ExecutorError("too many jobs are queued", full=True)
+        return real(job)
+
+    def refused(root: str, wakes: list[str]) -> None:
+        play.cluster.submit = refuse  # type: ignore[method-assign]
+        chain.relay(root, wakes, play.cluster)
+        play.cluster.submit = real  # type: ignore[method-assign]
+        play.relay = lambda root, wakes: None  # who comes later does not live to go on
+
+    play.relay = refused
+    run = submit(lab, play)
+    finish(lab, play, run)
+    assert play.seen["wake-up"] >= 2
+    assert not events(run, "failed")
+
+
 def test_a_scheduler_that_is_away_for_a_moment(lab: Any, play: Play) -> None:
     """Then the wake-up goes on, and later workers do again."""
     run = submit(lab, play)

@@ -496,8 +496,13 @@ class Scheduler:
 
     @property
     def covered(self) -> bool:
-        """Whether a wake-up is under way."""
-        return any(wake.id and not wake.join for wake in self._writer.state.wakes.values())
+        """Whether a wake-up is under way; one whose work this is, before it has started, will not be for long."""
+        state = self._writer.state
+        wakes = [wake for wake in state.wakes.values() if wake.id and not wake.join]
+        if self.relaying:
+            open_tags = flying(state)
+            wakes = [wake for wake in wakes if not wake.waits or not open_tags.isdisjoint(wake.waits)]
+        return bool(wakes)
 
     def _wake(self, waits: tuple[str, ...]) -> bool:
         """Submit a wake-up that waits for jobs; where they are too many for one dependency, others join them.
