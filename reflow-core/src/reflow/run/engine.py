@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeGuard
 
 import msgspec
@@ -40,7 +40,7 @@ from .keep import Keeper
 from .lease import Lease
 from .load import load_secrets
 from .log import Results
-from .mail import unread
+from .mail import belated, unread
 from .orders import give_up, obey
 from .scheduler import Scheduler
 from .writer import Writer
@@ -87,7 +87,9 @@ class Engine:
         jobs = Jobs(root, self.writer.definition, config, secrets.inherited)
         grace = float(config.get("run.grace"))
         relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
-        self.scheduler = Scheduler(self.writer, executor, jobs, pooled=self.pooled, grace=grace, relays=relays)
+        self.scheduler = Scheduler(
+            self.writer, executor, jobs, pooled=self.pooled, grace=grace, relays=relays, hear=self.hear
+        )
         self._results = Results(root)
         self._keeper = Keeper(self.writer, self._results, self._cache)
         #: what interrupted workers said, by mailbox: the scheduler knows why they were
@@ -267,7 +269,11 @@ class Engine:
 
     def obey(self) -> list[str]:
         """Carry out what was mailed; says what was done."""
-        return list(obey(self.writer, self.scheduler))
+        return list(obey(self.writer, self.scheduler, self._recall))
+
+    def _recall(self, elements: Mapping[str, Sequence[int]]) -> None:
+        """Take in what was reported of these elements after they had been given up."""
+        self.ingest(belated(self.root, self.state, elements))
 
     def settle(self) -> float | None:
         """Take in what interrupted workers said, with the scheduler's word on why they were.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -12,7 +12,7 @@ from ..model.frames import parse
 from ..model.job import Letter
 from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
-from ..model.state import QUEUED, RUNNING, State
+from ..model.state import CANCELLED, FAILED, QUEUED, RUNNING, Flight, State
 from ..store.trust import owners, user
 from ..worker.durable import write_new
 from .load import require_known
@@ -118,13 +118,38 @@ def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
                 letters.append(letter)
     if state.pools:
         return letters
+    flights = [(position, state.flights[position]) for position in state.open_flights.values()]
+    # What has ended is not looked at again.
+    letters += _slots(root, state, trusted, flights, (QUEUED, RUNNING), again=again)
+    return letters
+
+
+def belated(root: str, state: State, elements: Mapping[str, Sequence[int]]) -> list[Letter]:
+    """What the last jobs of elements have reported after those had been given up or cancelled."""
+    if state.pools:
+        return []  # their workers were ended before anything was given up
+    positions = {state.tasks[name].job[index] for name, indices in elements.items() for index in indices}
+    flights = [(position, state.flights[position]) for position in sorted(positions) if position >= 0]
+    return _slots(root, state, believed(root, state), flights, (FAILED, CANCELLED))
+
+
+def _slots(
+    root: str,
+    state: State,
+    trusted: Collection[int],
+    flights: Iterable[tuple[int, Flight]],
+    wanted: Collection[int],
+    *,
+    again: bool = False,
+) -> list[Letter]:
+    """What is new in the mailboxes of these jobs' slots, of elements that stand so."""
+    letters: list[Letter] = []
     skip = len(root) + len("/mailbox/")
-    for position in state.open_flights.values():
-        flight = state.flights[position]
+    for position, flight in flights:
         progress = state.tasks[flight.task]
         for slot, index in enumerate(flight.elements):
-            if progress.status[index] not in (QUEUED, RUNNING):
-                continue  # what has ended is not looked at again
+            if progress.status[index] not in wanted or progress.job[index] != position:
+                continue
             start = 1
             while True:
                 box = layout.box(root, flight.tag, slot, start)[skip:]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..model import layout
 from ..model.names import FailureClass, RunState
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
-from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED
+from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS
 from .mail import STRANGE, UNREADABLE, commands
 from .scheduler import Scheduler
 from .writer import Writer
 
+#: elements of each task
+_Chosen = Mapping[str, Sequence[int]]
 
-def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
-    """Carry out what was mailed; says, of each command, what was done."""
+
+def obey(writer: Writer, scheduler: Scheduler, recall: Callable[[_Chosen], None]) -> Iterator[str]:
+    """Carry out what was mailed; says, of each command, what was done.
+
+    ``recall`` takes in what was reported of elements after they had been given up.
+    """
     for command in commands(writer.root, writer.state):
         verb = command.verb
         if verb == "cancel":
@@ -30,7 +36,7 @@ def obey(writer: Writer, scheduler: Scheduler) -> Iterator[str]:
         elif verb == UNREADABLE:
             answer = f"{layout.commands(writer.root)}/{command.id}.json holds no command, and is passed over"
         else:
-            answer = _retry(writer, scheduler, command)
+            answer = _retry(writer, scheduler, command, recall)
             if not answer:
                 return  # what is to be computed anew still runs: it is obeyed once that has been cancelled
         writer.add(Obeyed(id=command.id, verb=verb, at=writer.now(), said=answer))
@@ -99,8 +105,11 @@ def give_up(
     return active, waiting
 
 
-def _retry(writer: Writer, scheduler: Scheduler, command: Command) -> str:
-    """Let what failed, was cancelled or was skipped start over; "" where that has to wait."""
+def _retry(writer: Writer, scheduler: Scheduler, command: Command, recall: Callable[[_Chosen], None]) -> str:
+    """Let what failed, was cancelled or was skipped start over; "" where that has to wait.
+
+    What has succeeded after all, and could only not say so in time, does not.
+    """
     changed = command.generation > writer.state.generation
     again: dict[str, list[int]] = {}
     stale: dict[str, list[int]] = {}
@@ -138,13 +147,26 @@ def _retry(writer: Writer, scheduler: Scheduler, command: Command) -> str:
     open_flights, flights = writer.state.open_flights, writer.state.flights
     if any(tag in open_flights and flights[open_flights[tag]].task in whole for tag in writer.state.kills):
         return ""
+    given_up = {name: indices for name, indices in again.items() if indices and name not in whole}
+    recall(given_up)
+    mended = []
+    for name, indices in given_up.items():
+        progress = writer.state.tasks[name]
+        left = [index for index in indices if progress.status[index] != SUCCESS]
+        if len(left) < len(indices):
+            mended.append(name)
+            again[name] = left
+            if not (left or progress.skipped or progress.cancelled):
+                del again[name]
     if changed:
         writer.add(CodeChanged(generation=command.generation, at=writer.now()))
     for name in dict.fromkeys([*again, *stale]):
         indices = [*again.get(name, ()), *stale.get(name, ())]
         writer.add(Reset(task=name, elements=to_ranges(indices), at=writer.now(), reason="retry"))
-    if not again:
+    if not (again or mended):
         return "nothing to retry"
     writer.add(RunChanged(state=RunState.RUNNING, at=writer.now(), reason="retry"))
+    if not again:
+        return f"nothing to retry: {', '.join(mended)} had succeeded"
     count = sum(len(indices) or 1 for indices in again.values())
     return f"retrying {count} element{'s' if count != 1 else ''} of {', '.join(again)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -63,6 +63,8 @@ class Scheduler:
         Seconds for which a record may be late.
     relays : bool
         Whether the last worker of a group starts the next advance.
+    hear : callable
+        Takes in what workers have reported: the last thing to be done before elements are given up.
 
     Attributes
     ----------
@@ -83,7 +85,15 @@ class Scheduler:
     """
 
     def __init__(
-        self, writer: Writer, executor: Executor, jobs: Jobs, *, pooled: bool, grace: float, relays: bool
+        self,
+        writer: Writer,
+        executor: Executor,
+        jobs: Jobs,
+        *,
+        pooled: bool,
+        grace: float,
+        relays: bool,
+        hear: Callable[[], object],
     ) -> None:
         self.stranded = ""
         self.crowded = self.full = False
@@ -98,6 +108,7 @@ class Scheduler:
         self._pooled = pooled
         self._grace = grace
         self._relays = relays
+        self._hear = hear
 
     @property
     def limits(self) -> Limits:
@@ -360,10 +371,16 @@ class Scheduler:
 
         What is lost may run all the same: it is cancelled first.
         """
-        events, soonest = overdue(self._writer.state, self._writer.now(), self._grace)
+        now = self._writer.now()
+        events, soonest = overdue(self._writer.state, now, self._grace)
+        if events:
+            for event in events:
+                if type(event) is Failed:
+                    self._outlaw(event.task, from_ranges(event.elements))
+            # Since the mailbox was read, the scheduler may have been waited for.
+            self._hear()
+            events, soonest = overdue(self._writer.state, now, self._grace)
         for event in events:
-            if type(event) is Failed:
-                self._outlaw(event.task, from_ranges(event.elements))
             self._writer.add(event)
         if any(type(event) is Kill for event in events):
             self.enforce()
@@ -417,16 +434,22 @@ class Scheduler:
             # It never will: nothing may wait for that for ever.
             writer.warn(f"some jobs may be left, which the scheduler does not cancel: {error}")
         now = writer.now()
+        aims = {tag: state.flights[state.open_flights[tag]] for tag in orders if tag in state.open_flights}
+        if aims and not self._pooled:
+            for tag, flight in aims.items():
+                active = self._active(flight)
+                for kill in orders[tag]:
+                    if kill.f == FailureClass.LOST:
+                        self._outlaw(flight.task, sorted(set(from_ranges(kill.elements)).intersection(active)))
+            self._hear()  # what has ended meanwhile, of itself, has not been cancelled
         for tag, kills in orders.items():
-            if tag not in state.open_flights:
+            if tag not in aims:
                 writer.add(Woke(tag=tag, at=now, reason=kills[0].w))
                 continue
-            flight = state.flights[state.open_flights[tag]]
+            flight = aims[tag]
             for kill in kills:
                 left = set(from_ranges(kill.elements)).intersection(self._active(flight))
                 if left and not self._pooled:
-                    if kill.f == FailureClass.LOST:
-                        self._outlaw(flight.task, sorted(left))
                     writer.add(
                         Failed(
                             task=flight.task,
