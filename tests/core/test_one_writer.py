@@ -22,7 +22,7 @@ from reflow.errors import LeaseLost
 from reflow.model import layout
 from reflow.model.frames import parse
 from reflow.model.record import Command, Event, Intent
-from reflow.run import mail
+from reflow.run import lease, mail
 from reflow.run.chain import advance
 from reflow.run.lease import Lease, latest
 from reflow.run.log import spans
@@ -336,3 +336,67 @@ def test_a_mailbox_torn_anywhere_is_read_up_to_there_and_on_from_there(lab: Any,
         assert again is not None
         assert again.records == everything.records[max(0, len(first.records) - 1) :]
     assert mail.read_box(str(root), "none", 0, trusted) is None
+
+
+@pytest.mark.parametrize("while_", ["beating", "claiming"])
+def test_a_beat_counts_from_when_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_: str) -> None:
+    """Others may have seen it at once, however long the file server, or a stopped process, took to go on."""
+    seconds = [0.0]
+    monkeypatch.setattr("reflow.run.lease.clock", lambda: seconds[0])
+    real = os.fsync
+    stalls = threading.Event()
+
+    def stalled(file: int) -> None:
+        real(file)
+        if stalls.is_set():
+            stalls.clear()
+            seconds[0] += 1000.0
+
+    (tmp_path / "lease").mkdir()
+    monkeypatch.setattr(os, "fsync", stalled)
+    if while_ == "claiming":
+        stalls.set()
+    held = Lease.acquire(str(tmp_path), expiry=100.0, beat=0.01)
+    assert held is not None
+    try:
+        if while_ == "beating":
+            held.check()
+            stalls.set()
+        wait_for(lambda: not stalls.is_set())
+        time.sleep(0.1)
+        with pytest.raises(LeaseLost):
+            held.check()
+    finally:
+        held.release()
+
+
+def test_who_was_stopped_while_it_watched_knows_nothing_of_that_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that beats all the while is not taken for dead by one that could not look."""
+    seconds = [0.0]
+    (tmp_path / "lease").mkdir()
+    holder = Lease.acquire(str(tmp_path), expiry=100.0, beat=1000.0)
+    assert holder is not None
+    monkeypatch.setattr("reflow.run.lease.clock", lambda: seconds[0])
+    looks = [0]
+    owner = lease.owner
+
+    def stopped(root: str, epoch: int) -> lease.Owner:
+        found = owner(root, epoch)
+        looks[0] += 1
+        if looks[0] == 2:
+            seconds[0] += 1000.0
+        return found
+
+    monkeypatch.setattr(lease, "owner", stopped)
+    try:
+        watch = lease.Watch()
+        assert Lease.acquire(str(tmp_path), watch=watch) is None
+        assert Lease.acquire(str(tmp_path), watch=watch) is None
+        seconds[0] += 101.0
+        taken = Lease.acquire(str(tmp_path), watch=watch)
+        assert taken is not None, "it has looked again since, and found it still"
+        taken.release()
+    finally:
+        holder.release()

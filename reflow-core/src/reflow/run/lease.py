@@ -130,18 +130,21 @@ class Watch:
         #: whether it has beaten, or another one has come, while it was watched
         self.alive = False
 
-    def silence(self, now: Owner) -> float:
-        """Seconds for which it has stood still, as far as it was watched."""
+    def silence(self, now: Owner, at: float) -> float:
+        """Seconds for which it has stood still, as far as it was watched; `at`: when this process began to look.
+
+        What has happened since, this process does not know: it may have been stopped itself.
+        """
         if self._seen != (now.epoch, now.counter):
             self.alive = self._seen is not None
             self._seen, self._since = (now.epoch, now.counter), clock()
-        return clock() - self._since
+        return at - self._since
 
 
 class Lease:
     """The right to write a run; `acquire` is how to get it."""
 
-    def __init__(self, root: str, mine: Owner, expiry: float, beat: float) -> None:
+    def __init__(self, root: str, mine: Owner, expiry: float, beat: float, since: float) -> None:
         self.root = root
         self.epoch = mine.epoch
         self._mine = mine
@@ -149,7 +152,8 @@ class Lease:
         self._interval = beat
         self._file = os.open(layout.lease(root, mine.epoch), os.O_WRONLY)
         self._length: Callable[[], int] = int
-        self._last = clock()
+        #: when its last beat began: others may have seen it from then on, however long it took
+        self._last = since
         self._lapsed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="reflow-lease", daemon=True)
@@ -211,6 +215,7 @@ class Lease:
                     hint=f"`reflow repair {root}` puts it in order",
                 )
             if epoch:
+                at = clock()
                 try:
                     now = owner(root, epoch)
                 except FileNotFoundError:
@@ -221,7 +226,7 @@ class Lease:
                     enough = expiry if now.counter < 0 else now.expiry
                     if ended:
                         enough = min(enough, _MISSED * beat)
-                    silence = seen.silence(now)
+                    silence = seen.silence(now, at)
                     if silence <= enough:
                         if clock() - started >= patience and (seen.alive or looks_again):
                             return None
@@ -241,8 +246,9 @@ class Lease:
             )
             path = layout.lease(root, epoch + 1)
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            since = clock()
             if claim(path, _written(mine)):
-                return cls(root, mine, expiry, beat)
+                return cls(root, mine, expiry, beat, since)
             known = mine.epoch
 
     def follow(self, length: Callable[[], int]) -> None:
@@ -281,10 +287,11 @@ class Lease:
         )
         path = layout.lease(self.root, mine.epoch)
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        since = clock()
         if not claim(path, _written(mine)):
             raise LeaseLost("another process has taken over this run")
         self.release()
-        return Lease(self.root, mine, self._expiry, self._interval)
+        return Lease(self.root, mine, self._expiry, self._interval, since)
 
     def _beat(self) -> None:
         while not self._stop.wait(self._interval):
@@ -292,11 +299,12 @@ class Lease:
                 self._lapsed = True  # a beat after so long a silence must not pretend that there was none
                 return
             self._mine.counter += 1
+            since = clock()
             try:
                 self._write()
             except OSError:
                 continue  # no beat was made: `check` counts from the last one that was
-            self._last = clock()
+            self._last = since
 
     def _write(self, *, durable: bool = True) -> None:
         self._mine.length = self._length()
