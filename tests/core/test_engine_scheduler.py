@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -864,3 +866,23 @@ def test_whatever_goes_wrong_nothing_is_lost_twice_or_stuck(sim: Any, seed: int)
         assert [one.fate.get(("work", index, attempt)) is None for attempt in attempts].count(True) == 1
     assert lanes is None or one.most["work"] <= lanes
     assert run.results("work") == [1] * size
+
+
+def test_a_worker_whose_clock_is_ahead_hides_no_silence(sim: Any) -> None:
+    one = sim()
+    one.dead_wakes = 1
+    run = fan(one, 3)
+    began = one.time.began
+    one.time.began += 86400.0
+    one.cluster.drain()
+    one.time.began = began
+    asked = one.cluster.calls["query"]
+    assert run.status()["run"]["status"] == "RUNNING", "it was written down just now"
+    one.cluster.advance(1000.0)
+    assert run.status()["run"]["status"] == "STALLED"
+    for path in Path(run.root, "events").rglob("*.log"):
+        os.utime(path, (one.time.time(), one.time.time()))
+    run.status()
+    assert one.cluster.calls["query"] == asked + 1, "asked once"
+    one.advance()
+    one.end()

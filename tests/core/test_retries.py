@@ -163,10 +163,14 @@ def test_each_class_is_answered_in_its_own_way(lab: Any, cluster: Cluster) -> No
     assert again == {(0,): plain, (1,): (4 * GIB, 3600), (4,): (2 * GIB, 5400), (5,): plain}
 
 
-@pytest.mark.parametrize(("delay", "timed"), [(60, False), (1000, True)])
+@pytest.mark.parametrize(
+    ("delay", "timed", "walltime"), [(60, False, "30m"), (1000, True, "30m"), (55, True, "1m"), (10, False, "1m")]
+)
 def test_a_delay_is_kept_in_place_or_by_a_wake_up_that_begins_later(
-    lab: Any, cluster: Cluster, delay: int, timed: bool
+    lab: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, delay: int, timed: bool, walltime: str
 ) -> None:
+    """In place, no longer than the wake-up's own job lasts."""
+    monkeypatch.setenv("REFLOW_DISPATCH_TIME", walltime)
     for attempt in (1, 2):
         lab.touch(f"raise.3.{attempt}")
     run = cluster.run(ARRAY.format(options=f"retries=Retry(max=2, delay={delay}, backoff=2)"))
@@ -178,6 +182,8 @@ def test_a_delay_is_kept_in_place_or_by_a_wake_up_that_begins_later(
     if timed:
         assert [round(begin / delay) for begin in later] == [1, 2]
         assert all(job.after == () for _, job in cluster.jobs if job.begin is not None)
+    else:
+        assert later == []
 
 
 @pytest.mark.parametrize(

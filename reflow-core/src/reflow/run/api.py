@@ -178,7 +178,7 @@ class Run:
         if state.run.ended:
             return False
         try:
-            if not quiet(state, float(config_of(self.definition, self.root).get("run.quiet"))):
+            if not quiet(self.root, state, float(config_of(self.definition, self.root).get("run.quiet"))):
                 return False
             executor = executor_of(self.definition, self.root)
             if is_pool(executor):

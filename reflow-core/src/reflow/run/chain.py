@@ -169,10 +169,11 @@ def waking(root: str, tag: str, executor: Executor) -> Iterator[float]:
         Seconds to wait before going on.
     """
     begins = executor.limits.begin
-    left = IN_PLACE
+    walltime = config_of(load_definition(root), root).dispatch().resources.time
+    # What waits in a job whose walltime is short would be killed, and nobody would go on.
+    left = IN_PLACE if walltime is None else min(IN_PLACE, walltime / 2)
     if not begins:
-        walltime = config_of(load_definition(root), root).dispatch().resources.time or 0
-        left = max(left, walltime - _MARGIN)
+        left = max(left, (walltime or 0) - _MARGIN)
     waits = left if begins else math.inf
     # Whoever advances the run now may have read the mailbox before the jobs ended that this process was woken for: it
     # is waited for, however long that takes.

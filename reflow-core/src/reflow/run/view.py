@@ -129,12 +129,18 @@ def awaits(state: State) -> bool:
     return any(wake.id and not wake.join for wake in state.wakes.values())
 
 
-def quiet(state: State, patience: float) -> bool:
+def quiet(root: str, state: State, patience: float) -> bool:
     """Whether jobs are in flight, and nothing was heard of any for so many seconds."""
     waiting = any(wake.id for wake in state.wakes.values()) or any(
         state.flights[position].known for position in state.open_flights.values()
     )
-    return waiting and not state.pools and time.time() - state.heard > patience
+    if not waiting or state.pools:
+        return False
+    now, heard = time.time(), state.heard
+    if heard > now + _LATE and state.epoch:
+        # Some clock was, or is, wrong: that of a worker's host, say. When something was written down last is known.
+        heard = os.stat(layout.events(root, state.epoch)).st_mtime
+    return now - heard > patience
 
 
 def _duration(progress: Progress) -> float | None:
