@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 from reflow import LocalExecutor, Run, RunState
 from reflow.errors import DataError, UsageError
 from reflow.model import layout
-from reflow.model.frames import HEAD, parse
-from reflow.model.record import Event, Intent
+from reflow.model.frames import HEAD, frame, parse
+from reflow.model.record import SCHEMA, Epoch, Event, Finished, Intent
 from reflow.model.state import State
 from reflow.run.lease import Owner, latest
-from reflow.run.log import replay
+from reflow.run.log import Results, replay
 
 decode = msgspec.json.Decoder(Event).decode
 
@@ -232,3 +233,31 @@ def test_a_file_that_is_seen_late_is_not_damaged(lab: Any, monkeypatch: pytest.M
             patch.setattr("time.sleep", wait)
             assert run.state is RunState.SUCCESS
         assert looks == [0.1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
+def test_results_of_a_run_that_took_many_epochs_are_read(tmp_path: Path) -> None:
+    """One that cron drives by steps, for weeks, has more event files than a process may open."""
+    root, epochs = str(tmp_path), 200
+    lengths = []
+    for epoch in range(1, epochs + 1):
+        path = Path(layout.events(root, epoch))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = msgspec.json.encode(Finished(t="t", i=epoch, a=1, b=0.0, e=1.0, r=msgspec.Raw(b"%d" % epoch)))
+        path.write_bytes(
+            frame(
+                msgspec.json.encode(
+                    Epoch(schema=SCHEMA, epoch=epoch, former=0, length=0, host="", pid=0, at=0.0, version="")
+                )
+            )
+            + frame(record)
+        )
+        lengths.append((path.stat().st_size - len(record) - 1, len(record)))
+    before = len(os.listdir("/proc/self/fd"))
+    results = Results(root)
+    for _ in range(2):
+        found = [results.raw(epoch, *where) for epoch, where in enumerate(lengths, 1)]
+        assert found == [b"%d" % epoch for epoch in range(1, epochs + 1)]
+        assert len(os.listdir("/proc/self/fd")) < before + epochs // 2
+    results.close()
+    assert len(os.listdir("/proc/self/fd")) == before

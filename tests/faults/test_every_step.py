@@ -18,9 +18,10 @@ STRIDE = 47
 #: what a file system says, once or (+) from then on to that process
 ERRORS = ("ENOSPC", "EIO+", "EDQUOT+", "EROFS+", "ENOSPC+", "EIO", "EDQUOT")
 
-#: the two ways in which a run goes on: by the last worker of a group, and by wake-up jobs
+#: the ways in which a run goes on: by the last worker of a group, by wake-up jobs, and by who drives it
 RELAY: dict[str, str] = {}
 WAKE_UPS = {"REFLOW_DISPATCH_FAST_ADVANCE": "false"}
+DRIVEN = {"REFLOW_DISPATCH_CHAIN": "false"}
 
 
 def lives(settings: dict[str, str]) -> list[Past]:
@@ -28,7 +29,7 @@ def lives(settings: dict[str, str]) -> list[Past]:
     warm()
     with World(counting=True, settings=settings) as world:
         assert world.submit() == ""
-        world.settle()
+        world.recover()
         world.check()
         return world.past
 
@@ -36,7 +37,7 @@ def lives(settings: dict[str, str]) -> list[Past]:
 def steps(stride: int, *, writes: bool = False, files: bool = False) -> list[tuple[dict[str, str], int, int]]:
     """Each step, or each `stride`-th, of each process: or of writes, or what needs the disk, only."""
     found = []
-    for settings, roles in (RELAY, ("submit", "worker")), (WAKE_UPS, ("wake-up",)):
+    for settings, roles in (RELAY, ("submit", "worker")), (WAKE_UPS, ("wake-up",)), (DRIVEN, ("drive",)):
         before = len(found)
         for process, one in enumerate(lives(settings)):
             for step, name in enumerate(one.steps):

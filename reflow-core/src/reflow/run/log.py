@@ -33,6 +33,9 @@ _CHUNK = 1 << 22
 #: bytes of results read at a time
 _AHEAD = 1 << 16
 
+#: event files held open to read results: who drives a run by steps begins a new one with each
+_MOST_OPEN = 32
+
 
 class Span(msgspec.Struct, frozen=True):
     """An event file, and how many of its bytes count (None: all whole frames)."""
@@ -274,6 +277,8 @@ class Results:
     def _file(self, epoch: int) -> int:
         file = self._files.get(epoch)
         if file is None:
+            while len(self._files) >= _MOST_OPEN:
+                os.close(self._files.pop(next(iter(self._files))))
             file = self._files[epoch] = os.open(layout.events(self._root, epoch), os.O_RDONLY)
         return file
 
