@@ -192,11 +192,12 @@ class World:
         self._foreground("status", act, told)
         return told
 
-    def settle(self) -> None:
-        """Let time pass until the cluster has nothing more to do."""
-        self._tick(0.0)
-        self.cluster.drain()
-        self._tick(0.0)
+    def settle(self, seconds: float | None = None) -> None:
+        """Let time pass: so much, or until the cluster has nothing more to do."""
+        self._tick(seconds or 0.0)
+        if seconds is None:
+            self.cluster.drain()
+            self._tick(0.0)
 
     def recover(self) -> None:
         """Do what a person would after something has died, and expect that it suffices."""

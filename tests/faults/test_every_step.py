@@ -10,6 +10,7 @@ from itertools import cycle
 import pytest
 from crashlab import ANSWER, STOPPED, Fault, Past, World, shards, warm
 
+from reflow import RunState
 from reflow.run.log import Log
 
 #: every so many steps are tried where not all are
@@ -83,6 +84,41 @@ def stopped(settings: dict[str, str], fault: Fault) -> None:
         assert not world.queued()
 
 
+def ordered(world: World, late: float) -> None:
+    """A run is cancelled after a while, and then retried, until it has succeeded."""
+    world.submit()
+    world.settle(late)
+    world.command("cancel")
+    world.recover()
+    for _ in range(3):
+        if world.run().state is not RunState.SUCCESS:
+            world.command("retry")
+            world.recover()
+    world.check(elements=())
+
+
+def commanded(late: float, settings: dict[str, str], fault: Fault) -> None:
+    with World(fault, settings=settings) as world:
+        ordered(world, late)
+
+
+def commands(stride: int) -> list[partial[None]]:
+    """Each `stride`-th step of those that cancel and retry, before and after the first success."""
+    warm()
+    found = []
+    for settings in RELAY, WAKE_UPS:
+        for late in 0.5, 2.5:
+            with World(counting=True, settings=settings) as world:
+                ordered(world, late)
+                lives = list(enumerate(world.past))
+            assert {"cancel", "retry"} <= {one.role for _, one in lives}
+            for process, one in lives:
+                if one.role in ("cancel", "retry"):
+                    places = [(process, step, how) for step in range(len(one.steps)) for how in ("kill", "stop")]
+                    found += [partial(commanded, late, settings, Fault(*place)) for place in places]
+    return found[int(os.environ.get("REFLOW_FAULT_SEED", "0")) % stride :: stride]
+
+
 def trials(
     trial: Callable[[dict[str, str], Fault], None], places: list[tuple[dict[str, str], int, int]], *hows: str
 ) -> None:
@@ -120,6 +156,11 @@ def test_the_file_system_refuses_any_step(stride: int) -> None:
 @some_or(3)
 def test_stopped_at_any_step_and_thawed_after_others_took_over(stride: int) -> None:
     trials(stopped, steps(stride), "stop")
+
+
+@some_or(3)
+def test_who_cancels_or_retries_dies_or_hangs_at_any_step(stride: int) -> None:
+    shards(commands(stride))
 
 
 # A mistake in the engine is found by some trial: else the trials would prove nothing.
