@@ -400,3 +400,21 @@ def test_who_was_stopped_while_it_watched_knows_nothing_of_that_time(
         taken.release()
     finally:
         holder.release()
+
+
+def test_a_number_of_another_process_id_space_is_nobody_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may share its host's name, and has processes of its own."""
+    (tmp_path / "lease").mkdir()
+    with monkeypatch.context() as inside:
+        inside.setattr(os, "getpid", lambda: 2**22 + 1)  # there is none of that number
+        inside.setattr(lease, "space", lambda: "pid:[1]")
+        held = Lease.acquire(str(tmp_path), beat=0.05)
+    assert held is not None
+    try:
+        assert Lease.acquire(str(tmp_path)) is None
+        monkeypatch.setattr(lease, "space", lambda: "pid:[1]")
+        taken = Lease.acquire(str(tmp_path))
+        assert taken is not None, "seen from inside, it is gone"
+        taken.release()
+    finally:
+        held.release()

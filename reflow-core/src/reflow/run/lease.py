@@ -46,6 +46,8 @@ class Owner(msgspec.Struct, kw_only=True):
     host: str
     pid: int
     born: str = ""
+    #: in which of its host's process id spaces it runs: a container may have one of its own
+    space: str = ""
     #: tags of the wake-ups whose work its process does: it runs in such a one's job, or in one that they wait for
     wakes: tuple[str, ...] = ()
     counter: int = 0
@@ -62,7 +64,7 @@ class Owner(msgspec.Struct, kw_only=True):
 
     def dead(self) -> bool:
         """Whether its process is known to be gone: it ran on this host, and does not any more."""
-        if self.host != os.uname().nodename:
+        if self.host != os.uname().nodename or self.space not in ("", space()):
             return False
         try:
             os.kill(self.pid, 0)
@@ -71,6 +73,14 @@ class Owner(msgspec.Struct, kw_only=True):
         except PermissionError:
             return bool(self.born) and born(self.pid) != self.born
         return bool(self.born) and born(self.pid) != self.born
+
+
+def space() -> str:
+    """Where this process's number means this process; "" where that cannot be told."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def clock() -> float:
@@ -241,6 +251,7 @@ class Lease:
                 host=os.uname().nodename,
                 pid=os.getpid(),
                 born=born(os.getpid()),
+                space=space(),
                 wakes=tuple(wakes[:_NAMED]),
                 expiry=expiry,
             )
@@ -282,6 +293,7 @@ class Lease:
             host=self._mine.host,
             pid=os.getpid(),
             born=self._mine.born,
+            space=self._mine.space,
             wakes=self._mine.wakes,
             expiry=self._expiry,
         )
