@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from reflow import Run
 from reflow.errors import LeaseLost
 from reflow.model import layout
 from reflow.model.frames import parse
-from reflow.model.record import Command, Event, Intent
+from reflow.model.record import Asked, Command, Event, Intent
 from reflow.run import lease, mail
 from reflow.run.chain import advance
 from reflow.run.lease import Lease, latest
@@ -418,3 +419,30 @@ def test_a_number_of_another_process_id_space_is_nobody_here(tmp_path: Path, mon
         taken.release()
     finally:
         held.release()
+
+
+def test_a_full_disk_after_a_long_stop_leaves_no_lease_behind(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write(FLOW)
+    run = lab.flow.submit(lab.run_dir, executor=cluster())
+    held = Lease.acquire(run.root)
+    assert held is not None
+    writer = Writer(run.root, held)
+    monkeypatch.setattr(held, "_lapsed", True)
+    writer.add(Asked(at=1.0))
+    pwrite = os.pwrite
+
+    def full(file: int, data: bytes, at: int) -> int:
+        if at:  # an event file, not the lease
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return pwrite(file, data, at)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="no space"):
+            writer.check()
+        with pytest.raises(OSError, match="no space"):
+            writer.close()
+    again = Lease.acquire(run.root, watch=lease.Watch())
+    assert again is not None
+    again.release()
+    assert look(run.root, run.definition).run.ended, "and what is there is read"

@@ -84,11 +84,12 @@ class Writer:
         try:
             self._lease.check()
         except LeaseLapsed:
-            lease = self._lease.renew()
-            self._log.close()
-            self._log = Log(self.root, lease.epoch, self.state, self._log.span)
-            lease.follow(lambda: self._log.synced)
-            self._lease = lease
+            # Held by who releases it, whatever comes next: else this very process would keep it from itself.
+            self._lease = self._lease.renew()
+            self._log.commit()
+            former, self._log = self._log, Log(self.root, self._lease.epoch, self.state, self._log.span)
+            former.close()
+            self._lease.follow(lambda: self._log.synced)
 
     def warn(self, message: str) -> None:
         """Keep a sentence for people, once."""
