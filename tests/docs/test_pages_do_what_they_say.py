@@ -94,7 +94,8 @@ class Reader:
             path = self.place / named["name"]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
-            sys.modules.pop(path.stem, None)  # another test may have imported a module of this name
+            if block.language == "python":
+                sys.modules.pop(path.stem, None)  # another test may have imported a module of this name
         elif block.language == "python":
             exec(compile("\n" * block.line + block.text, str(self.page), "exec"), self.names)
         elif block.language == "toml":

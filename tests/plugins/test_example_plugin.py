@@ -49,7 +49,7 @@ def _run(site: Path, *argv: str, where: Path, **environ: str) -> subprocess.Comp
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 
