@@ -285,6 +285,25 @@ def test_after_a_task_that_ran_is_recomputed(lab: Any) -> None:
     assert lab.why(run, "second") == {None: ("miss", "ordered after first, which ran")}
 
 
+def test_after_a_task_that_ran_since_is_recomputed(lab: Any) -> None:
+    """The run in which the other one ran came no further: what is cached was computed before that."""
+    lab.write(AFTER)
+    lab.good()
+    lab.edit("    return 2", "    if flag('fail'):\n        raise RuntimeError\n    return 2")
+    lab.good()
+    lab.edit('version="1"', 'version="2"')
+    lab.touch("fail")
+    assert lab.run().state.value == "FAILED"
+    (lab.path / "fail").unlink()
+    lab.ran()
+    run = lab.good()
+    assert lab.ran() == ["second"]
+    assert lab.why(run, "first")[None][0] == "hit"
+    assert lab.why(run, "second") == {None: ("miss", "ordered after first, which ran since")}
+    lab.good()
+    assert lab.ran() == []
+
+
 FILES = """
 @wf.array_job()
 def produce(n: Annotated[int, Result(step="numbers")], run_dir: RunDir) -> Path:

@@ -302,3 +302,61 @@ def test_variables_that_configuration_sets_do_not_count(lab: Any) -> None:
     lab.good("local", max_workers=1)
     lab.good("local", max_workers=1, overrides=["task.env.SITE=there"])
     assert lab.ran() == ["task"]
+
+
+def test_values_of_an_enum_count(lab: Any) -> None:
+    """Members are written by name; what a task makes of one may be its value."""
+    lab.write("""
+    import enum
+
+    class Mode(enum.Enum):
+        FAST = (1, "a")
+        SLOW = object()
+
+    @wf.job()
+    def task(mode: Annotated[Mode, Param()] = Mode.FAST) -> int:
+        note("task")
+        return mode.value[0]
+    """)
+    assert lab.good().result("task") == 1
+    lab.load()
+    lab.good()
+    lab.edit('(1, "a")', '(2, "a")')
+    run = lab.good()
+    assert run.result("task") == 2
+    assert lab.why(run, "task") == {None: ("miss", "types changed")}
+    assert lab.ran() == ["task"] * 2
+
+
+def test_where_the_script_lies_counts_for_who_asks(tmp_path: Path) -> None:
+    """Two copies of a project, each with data of its own beside the script."""
+    text = """
+from pathlib import Path
+
+from reflow import Workflow
+
+wf = Workflow("copies")
+
+
+@wf.job()
+def beside() -> str:
+    return (Path(__file__).parent / "data").read_text()
+
+
+@wf.job()
+def elsewhere() -> int:
+    return 1
+
+
+if __name__ == "__main__":
+    run = wf.run_local("run")
+    print(run.result("beside"), *(task["cached"] for task in run.status()["summary"].values()))
+"""
+    said = []
+    for copy in ("one", "two", "one"):
+        here = tmp_path / copy
+        here.mkdir(exist_ok=True)
+        (here / "data").write_text(copy)
+        (here / "flow.py").write_text(text)
+        said.append(subprocess.check_output([sys.executable, "flow.py"], cwd=here, text=True).strip())
+    assert said == ["one 0 0", "two 0 1", "one 1 1"]

@@ -227,7 +227,7 @@ def _globals(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
         todo.extend(item for item in code.co_consts if isinstance(item, CodeType))
     scope = function.__globals__
     for name in sorted(names):
-        if name in scope and not name.startswith("__"):
+        if name in scope and (name == "__file__" or not name.startswith("__")):
             yield name, scope[name]
 
 

@@ -18,8 +18,8 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     result : msgspec.Raw
         The encoded value.
     parts : mapping
-        The identity's components, ``code``, ``version``, ``after`` and
-        ``param:NAME``, each as a short digest: what `explain` compares.
+        The identity's components, ``code``, ``version`` and
+        the parameters' names, each as a short digest: what `explain` compares.
     outputs : mapping
         Files named by the result, absolute path -> fingerprint; checked before reuse.
     guards : mapping

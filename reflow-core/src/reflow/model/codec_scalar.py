@@ -332,5 +332,20 @@ def class_name(cls: type) -> str:
 
 def enum(cls: type[Enum]) -> Node:
     """By name."""
+    from hashlib import sha256
+
     pairs = [(member, escape(member.name)) for member in cls]
-    return choice(Schema("enum", name=class_name(cls), values=tuple(text for _, text in pairs)), pairs)
+    meaning = sha256("\n".join(_meaning(member.value) for member in cls).encode()).hexdigest()[:16]
+    schema = Schema("enum", name=class_name(cls), values=tuple(text for _, text in pairs), meaning=meaning)
+    return choice(schema, pairs)
+
+
+def _meaning(value: Any) -> str:
+    """An enum member's value as text, the same in every process; of what is not plain data its type."""
+    kind = type(value)
+    if kind in (tuple, list, frozenset):
+        items = [_meaning(item) for item in value]
+        return f"{kind.__name__}({','.join(sorted(items) if kind is frozenset else items)})"
+    if kind in (str, bytes, bool, float, type(None)):
+        return ascii(value)
+    return hex(value) if kind is int else kind.__name__

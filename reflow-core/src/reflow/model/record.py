@@ -145,12 +145,13 @@ class Expanded(_Record, tag="expanded"):
 
 
 class Hit(_Record, tag="hit"):
-    """An element was taken from the cache; ``by`` is the run that computed it."""
+    """An element was taken from the cache; ``by`` is the run that computed it, ``at`` when."""
 
     t: str
     i: int
     r: msgspec.Raw
     by: str = ""
+    at: float = 0.0
     o: Mapping[str, str] = {}
 
 

@@ -26,6 +26,9 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
         Of a record, in order.
     values : tuple of str
         Member names of an enum; the literals, each as JSON text.
+    meaning : str
+        Of an enum, what its members' values are: not on the wire, but what a
+        task makes of a member may depend on it.
     tagged : bool
         Of a union: its members' wire forms cannot be told apart, so each value
         but None is written as ``{"$MEMBER": value}``, where MEMBER is the
@@ -37,6 +40,7 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     fields: tuple[Field, ...] = ()
     values: tuple[str, ...] = ()
+    meaning: str = ""
     tagged: bool = False
 
 

@@ -152,6 +152,7 @@ class Progress:
         "job",
         "kept",
         "length",
+        "made",
         "name",
         "offset",
         "open",
@@ -204,6 +205,8 @@ class Progress:
         self.parts = 0
         #: whether any element of it ran, rather than being taken from the cache
         self.ran = False
+        #: run -> when the newest of its results that were taken from the cache was computed
+        self.made: dict[str, float] = {}
         self.at = 0.0
         self.started_at = 0.0
         self.ended_at = 0.0
@@ -477,6 +480,8 @@ class State:
 
     def _hit(self, event: Hit, file: int, offset: int, length: int) -> None:
         progress = self.tasks[event.t]
+        if event.at > progress.made.get(event.by, 0.0):
+            progress.made[event.by] = event.at
         index = event.i
         known = len(progress.status)
         if index == known:

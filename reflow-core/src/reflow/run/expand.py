@@ -128,6 +128,7 @@ class Expander:
         part = max(progress.parts, self._state.epoch * _PARTS)
         writer = _Writer(layout.inputs(self._root, task.name, part), wired.size)
         lookup = _Lookup(self._cache, self._definition, task, self._policy, self._barrier(task), common)
+        lookup.after = {upstream: self._state.tasks[upstream].made for upstream in task.after}
         columns = [(inputs[own], wired.own[own]) for own in names]
         shared = {one: value.digest for one, value in common.items()}
         exact = Identity(self._definition.workflow, task, task.code, shared, names)
@@ -147,7 +148,7 @@ class Expander:
             for i, found in elements.items():
                 entry = hits.get(i)
                 if entry is not None:
-                    yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, o=entry.outputs)
+                    yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, at=entry.time, o=entry.outputs)
                     continue
                 if writer.empty:
                     writer.add_header(self._header(task, wired.size, common, names))
@@ -311,6 +312,8 @@ class _Lookup:
         self._near: set[tuple[str, int]] | None = None
         #: (path, fingerprint) -> whether it is still so
         self._still: dict[tuple[str, str], bool] = {}
+        #: tasks that this one is ordered after -> run -> when that computed the newest of their results
+        self.after: Mapping[str, Mapping[str, float]] = {}
         self.notes: list[str] = []
 
     def find(self, elements: Mapping[int, _Element]) -> tuple[dict[int, CacheEntry], dict[int, str]]:
@@ -346,7 +349,15 @@ class _Lookup:
         return taken
 
     def _spoiled(self, entry: CacheEntry) -> str:
-        """Why an entry can't be used: an output is gone or changed, or an input that was young is another now."""
+        """Why an entry can't be used.
+
+        It was computed before what its task is ordered after, an output is gone
+        or changed, or an input that was young is another now.
+        """
+        for upstream, made in self.after.items():
+            # Within one run the order held, whatever the clocks of its hosts say.
+            if any(time > entry.time for run, time in made.items() if run != entry.run_id):
+                return f"ordered after {upstream}, which ran since"
         if entry.outputs and self._task.verify and self._definition.verify:
             for path, digest in entry.outputs.items():
                 if not self._is_still(path, digest):

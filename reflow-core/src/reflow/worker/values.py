@@ -56,7 +56,7 @@ def _used(function: Any) -> Iterator[tuple[str, Any]]:
                 continue
         scope = getattr(function, "__globals__", {})
         for name in sorted(_names(code)) if code is not None else ():
-            if name in scope and not name.startswith("__"):
+            if name in scope and (name == "__file__" or not name.startswith("__")):
                 yield name, scope[name]
         function = getattr(function, "__wrapped__", None)
 
