@@ -151,6 +151,8 @@ def test_tuples_become_lists() -> None:
         ({"retry": 3}, "unknown keyword 'retry'; did you mean 'retries'?"),
         ({"memory": "4G"}, "unknown keyword 'memory'; did you mean 'mem'?"),
         ({"array_paralelism": 3}, "unknown keyword 'array_paralelism'; did you mean 'array_parallelism'?"),
+        ({"memm": "4G"}, "unknown keyword 'memm'; did you mean 'mem'?"),
+        ({"acount": "a"}, "unknown keyword 'acount'; did you mean 'account'?"),
         ({"finger_print": "stat"}, "unknown keyword 'finger_print'; did you mean 'fingerprint'?"),
     ],
 )

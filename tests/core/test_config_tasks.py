@@ -172,6 +172,7 @@ def test_names_with_dots_and_patterns() -> None:
         ("compute.=1G", "names no task and key"),
         ("comptue.mem=1G", "there is no task 'comptue'\n  Did you mean 'compute'?"),
         ("zzz.mem=1G", "there is no task 'zzz'\n  The tasks are pre.download, compute, plot."),
+        ("compute.memm=1G", "there is no key 'memm'; did you mean 'mem'?"),
         ("zzz.*.mem=1G", "there is no task 'zzz.*'"),
         ("compute.mem=64", "mem '64' has no unit of memory"),
         ("compute.cpus=two", "cpus must be a whole number, not a string ('two')"),

@@ -50,7 +50,7 @@ _WORDS = {
     "module": "modules",
     "depends_on": "after",
 }
-_OWN = tuple(name for name in KEYWORDS if name not in RESOURCES and len(name) > 4)
+_NAMES = (*KEYWORDS, *PORTABLE)
 
 
 def job_config(given: Mapping[str, Any], tell: Callable[[str], None]) -> JobConfig:
@@ -111,9 +111,9 @@ def _options(given: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Res
                 except UsageError as error:
                     tell(sentence(error))
             continue
-        slip = "" if key in PORTABLE else _slip(key)
-        if slip:
-            tell(f"unknown keyword {name!r}{slip}")
+        meant = slip(key)
+        if meant:
+            tell(f"unknown keyword {name!r}{meant}")
         elif key == "signal" and value not in (None, False):
             try:
                 options[key] = "{}@{}".format(*parse_signal(value))
@@ -126,10 +126,14 @@ def _options(given: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Res
     return Resources(**resources), options
 
 
-def _slip(key: str) -> str:
+def slip(key: str) -> str:
+    """``"; did you mean 'mem'?"`` where a canonical name is so close to one of ours that no scheduler's is meant."""
     from difflib import SequenceMatcher
 
-    near = [own for own in _OWN if SequenceMatcher(None, key, own).ratio() > 0.85]
+    if key in PORTABLE or key in KEYWORDS:
+        return ""
+    # Few mistype the first letter; Slurm's ntasks is meant as it stands.
+    near = [own for own in _NAMES if key[:1] == own[0] and SequenceMatcher(None, key, own).ratio() > 0.85]
     meant = _WORDS.get(key)
     return f"; did you mean {meant!r}?" if meant else did_you_mean(key, near)
 

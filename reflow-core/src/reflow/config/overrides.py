@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ..authoring.settings import slip
 from ..errors import ConfigError
 from ..model.options import canonical
 from ..model.task import JSON, JobConfig
@@ -152,6 +153,9 @@ def _split(target: str, tasks: Collection[str], text: str) -> tuple[str, str]:
     if tasks and not any(Override(head, key, None).concerns(task) for task in tasks):
         hint = suggest(head, tasks) or f"The tasks are {', '.join(tasks)}."
         raise ConfigError(f"override {text!r}: there is no task {head!r}", hint=hint)
+    meant = slip(key)
+    if meant:
+        raise ConfigError(f"override {text!r}: there is no key {key!r}{meant}", hint=_HINT)
     return head, key
 
 

@@ -361,7 +361,7 @@ class Run:
             if position < len(state.status) and state.status[position] == CACHED:
                 why = "its result was taken from the cache"
             elif state.size is not None and position >= state.size:
-                why = f"{task} has {state.size} elements"
+                why = f"{task} has {state.size} element{'' if state.size == 1 else 's'}"
             elif position < len(state.status) and state.status[position] in (SUCCESS, FAILED):
                 return ""  # the inline executor keeps no output
             else:
@@ -398,7 +398,7 @@ class Run:
         state = look(self.root, self.definition)
         size = state.tasks[task].size
         if index is not None and size is not None and not 0 <= index < size:
-            raise UsageError(f"{task} has {size} elements, so there is no element {index}")
+            raise UsageError(f"{task} has {size} element{'' if size == 1 else 's'}, so there is no element {index}")
         flight = next(
             (one for one in reversed(state.flights) if one.task == task and (index is None or index in one.elements)),
             None,
