@@ -360,3 +360,25 @@ if __name__ == "__main__":
         (here / "flow.py").write_text(text)
         said.append(subprocess.check_output([sys.executable, "flow.py"], cwd=here, text=True).strip())
     assert said == ["one 0 0", "two 0 1", "one 1 1"]
+
+
+def test_a_task_may_return_its_run_directory(lab: Any) -> None:
+    """What reflow itself writes there is no change of the result, nor of who takes it."""
+    lab.write("""
+    @wf.job()
+    def task(run_dir: RunDir) -> Path:
+        note("task")
+        (run_dir / "data").write_text("here")
+        return run_dir
+
+    @wf.job()
+    def reader(where: Annotated[Path, Result(step="task")]) -> str:
+        note("reader")
+        return (where / "data").read_text()
+    """)
+    lab.good()
+    lab.good()
+    assert lab.ran() == ["reader", "task"]
+    (lab.run_dir / "data").write_text("another")
+    assert lab.good().result("reader") == "here"
+    assert lab.ran() == ["reader", "task"]

@@ -45,6 +45,9 @@ ENTRIES = 10_000
 
 SETTLE = "settle"
 
+#: where runs lie in their run directory
+_HOME = ".reflow"
+
 _BLOCK = 1 << 20
 
 
@@ -363,11 +366,26 @@ def _walk(top: str) -> Iterator[_Item]:
             if S_ISREG(status.st_mode):
                 yield _Item(relative, inner, "file", status)
             elif S_ISDIR(status.st_mode):
+                if _ours(name, inner):
+                    continue
                 yield _Item(relative, inner, "directory")
                 below.append((inner, relative + "/"))
             else:
                 yield _Item(relative, inner, _special(status))
         stack.extend(reversed(below))
+
+
+def _ours(name: str, path: str) -> bool:
+    """Whether a directory holds what reflow writes itself, as a run directory's ``.reflow`` and ``logs/latest`` do.
+
+    It changes with each run, and grows: a task may return its run directory all the same.
+    """
+    if name == _HOME:
+        return True
+    try:
+        return name == "latest" and os.path.islink(path) and _HOME in os.readlink(path).split(os.sep)
+    except OSError:
+        return False
 
 
 def _directory(top: str, *, content: bool, guarded: bool, limit: int | None) -> Print:
