@@ -100,7 +100,7 @@ def test_dependants_are_skipped_and_independent_branches_finish(lab: Any, failed
 
 
 def test_results_that_are_not_there_are_told_so(failed: Run) -> None:
-    with pytest.raises(NotReady, match="2 of 4 elements of work succeeded"):
+    with pytest.raises(NotReady, match="there is no result: 2 of 4 elements of work succeeded"):
         failed.results("work")
     with pytest.raises(NotReady, match="gather SKIPPED"):
         failed.result("gather")

@@ -303,11 +303,18 @@ def test_parallelism_holds_over_attempts(lab: Any) -> None:
     assert most(lab) == 1
 
 
-def test_larger_than_the_machine_runs_alone_and_says_so(lab: Any) -> None:
-    lab.write(OVERLAPS.format(options="cpus=9, retries=1", others="cpus=1"))
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("cpus=9", "work asks for 9 cpus, this machine has 2: its elements run alone"),
+        ("mem='5G'", "work asks for 5G of memory, this machine has 1.5G: its elements run alone"),
+    ],
+)
+def test_larger_than_the_machine_runs_alone_and_says_so(lab: Any, options: str, says: str) -> None:
+    lab.write(OVERLAPS.format(options=f"{options}, retries=1", others="cpus=1"))
     said: list[str] = []
-    lab.good(LocalExecutor(max_workers=4, cpus=2), on_progress=lambda step: said.append(step.message))
-    assert any("work asks for 9 cpus, this machine has 2" in line for line in said)
+    lab.good(LocalExecutor(max_workers=4, cpus=2, mem=3 << 29), on_progress=lambda step: said.append(step.message))
+    assert says in said
     running: list[str] = []
     together: set[tuple[str, ...]] = set()
     for _, what, name in sorted((float(at), what, name) for what, at, name in map(str.split, lab.ran())):

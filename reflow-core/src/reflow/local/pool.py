@@ -63,6 +63,10 @@ _MOST_PIPES = 16
 _LOOK_FIRST, _LOOK_LAST = 0.05, 1.0
 
 
+def _gigabytes(size: int) -> str:
+    return f"{size / (1 << 30):.4g}G"
+
+
 class _Work:
     """A job as the pool sees it."""
 
@@ -500,16 +504,17 @@ class LocalExecutor:
             return False
         asked = work.job.resources
         cpus, mem = asked.cpus or 0, asked.mem or 0
-        for claim, budget, what in (
-            (cpus, self._cpu_budget, "cpus"),
-            (mem, self._mem_budget, "bytes of memory"),
+        for claim, budget, shown, what in (
+            (cpus, self._cpu_budget, str, "cpus"),
+            (mem, self._mem_budget, _gigabytes, "of memory"),
         ):
             if claim > budget:
                 if work.job.name not in self._warned:
                     self._warned.add(work.job.name)
                     task = work.job.spec.task if work.job.spec else work.job.name
                     self._warnings.append(
-                        f"{task} asks for {claim} {what}, this machine has {budget}: its elements run alone"
+                        f"{task} asks for {shown(claim)} {what}, this machine has {shown(budget)}: "
+                        "its elements run alone"
                     )
                 return self._paced_inside == 0
         if self._used_cpus > self._cpu_budget or self._used_mem > self._mem_budget:

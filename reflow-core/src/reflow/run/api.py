@@ -262,7 +262,8 @@ class Run:
             if progress.size and task.array:
                 done = progress.counts[SUCCESS] + progress.counts[CACHED]
                 what = f"{done} of {progress.size} elements of {task.name} succeeded"
-            raise NotReady(f"there is no result yet: {what}", hint=f"see `reflow status {self.run_id}`")
+            yet = "" if progress.ended else " yet"
+            raise NotReady(f"there is no result{yet}: {what}", hint=f"see `reflow status {self.run_id}`")
         codec = self._codec(task.name, state.generation)
         results = Results(self.root)
         try:
