@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from reflow import load_config
 from reflow.authoring.source import code_of
+from reflow.run.freeze import freeze_tasks
 
 CLOSURE = """
 import collections, decimal, enum, functools, logging, math
@@ -382,3 +384,29 @@ def test_a_task_may_return_its_run_directory(lab: Any) -> None:
     (lab.run_dir / "data").write_text("another")
     assert lab.good().result("reader") == "here"
     assert lab.ran() == ["reader", "task"]
+
+
+def test_setup_of_the_decorator_counts(lab: Any) -> None:
+    lab.write("""
+    @wf.job(setup="export MODE=fast")
+    def task() -> str:
+        note("task")
+        return os.environ["MODE"]
+    """)
+    assert lab.good("local", max_workers=1).result("task") == "fast"
+    lab.good("local", max_workers=1)
+    assert lab.ran() == ["task"]
+    lab.edit("MODE=fast", "MODE=slow")
+    run = lab.good("local", max_workers=1)
+    assert run.result("task") == "slow"
+    assert lab.why(run, "task") == {None: ("miss", "env changed")}
+
+
+def test_modules_of_the_decorator_count(lab: Any) -> None:
+    def frozen(given: str) -> str:
+        wf = lab.write(f"@wf.job({given})\ndef task() -> None: ...")
+        (task,) = freeze_tasks(wf.compile(), load_config(lab.path), ())
+        return task.env_digest
+
+    assert frozen("modules=['cdo/1']") == frozen("modules=['cdo/1']") != frozen("modules=['cdo/2']")
+    assert frozen("") == ""

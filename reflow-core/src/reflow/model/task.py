@@ -78,7 +78,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     #: why there is none, a sentence
     code_problem: str = ""
-    #: digest of the variables that the decorator sets, "" for none
+    #: digest of the variables, modules and setup that the decorator sets, "" for none
     env_digest: str = ""
     #: digest of the plain data that the function finds in its module and around it, as at submit; "" for none
     values: str = ""

@@ -60,6 +60,8 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], value
     resolved = config.task(given, name=spec.name, overrides=overrides)
     verify = given.verify if given.verify is not None else bool(config.get("cache.verify"))
     code = code_of(spec.function)
+    # What configuration sets says where the task runs; what its author sets may say what it does.
+    around = (given.env, given.modules, given.setup)
     options = _warned(spec, resolved.options, resolved.resources.time)
     return Task(
         name=spec.name,
@@ -69,8 +71,7 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], value
         after=spec.after,
         code=code.digest,
         code_problem=code.problem,
-        # What configuration sets says where the task runs; what its author sets may say what it does.
-        env_digest=digest(msgspec.json.encode(given.env, order="sorted")).hex() if given.env else "",
+        env_digest=digest(msgspec.json.encode(around, order="sorted")).hex() if any(around) else "",
         values=values,
         version=given.version,
         cache=given.cache,
