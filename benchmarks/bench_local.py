@@ -3,6 +3,8 @@
 Every measurement is a fresh process with a fresh store, and its clock runs from the call (of ``run_local``, of the
 pool's constructor, …) until it returns, so the start of the workers is included on all sides. The best of several
 rounds counts; within a round the subjects take turns, so that a slow moment of the machine meets all of them.
+Nothing is deleted before the end: for minutes after many files were deleted, ext4 takes several times as long to make
+new ones, which only who keeps records would pay for.
 
 Usage: ``bench_local.py [--peer NAME=PYTHON]… [--rounds N] [--sizes N,N,…] [--scaling N] [--write]``
 """
@@ -84,8 +86,8 @@ def best(rounds: Sequence[Measured | None]) -> Measured | None:
 Table = dict[tuple[str, str, int], "Measured | None"]
 
 
-def compare(subjects: Sequence[Subject], sizes: Sequence[int], rounds: int) -> Table:
-    """Measure every subject at every size, cold and cached."""
+def compare(subjects: Sequence[Subject], sizes: Sequence[int], rounds: int, place: Path) -> Table:
+    """Measure every subject at every size, cold and cached, in directories below `place`."""
     collected: dict[tuple[str, str, int], list[Measured | None]] = {}
     for elements in sizes:
         slow = set()  # what takes long differs little from round to round
@@ -93,7 +95,7 @@ def compare(subjects: Sequence[Subject], sizes: Sequence[int], rounds: int) -> T
             for subject in subjects:
                 if subject.name in slow:
                     continue
-                for state, measured in once(subject, elements):
+                for state, measured in once(subject, elements, place):
                     collected.setdefault((subject.name, state, elements), []).append(measured)
                     if measured is None or measured.seconds > LONG:
                         slow.add(subject.name)
@@ -101,11 +103,11 @@ def compare(subjects: Sequence[Subject], sizes: Sequence[int], rounds: int) -> T
     return {key: best(seen) for key, seen in collected.items()}
 
 
-def once(subject: Subject, elements: int) -> Iterator[tuple[str, Measured | None]]:
+def once(subject: Subject, elements: int, place: Path) -> Iterator[tuple[str, Measured | None]]:
     """Measure one subject once, cold and then cached."""
-    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
-        for state in states(subject):
-            yield state, measure(subject, elements, Path(directory))
+    directory = Path(tempfile.mkdtemp(dir=place))
+    for state in states(subject):
+        yield state, measure(subject, elements, directory)
 
 
 def start_times(commands: Mapping[str, Sequence[str]], place: Path, rounds: int = 20) -> dict[str, float]:
@@ -177,26 +179,32 @@ def main() -> None:
         else:
             subjects.append(Subject(name, python, "flow.py"))
 
-    table = compare(subjects, sizes, options.rounds)
+    with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
+        text = report(subjects, sizes, options, Path(directory))
+    print(text)
+    if options.write:
+        renew("measured", text)
+
+
+def report(subjects: Sequence[Subject], sizes: Sequence[int], options: argparse.Namespace, place: Path) -> str:
+    """Measure everything, and return the page's text."""
+    table = compare(subjects, sizes, options.rounds, place)
     parts = [
         f"Measured on {today()}: {machine()}, {WORKERS} workers, best of {options.rounds}"
         " rounds; in brackets the multiple of the bare pool's time.",
         comparison(subjects, table, sizes),
     ]
     if options.scaling:
-        parts.append(scaling_table(table, sizes, options))
+        parts.append(scaling_table(table, sizes, options, place))
     parts.append(starts_table())
-    text = "\n\n".join(parts)
-    print(text)
-    if options.write:
-        renew("measured", text)
+    return "\n\n".join(parts)
 
 
-def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespace) -> str:
+def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespace, place: Path) -> str:
     """Measure a large run against the largest of the comparison, and the memory of what drives it."""
     small, large = max(sizes), options.scaling
     subject = Subject("reflow", sys.executable, "flow.py")
-    big = compare([subject], [large], options.rounds)
+    big = compare([subject], [large], options.rounds, place)
     cells = [["reflow", f"{small:,}", f"{large:,}", "factor", "driver's peak above an idle interpreter"]]
     idle = idle_memory()
     for state in states(subject):
