@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from reflow.model.names import RunState
 from reflow.plugin import JobRef
 
 N = 200
@@ -40,6 +41,8 @@ class Hunt:
         self.done: list[str] = []
         #: whether the chain was struck, so that somebody has to go on
         self.cut = False
+        #: whether the controller was killed, with what it had not written down
+        self.amnesia = False
 
     def processes(self, what: str) -> list[int]:
         """Python processes of the run on this host."""
@@ -81,6 +84,7 @@ class Hunt:
     def daemon(self, dice: random.Random) -> str:
         name = dice.choice(self.daemons)
         self.cut = True
+        self.amnesia = self.amnesia or name == "controller"
         self.control(f"stop-{name}")
         try:
             time.sleep(dice.uniform(0.0, DAEMONS[name]))
@@ -114,6 +118,11 @@ def test_random_kills(site: Any, control: Callable[[str], None], controls: set[s
                 break
             hunt.strike(dice)
         if hunt.cut:
+            live.reflow("drive", str(live.run_dir), check=not hunt.amnesia)
+        if hunt.amnesia and live.run.state is RunState.CANCELLED:
+            # Of what had died before it could say anything, and whose end the controller had not written down when it
+            # was killed, nobody knows more than of what was cancelled while it waited.
+            live.reflow("retry", str(live.run_dir))
             live.reflow("drive", str(live.run_dir))
         live.wait("SUCCESS", timeout=400)
         assert live.run.result("total") == sum(value * value for value in range(N))

@@ -357,7 +357,7 @@ def test_many_elements(site: Any, pytestconfig: pytest.Config) -> None:
     broken = [1, 5, 9, 1200 if many > 1200 else many // 2]
     live = site.submit("shaken.py", "--n", str(many), "--mishaps", ",".join(f"{value}=raise" for value in broken))
     told = live.wait("FAILED", timeout=600)
-    assert sorted(failures(told)) == broken
+    assert sorted(failures(told)) == broken, live.report(told)
     (live.run_dir / "mended").touch()
     live.reflow("retry", str(live.run_dir), "--task", "square[5]", check=False)  # by then it may have failed, too
     live.wait("FAILED")
