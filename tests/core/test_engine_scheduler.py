@@ -624,6 +624,23 @@ def test_accounting_may_say_later_why_a_job_was_killed(sim: Any) -> None:
     assert (failure["index"], failure["class"]) == (1, "oom")
 
 
+def test_what_fails_before_its_worker_has_started_is_launched_once_more(sim: Any) -> None:
+    """A script that a node could not start has an exit code like any other."""
+    one = sim()
+    one.fate["work", 1, 1] = Died(exit_code=127, failure_class=FailureClass.LAUNCH)
+    run = fan(one, 3)
+    query = one.cluster.query
+    said = JobStatus(state=JobState.FAILED, failure_class=FailureClass.EXIT, exit_code=127, reason="exit code 127")
+    one.cluster.query = lambda jobs: {
+        ref: said if status.failure_class is FailureClass.LAUNCH else status for ref, status in query(jobs).items()
+    }
+    one.end("SUCCESS")
+    ((failed,),) = [one.events("failed")]
+    assert (failed["f"], failed["w"]) == ("launch", "its worker never started: exit code 127")
+    assert ("work", 1, 2) in one.ran
+    assert run.result("total") == 1
+
+
 def test_what_runs_on_half_an_input_is_cancelled_when_it_is_computed_anew(sim: Any) -> None:
     one = sim()
     one.fate["work", 1, 1] = "no"

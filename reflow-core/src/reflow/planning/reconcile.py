@@ -178,15 +178,27 @@ def _class(status: JobStatus) -> str:
     return ""
 
 
+def _opened(state: State, task: str, index: int, slots: dict[str, dict[int, int]]) -> bool:
+    """Whether the worker of an element has reported anything; `slots` keeps what is found of each job's."""
+    flight = state.flight_of(task, index)
+    if flight is None:
+        return True
+    if flight.tag not in slots:
+        slots[flight.tag] = {element: slot for slot, element in enumerate(flight.elements)}
+    return has_started(state, flight.tag, slots[flight.tag][index])
+
+
 def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill], float | None]:
     """What becomes of elements whose record did not arrive in time, and the seconds until the next one is due.
 
-    They fail as the scheduler says. Where it says nothing they are lost, and
-    may run all the same: those are to be cancelled, and fail then.
+    They fail as the scheduler says; what has failed before its worker could
+    report anything has failed to launch. Where it says nothing they are lost,
+    and may run all the same: those are to be cancelled, and fail then.
     """
     events: list[Failed | Kill] = []
     soonest: float | None = None
     groups: dict[tuple[str, str, int, str, int | None, int | None, str], list[int]] = {}
+    slots: dict[str, dict[int, int]] = {}
     for (task, index), gone in state.gone.items():
         if state.tasks[task].status[index] not in (QUEUED, RUNNING):
             continue
@@ -194,8 +206,10 @@ def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill]
         if left > 0:
             soonest = left if soonest is None else min(soonest, left)
             continue
-        cls = gone.f or (FailureClass.CANCELLED if gone.never else FailureClass.LOST).value
-        key = (gone.tag, task, state.tasks[task].attempt[index], cls, gone.x, gone.s, gone.w)
+        cls, why = gone.f or (FailureClass.CANCELLED if gone.never else FailureClass.LOST).value, gone.w
+        if cls == FailureClass.EXIT.value and not _opened(state, task, index, slots):
+            cls, why = FailureClass.LAUNCH.value, f"its worker never started: {why or 'it failed'}"
+        key = (gone.tag, task, state.tasks[task].attempt[index], cls, gone.x, gone.s, why)
         groups.setdefault(key, []).append(index)
     for (tag, task, attempt, cls, code, signal, why), indices in groups.items():
         why = why or "the job is gone, and left no record"
