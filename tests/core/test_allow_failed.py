@@ -242,7 +242,7 @@ def test_a_result_of_what_has_started_over_does_not_count() -> None:
 
 def _once(found: Any) -> Any:
     """Wait until there is something."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         with suppress(OSError, RunNotFound):
             if result := found():
