@@ -19,6 +19,8 @@ CLIMATE = "examples/climate/requirements.txt"
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 #: the tests start thousands of processes: where nothing compiled is kept, each of them compiles reflow anew
 KEPT = {"PYTHONDONTWRITEBYTECODE": None}
+#: several tests at a time, for what most of them do most is wait for processes; the slow ones, which come first, singly
+AT_ONCE = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "load", "--maxschedchunk", "2"]
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "imports", "types", "build", "tests"]
@@ -69,15 +71,21 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=_pythons())
 def tests(session: nox.Session) -> None:
     """Run the tests on every Python found: all with coverage on this one, the library's quick ones on the others."""
-    # Several at a time: what most of them do most is wait for processes.
-    options = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal", *session.posargs]
     if session.python == CURRENT:
         _install(session, "-r", CLIMATE)
         measure = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if not session.posargs else []
-        session.run("pytest", *measure, *options, env=KEPT)
+        session.run("pytest", "-m", "not exhaustive", *measure, *AT_ONCE, *session.posargs, env=KEPT)
     else:
         _install(session)
-        session.run("pytest", "-m", "not slow", "--ignore=tests/cli", "--ignore=tests/docs", *options, env=KEPT)
+        quick = ["-m", "not exhaustive and not slow", *(f"--ignore=tests/{part}" for part in ("cli", "docs", "faults"))]
+        session.run("pytest", *quick, *AT_ONCE, *session.posargs, env=KEPT)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill, stop and starve reflow at every step of a run in turn, where the tests try some of the steps."""
+    _install(session)
+    session.run("pytest", "tests/faults", "-m", "exhaustive", *AT_ONCE, *session.posargs, env=KEPT)
 
 
 @nox.session

@@ -33,3 +33,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_COLOR", "1")
     return home
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests go first, so that none of them is left over when the others have ended."""
+    items.sort(key=lambda item: not {"slow", "exhaustive"} & {mark.name for mark in item.iter_markers()})

@@ -129,7 +129,7 @@ def some_or(stride: int) -> pytest.MarkDecorator:
     """Few of the steps, or, where it may take longer, many."""
     name = "each" if stride == 1 else f"each {stride}th"
     return pytest.mark.parametrize(
-        "stride", [pytest.param(STRIDE, id="some"), pytest.param(stride, id=name, marks=pytest.mark.slow)]
+        "stride", [pytest.param(STRIDE, id="some"), pytest.param(stride, id=name, marks=pytest.mark.exhaustive)]
     )
 
 

@@ -42,10 +42,10 @@ def survives(fault: Fault) -> None:
 
 
 some_or_each = pytest.mark.parametrize(
-    "stride", [pytest.param(STRIDE, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
+    "stride", [pytest.param(STRIDE, id="some"), pytest.param(1, id="each", marks=pytest.mark.exhaustive)]
 )
 some_or_half = pytest.mark.parametrize(
-    "stride", [pytest.param(STRIDE, id="some"), pytest.param(2, id="each second", marks=pytest.mark.slow)]
+    "stride", [pytest.param(STRIDE, id="some"), pytest.param(2, id="each second", marks=pytest.mark.exhaustive)]
 )
 
 

@@ -77,7 +77,9 @@ def many(number: int, examples: int) -> None:
     each()
 
 
-@pytest.mark.parametrize("examples", [pytest.param(20, id="20"), pytest.param(1000, id="1000", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "examples", [pytest.param(20, id="20"), pytest.param(1000, id="1000", marks=pytest.mark.exhaustive)]
+)
 def test_random_schedules(examples: int) -> None:
     warm()
     parts = 4

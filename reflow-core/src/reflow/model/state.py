@@ -8,6 +8,7 @@ be rebuilt at any time. Elements are kept in arrays: a run may have a million.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import msgspec
@@ -114,6 +115,10 @@ class Flight(msgspec.Struct):
     def known(self) -> bool:
         """Whether the scheduler has told under what ids it runs."""
         return bool(self.id or self.slots)
+
+    def slot_of(self, element: int) -> int:
+        """The slot of one of its elements, which are in ascending order."""
+        return bisect_left(self.elements, element)
 
     def own_ids(self) -> dict[int, str]:
         """Element -> the id of its own job; empty where all are in one."""

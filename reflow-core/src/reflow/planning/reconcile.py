@@ -178,14 +178,10 @@ def _class(status: JobStatus) -> str:
     return ""
 
 
-def _opened(state: State, task: str, index: int, slots: dict[str, dict[int, int]]) -> bool:
-    """Whether the worker of an element has reported anything; `slots` keeps what is found of each job's."""
+def _opened(state: State, task: str, index: int) -> bool:
+    """Whether the worker of an element has reported anything."""
     flight = state.flight_of(task, index)
-    if flight is None:
-        return True
-    if flight.tag not in slots:
-        slots[flight.tag] = {element: slot for slot, element in enumerate(flight.elements)}
-    return has_started(state, flight.tag, slots[flight.tag][index])
+    return flight is None or has_started(state, flight.tag, flight.slot_of(index))
 
 
 def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill], float | None]:
@@ -198,7 +194,6 @@ def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill]
     events: list[Failed | Kill] = []
     soonest: float | None = None
     groups: dict[tuple[str, str, int, str, int | None, int | None, str], list[int]] = {}
-    slots: dict[str, dict[int, int]] = {}
     for (task, index), gone in state.gone.items():
         if state.tasks[task].status[index] not in (QUEUED, RUNNING):
             continue
@@ -207,7 +202,7 @@ def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill]
             soonest = left if soonest is None else min(soonest, left)
             continue
         cls, why = gone.f or (FailureClass.CANCELLED if gone.never else FailureClass.LOST).value, gone.w
-        if cls == FailureClass.EXIT.value and not _opened(state, task, index, slots):
+        if cls == FailureClass.EXIT.value and not _opened(state, task, index):
             cls, why = FailureClass.LAUNCH.value, f"its worker never started: {why or 'it failed'}"
         key = (gone.tag, task, state.tasks[task].attempt[index], cls, gone.x, gone.s, why)
         groups.setdefault(key, []).append(index)

@@ -388,13 +388,10 @@ class Scheduler:
 
     def _outlaw(self, task: str, elements: Iterable[int]) -> None:
         """A scheduler may start once more what it has said to be gone: no worker is to run it any more then."""
-        slots: dict[str, dict[int, int]] = {}
         for index in elements:
             flight = self._writer.state.flight_of(task, index)
             if flight is not None:
-                if flight.tag not in slots:
-                    slots[flight.tag] = {element: slot for slot, element in enumerate(flight.elements)}
-                give_up(self._writer.root, flight.tag, slots[flight.tag][index])
+                give_up(self._writer.root, flight.tag, flight.slot_of(index))
 
     # --- cancelling ----------------------------------------------------------
 
