@@ -19,8 +19,8 @@ CLIMATE = "examples/climate/requirements.txt"
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 #: the tests start thousands of processes: where nothing compiled is kept, each of them compiles reflow anew
 KEPT = {"PYTHONDONTWRITEBYTECODE": None}
-#: several tests at a time, for what most of them do most is wait for processes; the slow ones, which come first, singly
-AT_ONCE = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "load", "--maxschedchunk", "2"]
+#: several tests at a time, for what most of them do most is wait for processes; handed out singly, the slow ones first
+AT_ONCE = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "load", "--maxschedchunk", "1"]
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "imports", "types", "build", "tests"]

@@ -105,13 +105,14 @@ def cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
         one.stop()
 
 
-@pytest.fixture(scope="session")
-def suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Cluster, subprocess.Popen[str]]]]:
+@pytest.fixture
+def suites(tmp_path: Path) -> Iterator[dict[str, tuple[Cluster, subprocess.Popen[str]]]]:
     """The live suite against each simulated scheduler, all at once: most of what they do is wait."""
     running: dict[str, tuple[Cluster, subprocess.Popen[str]]] = {}
     live = PROGRAM.parents[1] / "live"
     for kind in ("pbs", "torque", "lsf", "flux"):
-        folder = tmp_path_factory.mktemp(f"simulated-{kind}")
+        folder = tmp_path / kind
+        folder.mkdir()
         cluster = Cluster(kind, folder, cores=8, max_array=20)
         words = ["-p", "no:cacheprovider", "-q", str(live), "--scheduler", kind, "--shared", cluster.environ["HOME"]]
         words += ["--full", "--elements", "48", "--env", "REFLOW_MAX_ARRAY=20", "-k", CHOSEN]
