@@ -110,11 +110,12 @@ def once(subject: Subject, elements: int, place: Path) -> Iterator[tuple[str, Me
         yield state, measure(subject, elements, directory)
 
 
-def start_times(commands: Mapping[str, Sequence[str]], place: Path, rounds: int = 20) -> dict[str, float]:
-    """Return the best wall time of each command in seconds; the commands take turns."""
+def start_times(commands: Mapping[str, Sequence[Sequence[str]]], place: Path, rounds: int) -> dict[str, float]:
+    """Return the best wall time of each command in seconds; the commands take turns, and so do its variants."""
     best_times = dict.fromkeys(commands, float("inf"))
-    for _ in range(rounds):
-        for name, argv in commands.items():
+    for number in range(rounds):
+        for name, variants in commands.items():
+            argv = variants[number % len(variants)]
             begin = time.perf_counter()
             subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, env=environment(place), cwd=place)
             best_times[name] = min(best_times[name], time.perf_counter() - begin)
@@ -217,23 +218,29 @@ def scaling_table(table: Table, sizes: Sequence[int], options: argparse.Namespac
     return rows(cells)
 
 
-def starts_table() -> str:
-    """Measure how long a worker and the commands take to start, against what they cannot do without."""
+def starts_table(rounds: int = 20) -> str:
+    """Measure how long a worker and the commands take to start, against what they cannot do without.
+
+    Each round has a run of its own, for a worker reads what earlier starts of its element have left.
+    """
     python = sys.executable
     with tempfile.TemporaryDirectory(prefix="reflow-bench-") as directory:
         place = Path(directory)
-        prepare = [python, str(HERE / "subjects" / "start.py"), str(place / "run")]
-        worker = json.loads(subprocess.check_output(prepare, env=environment(place)).splitlines()[-1])
+        workers = []
+        for number in range(rounds):
+            prepare = [python, str(HERE / "subjects" / "start.py"), str(place / f"run{number}")]
+            workers.append(json.loads(subprocess.check_output(prepare, env=environment(place)).splitlines()[-1]))
         floors = {
             "imports": [python, "-c", "import msgspec, inspect, dataclasses"],
             "typer": [python, "-c", "import typer"],
         }
         measured = {
-            "a worker, to the user's function": ("imports", worker),
-            "`reflow --version`": ("typer", [str(Path(python).with_name("reflow")), "--version"]),
-            "`python pipeline.py --help`": ("typer", [python, str(HERE.parent / "examples" / "etl.py"), "--help"]),
+            "a worker, to the user's function": ("imports", workers),
+            "`reflow --version`": ("typer", [[str(Path(python).with_name("reflow")), "--version"]]),
+            "`python pipeline.py --help`": ("typer", [[python, str(HERE.parent / "examples" / "etl.py"), "--help"]]),
         }
-        times = start_times({**floors, **{name: argv for name, (_, argv) in measured.items()}}, place)
+        commands = {name: [argv] for name, argv in floors.items()}
+        times = start_times({**commands, **{name: variants for name, (_, variants) in measured.items()}}, place, rounds)
     cells = [["start", "time", "against", "time", "factor"]]
     for name, (floor, _) in measured.items():
         against = f"`python -c '{floors[floor][-1]}'`"

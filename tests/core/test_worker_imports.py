@@ -35,6 +35,7 @@ OWN = {
     "reflow.model.codec_scalar",
     "reflow.model.codec_wire",
     "reflow.model.definition",
+    "reflow.model.digest",
     "reflow.model.frames",
     "reflow.model.layout",
     "reflow.model.names",
@@ -61,7 +62,7 @@ OWN = {
 }
 
 HEAVY = {"typer", "click", "rich", "pluggy", "sqlite3", "subprocess", "platformdirs", "asyncio", "json", "logging"}
-HEAVY |= {"inspect", "dataclasses", "ast", "tokenize"}
+HEAVY |= {"inspect", "dataclasses", "ast", "tokenize", "hashlib"}
 
 
 def test_a_worker_imports_this_and_no_more(tmp_path: Path) -> None:

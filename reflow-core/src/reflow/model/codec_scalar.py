@@ -16,6 +16,7 @@ import msgspec
 from ..errors import CodecError
 from . import codec_wire as wire
 from .codec_wire import Tree
+from .digest import sha256
 from .schema import Schema, describe, escape, unescape
 
 #: the largest int, in bits: 4300 digits, which is what Python itself turns into text and back
@@ -332,8 +333,6 @@ def class_name(cls: type) -> str:
 
 def enum(cls: type[Enum]) -> Node:
     """By name."""
-    from hashlib import sha256
-
     pairs = [(member, escape(member.name)) for member in cls]
     meaning = sha256("\n".join(_meaning(member.value) for member in cls).encode()).hexdigest()[:16]
     schema = Schema("enum", name=class_name(cls), values=tuple(text for _, text in pairs), meaning=meaning)

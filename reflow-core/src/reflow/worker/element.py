@@ -15,6 +15,7 @@ import msgspec
 from ..errors import CodecError, DataError, ReflowError
 from ..model import layout
 from ..model.codec import codec_of, files
+from ..model.digest import sha256
 from ..model.names import Source
 from ..model.record import Finished, JobSpec
 from ..model.schema import describe, escape
@@ -242,8 +243,6 @@ class ElementRunner:
 
     def _mark(self, index: int) -> str:
         """A short digest of an element's values: what was kept of its work is of use with these alone."""
-        from hashlib import sha256
-
         values = [(name, bytes(raw)) for name, raw in self._inputs.header.common.items()]
         if self._own:
             own = self._inputs.values(index)

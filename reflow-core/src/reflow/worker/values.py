@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any
 
 from ..model.definition import Definition
+from ..model.digest import sha256
 
 #: types whose text tells the value
 _LEAVES = (str, bytes, int, float, bool, type(None), type(...))
@@ -21,8 +22,6 @@ _LEAVES = (str, bytes, int, float, bool, type(None), type(...))
 
 def values_of(functions: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
     """Digest of the plain data that each function finds in its module and around it; "" where there is none."""
-    from hashlib import sha256
-
     known: dict[int, str | None] = {}
     found: dict[str, str] = {}
     for task, function in functions.items():
