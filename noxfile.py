@@ -72,7 +72,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests on every Python found: all with coverage on this one, the library's quick ones on the others."""
     if session.python == CURRENT:
-        _install(session, "-r", CLIMATE)
+        _install(session, "-r", CLIMATE, "nbclient", "ipykernel")
         measure = ["--cov", "--cov-report=term", "--cov-fail-under=95"] if not session.posargs else []
         session.run("pytest", "-m", "not exhaustive", *measure, *AT_ONCE, *session.posargs, env=KEPT)
     else:
