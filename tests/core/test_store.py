@@ -672,10 +672,31 @@ def test_an_index_that_is_locked_for_long_is_done_without(
 def test_an_index_in_memory_that_fails_is_an_error(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     cache = make("one", "file")
-    monkeypatch.setattr(index_module, "_TABLES", "NO SUCH STATEMENT")
+    monkeypatch.setattr(index_module, "_TABLES", ("NO SUCH STATEMENT",))
     for _ in range(2):
         with pytest.raises(sqlite3.OperationalError):
             cache.lookup(["1"])
+
+
+def test_an_index_that_another_process_makes_meanwhile_is_kept(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, quick = make(None, "shared"), make("one", "shared")
+    plain, tried = sqlite3.connect, []
+
+    def overtaken(statement: str) -> None:
+        if statement == "PRAGMA synchronous = OFF" and not tried:
+            tried.append(statement)  # the file was empty when it was looked at
+            quick.publish([entry(1)])
+
+    def connect(*args: object, **named: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = plain(*args, **named)  # type: ignore[call-overload]
+        connection.set_trace_callback(overtaken)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    slow._index.known()
+    assert tried
+    (place,) = quick._index.find([entry(1).key])
+    assert place.key == entry(1).key
 
 
 def test_growth_that_another_process_took_in_is_not_taken_twice(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,22 +28,22 @@ _CACHE_KIB = 32 << 10
 # A key is kept as 60 of its bits (`_short`): half the size, twice the speed, and checked where it leads to.
 # `entry` keeps every place of a key: which is the newest is decided when asked,
 # so a segment can go without hiding an older entry of another one.
-_TABLES = f"""
-BEGIN IMMEDIATE;
-DROP TABLE IF EXISTS entry; DROP TABLE IF EXISTS label; DROP TABLE IF EXISTS segment;
-CREATE TABLE IF NOT EXISTS segment (
+_TABLES = (
+    "DROP TABLE IF EXISTS entry",
+    "DROP TABLE IF EXISTS label",
+    "DROP TABLE IF EXISTS segment",
+    """CREATE TABLE segment (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
-    inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, "end" INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS label (
-    id INTEGER PRIMARY KEY, workflow TEXT NOT NULL, task TEXT NOT NULL, UNIQUE (workflow, task));
-CREATE TABLE IF NOT EXISTS entry (
+    inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, "end" INTEGER NOT NULL)""",
+    """CREATE TABLE label (
+    id INTEGER PRIMARY KEY, workflow TEXT NOT NULL, task TEXT NOT NULL, UNIQUE (workflow, task))""",
+    """CREATE TABLE entry (
     key INTEGER NOT NULL, time REAL NOT NULL, segment INTEGER NOT NULL, start INTEGER NOT NULL,
-    length INTEGER NOT NULL, label INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS by_key ON entry (key, time, segment, start);
-CREATE INDEX IF NOT EXISTS by_label ON entry (label, time, segment, start);
-PRAGMA user_version = {SCHEMA};
-COMMIT;
-"""
+    length INTEGER NOT NULL, label INTEGER NOT NULL)""",
+    "CREATE INDEX by_key ON entry (key, time, segment, start)",
+    "CREATE INDEX by_label ON entry (label, time, segment, start)",
+    f"PRAGMA user_version = {SCHEMA}",
+)
 
 _FIND = """
 SELECT wanted.value, segment.name, entry.start, entry.length
@@ -217,18 +217,29 @@ class Index:
             self.path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version = _version(connection)
             if version > SCHEMA:
                 raise OSError(f"it was written by a newer reflow: schema {version}, this one reads {SCHEMA}")
             # A lost index costs reading the segments again: not worth waiting for the disk.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             if version < SCHEMA:
-                connection.executescript(_TABLES)
+                _transaction(connection, lambda: _begin_anew(connection))
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _begin_anew(db: sqlite3.Connection) -> None:
+    """Make the tables, unless somebody else has meanwhile: what is in theirs may have been relied on already."""
+    if _version(db) < SCHEMA:
+        for statement in _TABLES:
+            db.execute(statement)
 
 
 def _json(words: Sequence[str] | Sequence[int]) -> str:
