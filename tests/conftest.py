@@ -17,6 +17,17 @@ settings.load_profile("reflow")
 _SCHEDULERS = ("SLURM", "PBS", "LSB_", "LSF_", "SGE_", "JOB_ID", "FLUX_", "REFLOW_")
 
 
+#: tests that start what coverage is to see in processes of its own; for all tests its files would take minutes
+_MEASURED = ("test_worker_", "test_commands", "test_local_drive", "test_local_faults", "test_relay", "test_waking")
+
+
+@pytest.fixture(autouse=True)
+def _measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that a test starts be measured where that tells something new."""
+    if not request.path.name.startswith(_MEASURED):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point every place that reflow reads or writes outside a run directory at a fresh directory."""
