@@ -12,6 +12,3 @@ import pytest
 def _unmeasured(no_cover: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of forked children each saved what their parent had measured: ten times the time of the tests."""
     monkeypatch.setattr(os, "_exit", posix._exit)  # coverage has put itself before it
-    for name in list(os.environ):
-        if name.startswith("COVERAGE_"):
-            monkeypatch.delenv(name)
