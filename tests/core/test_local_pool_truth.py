@@ -77,7 +77,8 @@ def take():
 
 def opened(source, **given):
     pool = LocalExecutor(**given)
-    pool.open(str(HERE / f"root{os.urandom(4).hex()}"), "abcdefghij", python=worker(source), cwd=str(HERE))
+    tag = os.urandom(5).hex()  # of this pool alone: by it a pool knows which processes are its own to end
+    pool.open(str(HERE / f"root{tag}"), tag, python=worker(source), cwd=str(HERE))
     return pool
 
 def job(number, **resources):
@@ -387,7 +388,9 @@ def calls(jobs):
         pool.submit(job(number, {claims}))
     done = 0
     while done < jobs:
-        for letter in pool.wait(1.0).letters:
+        heard = pool.wait(1.0)
+        assert not heard.ended, heard.ended
+        for letter in heard.letters:
             done += sum(type(record).__name__ == "Finished" for record, _ in letter.records)
     sys.setprofile(None)
     pool.close()
