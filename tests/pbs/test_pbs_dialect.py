@@ -384,7 +384,7 @@ def test_flags() -> None:
     assert "-m abe" in words(options={"mail_type": "ALL"})
     with pytest.raises(UsageError, match="one and the same"):
         words(options={"queue": "q", "reservation": "R12"})
-    assert "-o /x/^array_index^ -j oe" in words(slots=2, options={"output": "/x/^array_index^"})
+    assert "-j oe -J 0-1 -o /x/^array_index^" in words(slots=2, options={"output": "/x/^array_index^"})
 
 
 def test_a_begin_time_lies_ahead() -> None:
@@ -556,11 +556,11 @@ def test_torque_flags(tmp_path: Path) -> None:
 def test_output_of_torque_arrays_can_be_delivered() -> None:
     """The index is added to whatever the path is: ``/dev/null-0`` would be mailed about, for each element."""
     log = "/run/logs/.jobs/k3/k3f9x2abqd.log"
-    assert "-o /run/logs/.jobs/k3/spool.k3f9x2abqd.log -j oe" in words(TorqueExecutor, slots=2, log=log)
+    assert "-j oe -t 0-1 -o /run/logs/.jobs/k3/spool.k3f9x2abqd.log" in words(TorqueExecutor, slots=2, log=log)
     for folder in ("/a run", "/ü", "/$HOME", "/it's"):
-        assert "-o localhost:/tmp/spool.x.log -j oe" in words(TorqueExecutor, slots=2, log=f"{folder}/x.log")
-    assert "-o /dev/null -j oe" in words(TorqueExecutor, log=log)
-    assert "-o /x -j oe" in words(TorqueExecutor, slots=2, log=log, options={"output": "/x"})
+        assert "-j oe -t 0-1 -o localhost:/tmp/spool.x.log" in words(TorqueExecutor, slots=2, log=f"{folder}/x.log")
+    assert "-j oe -r n -o /dev/null" in words(TorqueExecutor, log=log)
+    assert "-j oe -t 0-1 -o /x" in words(TorqueExecutor, slots=2, log=log, options={"output": "/x"})
     assert "-o /dev/null" in words(PBSExecutor, slots=2, log=log)
 
 

@@ -70,6 +70,7 @@ class Flux(Dialect):
         ' REFLOW_FLUX_URI="$(if [ -n "${FLUX_ENCLOSING_ID-}" ] && [ -z "${FLUX_JOB_ID-}" ]; then'
         ' flux getattr parent-uri 2>/dev/null; else printf %s "${FLUX_URI-}"; fi)"'
     )
+    elements = "{id}"
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("--job-name={}"),
         "queue": flag("--queue={}"),
@@ -165,18 +166,6 @@ class Flux(Dialect):
         """One option for each job."""
         return [(f"--dependency=afterany:{id}",) for id in ids]
 
-    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """Seconds from now."""
-        return [(f"--begin-time=+{ceiling(int(seconds * 1000), 1000)}s",)]
-
-    def output(self, path: str, asked: bool) -> Iterable[Words]:
-        """It would overwrite what is there, and make no directories: the script writes its own log."""
-        return [(f"--output={path if asked else '/dev/null'}",)]
-
-    def extra(self, name: str, value: str | None) -> Words:
-        """Long options."""
-        return (f"--{name.replace('_', '-')}{'' if value is None else f'={value}'}",)
-
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
         """A command is submitted, and braces in it would be replaced: such a path is passed in a variable."""
         if _spread(job):
@@ -245,10 +234,6 @@ class Flux(Dialect):
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """Any number."""
         return [self.call("cancel", *ids)]
-
-    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
-        """Each has an id of its own."""
-        return [id]
 
 
 class FluxExecutor(CommandExecutor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from reflow.plugin import (
@@ -18,13 +18,11 @@ from reflow.plugin import (
     Dialect,
     FailureClass,
     Job,
-    JobRef,
     JobState,
     JobStatus,
     Limits,
     Row,
     Site,
-    Submission,
     UsageError,
     Words,
     built,
@@ -35,7 +33,6 @@ from reflow.plugin import (
     flag,
     given,
     layout,
-    local_time,
     names,
     outliving,
     pending,
@@ -84,6 +81,13 @@ class LSF(Dialect):
     job_id = '"${LSB_JOBID-}"'
     # A job whose topmost shell is killed counts as done on OpenLava, and so does one that survives being killed.
     outlive = outliving()
+    asks: ClassVar[Mapping[str, Words]] = {"variant": ("bsub", "-V"), "parameters": ("bparams", "-a")}
+    accepted = r"Job <(\d+)> is submitted"
+    ends = "bkill"
+    dashes = "-"
+    joint = ") && ended("
+    # A time that has passed when the command reads it is next year's.
+    moment, ahead = "%m:%d:%H:%M", 30.0
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-J {}"),
         "queue": flag("-q {}"),
@@ -101,7 +105,7 @@ class LSF(Dialect):
         "reservation": flag("-U {}"),
         "priority": flag("-sp {}"),
         "nice": refused("LSF has priorities only: priority=1"),
-        "begin": built("-b MM:DD:hh:mm"),
+        "begin": built("-b {}"),
         "array": built("-J NAME[1-{}]"),
         "array_parallelism": built("-J NAME[1-9]%{}"),
         "after": built("-w ended({})"),
@@ -131,13 +135,6 @@ class LSF(Dialect):
         r"queue's hard limit|RUNLIMIT": "`bqueues -l QUEUE` shows its limits",
         r"array index too large": "[executor] max_array sets a lower bound",
     }
-
-    def learn(self) -> Mapping[str, Call]:
-        """Which of the family it is, and the longest array."""
-        return {
-            "variant": Call(argv=(self.program("bsub"), "-V")),
-            "parameters": Call(argv=(self.program("bparams"), "-a")),
-        }
 
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """It says who it is on standard error."""
@@ -204,30 +201,9 @@ class LSF(Dialect):
         unit = _UNITS.get(str(self.settings.get("unit", "")).upper())
         return (unit, unit) if unit else (2**10, 2**20)
 
-    def after(self, ids: Sequence[str]) -> Iterable[Words]:
-        """All of them, in whatever way they end."""
-        return [("-w", " && ".join(f"ended({id})" for id in ids))]
-
-    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """A local time, in whole minutes; one that has passed when the command reads it is next year's."""
-        return [("-b", local_time(site.now + max(seconds, 30.0), "%m:%d:%H:%M", 60))]
-
-    def output(self, path: str, asked: bool) -> Iterable[Words]:
-        """What it writes begins with a report, and comes at the end: the script writes its own log."""
-        return [("-o", path if asked else "/dev/null")]
-
-    def extra(self, name: str, value: str | None) -> Words:
-        """One dash."""
-        return (f"-{name}",) if value is None else (f"-{name}", value)
-
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
         """It reads the script; as an argument its lines for LSF would not count."""
         return Call(argv=(self.program("bsub"), *words), stdin=script, cwd=job.cwd)
-
-    def submitted(self, job: Job, done: Completed) -> Submission | None:
-        """It prints ``Job <12> is submitted to queue <normal>.``, or ``to default queue``."""
-        found = re.search(r"Job <(\d+)> is submitted", done.stdout)
-        return Submission(ref=JobRef(found[1])) if found else None
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Jobs that have ended are kept for a while."""
@@ -268,19 +244,6 @@ class LSF(Dialect):
     def search(self, site: Site) -> Sequence[Call]:
         """All jobs of the user that are not forgotten."""
         return [Call(argv=(self.program("bjobs"), "-a", "-w"))]
-
-    def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
-        """Names begin with the tag."""
-        rows = self.read_live(done)
-        return {row.name.partition(".")[0]: row.id for row in rows if row.name.partition(".")[0] in tags}
-
-    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
-        """Jobs, and ranges of elements."""
-        return [Call(argv=(self.program("bkill"), *ids))]
-
-    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
-        """``12[3-5,7]``."""
-        return [f"{id}[{to_ranges(indices)}]"]
 
 
 class OpenLava(LSF):

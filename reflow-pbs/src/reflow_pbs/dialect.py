@@ -18,12 +18,10 @@ from reflow.plugin import (
     Dialect,
     FailureClass,
     Job,
-    JobRef,
     JobStatus,
     Limits,
     Row,
     Site,
-    Submission,
     Words,
     built,
     cancelled,
@@ -35,7 +33,6 @@ from reflow.plugin import (
     given,
     held,
     layout,
-    local_time,
     names,
     pending,
     per_node,
@@ -55,9 +52,6 @@ _CLONED = 900
 #: paths that mean the same to everybody
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
 
-#: seconds that a begin time lies ahead at least
-_AHEAD = 10.0
-
 _CPUTIME = (FailureClass.TIMEOUT, "CPU time exceeded")
 
 
@@ -73,6 +67,11 @@ class PBS(Dialect):
     job_id = '"${PBS_ARRAY_ID:-${PBS_JOBID-}}"'
     # An id that the server does not know, beside one that it does, has crashed it.
     known = True
+    asks: ClassVar[Mapping[str, Words]] = {"variant": ("qstat", "--version"), "server": ("qmgr", "-c", "print server")}
+    accepted = r"(?m)^(\d+(?:\[\])?(?:\.[\w.-]+)?)\s*$"
+    ends = "qdel"
+    dashes = "-"
+    moment, ahead = "%Y%m%d%H%M.%S", 10.0
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-N {}"),
         "queue": flag("-q {}"),
@@ -90,13 +89,13 @@ class PBS(Dialect):
         "reservation": flag("-q {}"),
         "priority": flag("-p {}"),
         "nice": refused("PBS has priorities only: priority=-100"),
-        "begin": built("-a CCYYMMDDhhmm.SS"),
+        "begin": built("-a {}"),
         "array": built("-J 0-{}"),
         "array_parallelism": built("-J 0-9%{}"),
         "after": built("-W depend=afterany:{}"),
         "env": SCRIPT,
         "cwd": SCRIPT,
-        "output": flag("-o {} -j oe"),
+        "output": flag("-o {}"),
         "mail_user": flag("-M {}"),
         "mail_type": flag("-m {}"),
         "signal": WORKER,
@@ -131,13 +130,6 @@ class PBS(Dialect):
         """Ids are told apart by their number; the server's name may be cut short."""
         return re.sub(r"\[\d+\]", "[]", id.partition(".")[0])
 
-    def learn(self) -> Mapping[str, Call]:
-        """Which of the family it is, the longest array, and whether it keeps jobs that have ended."""
-        return {
-            "variant": Call(argv=(self.program("qstat"), "--version")),
-            "server": Call(argv=(self.program("qmgr"), "-c", "print server")),
-        }
-
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """Attributes of the server that are not printed are not set."""
         text = done.stdout + done.stderr
@@ -153,15 +145,11 @@ class PBS(Dialect):
         facts |= {"max_submitted": int(queued[1])} if queued and int(queued[1]) else {}
         return facts | ({"max_array": int(most)} if most.isdigit() else {})
 
-    def named(self, job: Job, name: str) -> Iterable[Words]:
-        """Its name."""
-        return [("-N", name)]
-
     def fixed(self, job: Job) -> Iterable[Words]:
-        """An array must be able to run again."""
-        if given(job, "requeue"):
-            return [("-r", "y")]
-        return [("-r", "n")] if job.slots is None else []
+        """One file for both streams; an array must be able to run again."""
+        yield "-j", "oe"
+        if job.slots is None or given(job, "requeue"):
+            yield "-r", "y" if given(job, "requeue") else "n"
 
     def resources(self, job: Job) -> Iterable[Words]:
         """Chunks: what one node gives."""
@@ -192,31 +180,10 @@ class PBS(Dialect):
             return [("-J", "0-1:2")]
         return [("-J", f"0-{slots - 1}{f'%{throttle}' if throttle else ''}")]
 
-    def after(self, ids: Sequence[str]) -> Iterable[Words]:
-        """All of them, in whatever way they end."""
-        return [("-W", f"depend=afterany:{':'.join(ids)}")]
-
-    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """A local time, which must not have passed when the command reads it."""
-        return [("-a", local_time(site.now + max(seconds, _AHEAD), "%Y%m%d%H%M.%S"))]
-
-    def output(self, path: str, asked: bool) -> Iterable[Words]:
-        """What is delivered at the end, or lost, is not waited for: the script writes its own log."""
-        return [("-o", path if asked else "/dev/null"), ("-j", "oe")]
-
-    def extra(self, name: str, value: str | None) -> Words:
-        """One letter."""
-        return (f"-{name}",) if value is None else (f"-{name}", value)
-
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
         """It prints ``12.server``, or ``13[].server`` for an array; it sends where it runs in a list of variables."""
         plain = not set(job.cwd) & set('"\\\n')
         return Call(argv=(self.program("qsub"), *words, job.script), cwd=job.cwd if plain else None)
-
-    def submitted(self, job: Job, done: Completed) -> Submission | None:
-        """The last line that is an id."""
-        found = re.findall(r"(?m)^(\d+(?:\[\])?(?:\.[\w.-]+)?)\s*$", done.stdout)
-        return Submission(ref=JobRef(found[-1])) if found else None
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Jobs that have ended too, where the server keeps them; elements of arrays one by one."""
@@ -337,6 +304,7 @@ class Torque(PBS):
     job_id = '"$(echo "${PBS_JOBID-}" | sed \'s/\\[[0-9]*\\]/[]/\')"'
     known = False
     longest_name = 15
+    asks: ClassVar[Mapping[str, Words]] = {"server": PBS.asks["server"]}
     cells: ClassVar[Mapping[str, Cell]] = {
         **PBS.cells,
         "project": flag("-A {}"),
@@ -359,10 +327,6 @@ class Torque(PBS):
     killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {-10: _MEMORY, -11: _WALLTIME, -12: _CPUTIME}
     done = "C"
     counts = False
-
-    def learn(self) -> Mapping[str, Call]:
-        """The longest array."""
-        return {"server": Call(argv=(self.program("qmgr"), "-c", "print server"))}
 
     def flags(self, job: Job, site: Site) -> list[Words]:
         """To an array's output file each element's index is added, and there is no ``/dev/null-0``."""

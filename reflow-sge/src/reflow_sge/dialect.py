@@ -17,13 +17,11 @@ from reflow.plugin import (
     Dialect,
     FailureClass,
     Job,
-    JobRef,
     JobState,
     JobStatus,
     Limits,
     Row,
     Site,
-    Submission,
     UsageError,
     Words,
     built,
@@ -70,6 +68,18 @@ class GridEngine(Dialect):
     outlive = outliving("case $code in 99) code=98 ;; 100) code=101 ;; esac")
     forgets = True
     remembers = True
+    asks: ClassVar[Mapping[str, Words]] = {
+        "limits": ("qconf", "-sconf"),
+        "pes": ("qconf", "-spl"),
+        "complexes": ("qconf", "-sc"),
+    }
+    submits = ("-terse",)
+    accepted = r"(?m)^(\d+)(?:\.\d+-\d+:\d+)?\s*$"
+    ends = "qdel"
+    elements = "{id}.{index}"
+    dashes = "-"
+    joint = ","
+    moment = "%Y%m%d%H%M.%S"
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-N {}"),
         "queue": flag("-q {}"),
@@ -87,13 +97,13 @@ class GridEngine(Dialect):
         "reservation": flag("-ar {}"),
         "priority": flag("-p {}"),
         "nice": refused("Grid Engine has priorities only: users may lower theirs with priority=-100"),
-        "begin": built("-a CCYYMMDDhhmm.SS"),
+        "begin": built("-a {}"),
         "array": built("-t 1-{}"),
         "array_parallelism": built("-tc {}"),
         "after": built("-hold_jid {}"),
         "env": SCRIPT,
         "cwd": SCRIPT,
-        "output": flag("-o {} -j y"),
+        "output": flag("-o {}"),
         "mail_user": flag("-M {}"),
         "mail_type": flag("-m {}"),
         "signal": WORKER,
@@ -121,11 +131,6 @@ class GridEngine(Dialect):
         r"unknown resource": "`qconf -sc` lists what can be asked for",
     }
 
-    def learn(self) -> Mapping[str, Call]:
-        """Limits, parallel environments, and what memory is counted by."""
-        asked = {"limits": "-sconf", "pes": "-spl", "complexes": "-sc"}
-        return {fact: Call(argv=(self.program("qconf"), option)) for fact, option in asked.items()}
-
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """A consumable of type MEMORY is what memory is counted by, where there is one only."""
         if fact == "limits":
@@ -136,13 +141,9 @@ class GridEngine(Dialect):
         counted = re.findall(r"(?m)^(\S+)\s+\S+\s+MEMORY\s+\S+\s+(?:YES|FORCED)\s+(YES|JOB)\s", done.stdout)
         return {"mem_resources": [list(pair) for pair in counted]}
 
-    def named(self, job: Job, name: str) -> Iterable[Words]:
-        """Its name."""
-        return [("-N", name)]
-
     def fixed(self, job: Job) -> Iterable[Words]:
         """The first line of a script counts for nothing."""
-        return [("-S", "/bin/bash"), ("-r", "y" if given(job, "requeue") else "n")]
+        return [("-S", "/bin/bash"), ("-j", "y"), ("-r", "y" if given(job, "requeue") else "n")]
 
     def resources(self, job: Job) -> Iterable[Words]:
         """All but time is asked for each slot."""
@@ -199,34 +200,15 @@ class GridEngine(Dialect):
         if throttle:
             yield "-tc", str(throttle)
 
-    def after(self, ids: Sequence[str]) -> Iterable[Words]:
-        """Until they have left, whatever became of them."""
-        return [("-hold_jid", ",".join(ids))]
-
-    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """A local time."""
-        return [("-a", local_time(site.now + seconds, "%Y%m%d%H%M.%S"))]
-
     def output(self, path: str, asked: bool) -> Iterable[Words]:
-        """A path with a colon, a comma or a dollar would mean something else."""
-        return [("-o", path if asked or not set(path) & set(":,$") else "/dev/null"), ("-j", "y")]
+        """Its own words belong in the log; but a path with a colon, a comma or a dollar would mean something else."""
+        return super().output(path, asked or not set(path) & set(":,$"))
 
     def extra(self, name: str, value: str | None) -> Words:
-        """Short options; some take several words."""
-        if name == "pe" and value is not None and " " not in value:
-            return ()  # the name alone: `resources` has used it
-        if name == "ckpt" or value is None:
-            return (f"-{name}",) if value is None else (f"-{name}", value)
-        return (f"-{name}", *(value.split() if name in ("pe", "binding", "soft", "hard") else (value,)))
-
-    def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
-        """It prints ``6.1-10:1`` for an array, ``4`` for a single job."""
-        return Call(argv=(self.program("qsub"), "-terse", *words, job.script), cwd=job.cwd)
-
-    def submitted(self, job: Job, done: Completed) -> Submission | None:
-        """The last line that is an id."""
-        found = re.findall(r"(?m)^(\d+)(?:\.\d+-\d+:\d+)?\s*$", done.stdout)
-        return Submission(ref=JobRef(found[-1])) if found else None
+        """Some take several words; the name alone of a parallel environment is used by `resources`."""
+        if value is None or name not in ("pe", "binding", "soft", "hard"):
+            return super().extra(name, value)
+        return () if name == "pe" and " " not in value else (f"-{name}", *value.split())
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """All jobs of the user: it takes no ids."""
@@ -283,14 +265,6 @@ class GridEngine(Dialect):
         else:
             named = re.findall(r"(?m)^jobname +(\S+) *\njobnumber +(\d+)", done.stdout)
         return {name.partition(".")[0]: id for name, id in named if name.partition(".")[0] in tags}
-
-    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
-        """Jobs and elements alike."""
-        return [Call(argv=(self.program("qdel"), *ids))]
-
-    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
-        """``12.3``."""
-        return [f"{id}.{index}" for index in indices]
 
 
 class SGEExecutor(CommandExecutor):

@@ -17,13 +17,11 @@ from reflow.plugin import (
     Dialect,
     FailureClass,
     Job,
-    JobRef,
     JobState,
     JobStatus,
     Limits,
     Row,
     Site,
-    Submission,
     UsageError,
     Words,
     built,
@@ -40,7 +38,6 @@ from reflow.plugin import (
     running,
     signalled,
     succeeded,
-    to_ranges,
     unknown,
 )
 
@@ -99,6 +96,11 @@ class Slurm(Dialect):
     # From 22.05 to 24.05 srun reads no SLURM_CPUS_PER_TASK: each of its tasks would have one core of those asked for.
     prelude = 'if [ -n "${SLURM_CPUS_PER_TASK-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; fi'
     forgets = True
+    asks: ClassVar[Mapping[str, Words]] = {"config": ("scontrol", "show", "config")}
+    submits = ("--parsable",)
+    accepted = r"(?m)^(\d+)(?:;(?P<cluster>\S+))?\s*$"
+    ends = "scancel"
+    elements = "{id}_[{ranges}]"
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("--job-name={}"),
         "queue": flag("--partition={}"),
@@ -160,10 +162,6 @@ class Slurm(Dialect):
         r"[Tt]ime limit": "`sinfo -o '%P %l'` shows the partitions' time limits",
     }
 
-    def learn(self) -> Mapping[str, Call]:
-        """The cluster's limits."""
-        return {"config": Call(argv=(self.program("scontrol"), "show", "config"))}
-
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """An array's top index is one less than MaxArraySize; MaxJobCount can't be reached."""
         found = dict(re.findall(r"(?m)^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", done.stdout))
@@ -179,10 +177,6 @@ class Slurm(Dialect):
                     hint="set SLURM_CLUSTERS where the run is submitted",
                 )
         return super().flags(job, site)
-
-    def named(self, job: Job, name: str) -> Iterable[Words]:
-        """Its name."""
-        return [(f"--job-name={name}",)]
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """Whether it may be run again, and where it runs."""
@@ -209,33 +203,12 @@ class Slurm(Dialect):
         """Indices count from 0."""
         return [(f"--array=0-{slots - 1}{f'%{throttle}' if throttle else ''}",)]
 
-    def after(self, ids: Sequence[str]) -> Iterable[Words]:
-        """All of them, in whatever way they end."""
-        return [(f"--dependency=afterany:{':'.join(ids)}",)]
-
-    def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """Seconds from now."""
-        return [(f"--begin=now+{ceiling(int(seconds * 1000), 1000)}",)]
-
     def output(self, path: str, asked: bool) -> Iterable[Words]:
         """What the node's daemon says of the job comes after what others have said."""
         if asked:
             return [(f"--output={path}",)]
         path = path.replace("%", "%%") if "\\" not in path else "/dev/null"
         return [(f"--output={path}",), ("--open-mode=append",)]
-
-    def extra(self, name: str, value: str | None) -> Words:
-        """Long options."""
-        return (f"--{name.replace('_', '-')}{'' if value is None else f'={value}'}",)
-
-    def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
-        """It prints ``ID`` or ``ID;CLUSTER``."""
-        return Call(argv=(self.program("sbatch"), "--parsable", *words, job.script), cwd=job.cwd)
-
-    def submitted(self, job: Job, done: Completed) -> Submission | None:
-        """The last line that is an id: a site's own words may come before it."""
-        found = re.findall(r"(?m)^(\d+)(?:;(\S+))?\s*$", done.stdout)
-        return Submission(ref=JobRef(found[-1][0], cluster=found[-1][1] or None)) if found else None
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Also tells of jobs that have ended less than MinJobAge ago."""
@@ -301,14 +274,6 @@ class Slurm(Dialect):
         """An id, then a name that begins with the tag."""
         lines = re.findall(r"(?m)^(\d+)[^|\n]*\|([A-Za-z0-9]+)\b", done.stdout)
         return {tag: id for id, tag in lines if tag in tags}
-
-    def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
-        """Any number of jobs and elements."""
-        return [Call(argv=(self.program("scancel"), *ids))]
-
-    def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
-        """``12_[0-3,7]``."""
-        return [f"{id}_[{to_ranges(indices)}]"]
 
 
 class SlurmExecutor(CommandExecutor):

@@ -15,8 +15,9 @@ from typing import ClassVar
 import msgspec
 
 from ..errors import UsageError
-from ..model.job import Job, JobState, JobStatus, Limits, Submission
+from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from ..model.names import FailureClass
+from ..model.ranges import to_ranges
 from ..model.task import JSON
 from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
 from .runner import Completed
@@ -137,6 +138,25 @@ class Dialect(ABC):
         Regular expression for a refusal -> what to do.
     letters : mapping
         Occasions of mail, as Slurm spells them -> as this scheduler does.
+    asks : mapping
+        What is found out about the site: fact -> program and arguments; `learned` reads the answers.
+    submits : tuple of str
+        What the program that submits is always given.
+    accepted : str
+        Regular expression for what it prints of a job that it has taken: the
+        id is the first group, the cluster one named so. The last match counts.
+    ends : str
+        The program that ends jobs.
+    elements : str
+        How elements of an array are named to it: with ``{id}``, and either
+        ``{ranges}`` of indices or, one by one, ``{index}``.
+    dashes : str
+        What native options begin with: ``--`` for ``--name=value``, or ``-`` for ``-name value``.
+    joint : str
+        What stands between the ids in the flag for upstream jobs.
+    moment, ahead : str, float
+        Pattern of `time.strftime` for begin times, and how many seconds ahead
+        one has to be at least; "": seconds from now are given.
     """
 
     name: ClassVar[str]
@@ -168,6 +188,15 @@ class Dialect(ABC):
     )
     hints: ClassVar[Mapping[str, str]] = {}
     letters: ClassVar[Mapping[str, str]] = {}
+    asks: ClassVar[Mapping[str, Words]] = {}
+    submits: ClassVar[Words] = ()
+    accepted: ClassVar[str] = r"(?m)^(\d+)\s*$"
+    ends: ClassVar[str] = ""
+    elements: ClassVar[str] = "{id}[{ranges}]"
+    dashes: ClassVar[str] = "--"
+    joint: ClassVar[str] = ":"
+    moment: ClassVar[str] = ""
+    ahead: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -190,16 +219,15 @@ class Dialect(ABC):
         return self.paths.get(name, name)
 
     def learn(self) -> Mapping[str, Call]:
-        """Commands that tell about the site, run once: fact -> command; `learned` reads the answers."""
-        return {}
+        """Commands that tell about the site, run once: fact -> command."""
+        return {fact: Call(argv=(self.program(name), *words)) for fact, (name, *words) in self.asks.items()}
 
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """Facts out of the answer to the command of that name."""
         return {}
 
-    @abstractmethod
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
-        """The command that submits a job.
+        """The command that submits a job: where it is to run, with the script's path behind all options.
 
         Parameters
         ----------
@@ -210,14 +238,16 @@ class Dialect(ABC):
         words : sequence of str
             Arguments that are no directives.
         """
+        return Call(argv=(self.program(self.programs[0]), *self.submits, *words, job.script), cwd=job.cwd)
 
-    @abstractmethod
     def submitted(self, job: Job, done: Completed) -> Submission | None:
-        """The ids out of what the command printed; None: there are none.
+        """The ids out of what the command printed; None: there are none. A site's own words may come before them.
 
         Where the scheduler makes a job of each slot, their ids are one
         reference, joined by commas in the order of the slots.
         """
+        found = list(re.finditer(self.accepted, done.stdout))
+        return Submission(ref=JobRef(found[-1][1], cluster=found[-1].groupdict().get("cluster"))) if found else None
 
     def order(self, submission: Submission) -> Call | None:
         """A command that tells which slot of an array each of the ids is, where their order does not."""
@@ -259,17 +289,19 @@ class Dialect(ABC):
     def search(self, site: Site) -> Sequence[Call]:
         """Commands that list the user's jobs with their names, one after the other until all are found."""
 
-    @abstractmethod
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
-        """Tag -> id out of the answer to the command of that number."""
+        """Tag -> id out of the answer to the command of that number; as `read_live` reads it, where it is one."""
+        return {tag: row.id for row in self.read_live(done) if (tag := row.name.partition(".")[0]) in tags}
 
-    @abstractmethod
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """The command that ends jobs, or the few that it takes; ids as `element` writes them."""
+        return [Call(argv=(self.program(self.ends), *ids))]
 
-    @abstractmethod
     def element(self, id: str, indices: Sequence[int]) -> Sequence[str]:
         """How some elements of an array are named when they are cancelled."""
+        if "{index}" in self.elements:
+            return [self.elements.format(id=id, index=index) for index in indices]
+        return [self.elements.format(id=id, ranges=to_ranges(indices))]
 
     # -- a job's flags --------------------------------------------------------
 
@@ -281,25 +313,42 @@ class Dialect(ABC):
     def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
         """Flags for an array."""
 
-    @abstractmethod
     def after(self, ids: Sequence[str]) -> Iterable[Words]:
         """Flags for waiting until jobs have ended, in whatever way."""
+        return [self.cell("after", self.joint.join(ids))]
 
-    @abstractmethod
     def begin(self, seconds: float, site: Site) -> Iterable[Words]:
-        """Flags for not starting earlier than in so many seconds."""
+        """Flags for not starting earlier than in so many seconds: a time is rounded up to what the pattern can say."""
+        if not self.moment:
+            return [self.cell("begin", str(ceiling(int(seconds * 1000), 1000)))]
+        at, step = site.now + max(seconds, self.ahead), 1 if "%S" in self.moment else 60
+        return [self.cell("begin", local_time(at, self.moment, step))]
 
-    @abstractmethod
     def named(self, job: Job, name: str) -> Iterable[Words]:
         """Flags for the job's name."""
+        return [self.cell("name", name)]
 
-    @abstractmethod
     def output(self, path: str, asked: bool) -> Iterable[Words]:
-        """Flags for what the scheduler writes of the job; `asked`: the user names the file."""
+        """Flags for what the scheduler writes of the job: a file where the user names one, else the script has its log.
 
-    @abstractmethod
+        Parameters
+        ----------
+        path : str
+            The file that the user names, or else the job's log.
+        asked : bool
+            Whether the user names it.
+        """
+        return [self.cell("output", path if asked else "/dev/null")]
+
     def extra(self, name: str, value: str | None) -> Words:
         """A native option as the scheduler spells it; value None: the option alone."""
+        if self.dashes == "--":
+            return (f"--{name.replace('_', '-')}{'' if value is None else f'={value}'}",)
+        return (f"-{name}",) if value is None else (f"-{name}", value)
+
+    def cell(self, name: str, value: str) -> Words:
+        """The flag of a row of the vocabulary."""
+        return self.cells[name].words(value) or ()
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """Flags that every job has."""
