@@ -139,6 +139,21 @@ def test_timeout_where_something_in_another_session_holds_the_pipes() -> None:
     os.kill(int(done.stdout), signal.SIGKILL)
 
 
+def test_who_waits_long_is_told_what_for(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("reflow.process.runner._SLOW", 0.3)
+    code = "import sys, time; print(sys.stdin.read(), end='', flush=True); time.sleep(%s); print('end')"
+    monkeypatch.setattr(
+        "logging.Logger.callHandlers", lambda logger, record: print(record.getMessage(), file=sys.stderr)
+    )
+    assert Runner().run(python(code % 1), stdin="word\n", timeout=60).stdout == "word\nend\n"
+    assert capfd.readouterr().err == f"{Path(sys.executable).name} has not answered for 0.3 s; it has 60 s\n"
+    over = Runner().run(python(code % 60), stdin="word\n", timeout=1.0)
+    assert (over.returncode, over.stdout) == (None, "word\n")
+    assert capfd.readouterr().err.count("has not answered") == 1
+    assert Runner().run(["true"], timeout=60).returncode == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_interrupted_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     real = subprocess.Popen.communicate

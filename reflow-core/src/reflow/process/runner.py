@@ -23,6 +23,9 @@ _PAUSES = (0.2, 1.0, 3.0)
 #: seconds between the request to end and the kill, and for what still holds the pipes after it
 _GRACE = 2.0
 
+#: seconds after which somebody who waits is told what for
+_SLOW = 5.0
+
 
 class Runner:
     """Runs commands: the implementation of `reflow.batch.runner.Runner`.
@@ -57,8 +60,15 @@ class Runner:
         environment = scrub(os.environ if self._environ is None else self._environ, self._keep) | dict(env or {})
         process = self._start(tuple(argv), stdin is not None, environment, cwd)
         data = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
+        limit = self._timeout if timeout is None else timeout
         try:
-            out, err = process.communicate(data, timeout=self._timeout if timeout is None else timeout)
+            try:
+                out, err = process.communicate(data, timeout=min(limit, _SLOW))
+            except subprocess.TimeoutExpired:
+                if limit <= _SLOW:
+                    raise
+                _say_so(argv[0], limit)
+                out, err = process.communicate(timeout=limit - _SLOW)
             returncode: int | None = process.returncode
         except subprocess.TimeoutExpired:
             out, err = _end(process)
@@ -103,6 +113,14 @@ class Runner:
                     ) from error
             self.sleep(pause)
         raise AssertionError  # pragma: no cover - the last round returns or raises
+
+
+def _say_so(program: str, limit: float) -> None:
+    """Tell who waits, by `logging`: on standard error, unless the program that uses reflow decides otherwise."""
+    import logging
+
+    name = os.path.basename(program)
+    logging.getLogger("reflow").warning("%s has not answered for %g s; it has %g s", name, _SLOW, limit)
 
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
