@@ -52,8 +52,8 @@ def reflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "pipeline.py").write_text(PIPELINE)
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in {"sbatch": SBATCH, "squeue": "#!/bin/sh\n", "sacct": "#!/bin/sh\n"}.items():
-        (programs / name).write_text(text)
+    for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol"):
+        (programs / name).write_text(SBATCH if name == "sbatch" else "#!/bin/sh\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("REFLOW_DISPATCH_CHAIN", "false")

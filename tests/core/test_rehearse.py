@@ -116,7 +116,10 @@ def test_what_is_no_executor(wf: Workflow, tmp_path: Path) -> None:
     for executor, message in (
         (slurm, "executor=SlurmExecutor is a class"),
         (3, "executor=3 is neither an executor nor the name of one"),
-        (slurm(sbatch="/nowhere/sbatch"), "there is no program '/nowhere/sbatch' on this machine"),
+        (
+            slurm(sbatch="/nowhere/sbatch", scontrol="/nowhere/scontrol"),
+            "there is no program '/nowhere/sbatch' on this machine",
+        ),
     ):
         with pytest.raises(UsageError, match=message):
             wf.submit(tmp_path / "run", executor=executor, store_path=tmp_path / "store", n=1)
