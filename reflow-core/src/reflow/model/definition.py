@@ -22,12 +22,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         imported (inline executor only).
     path : tuple of str
         What the script's own start put at the head of ``sys.path``.
+    digest : str
+        SHA-256 of the script as it was frozen; "" where it was not, or by a version that did not note it.
     """
 
     file: str = ""
     module: str = ""
     variable: str = ""
     path: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def importable(self) -> bool:
@@ -65,6 +68,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool = True
     #: modules that the script has imported from beside it: path -> size and time, and digest of the content
     helpers: Mapping[str, tuple[str, str]] = {}
+    #: what ``secrets.json`` holds beside it: ``config``, ``inherited``, ``overrides``, and ``env.TASK``
+    private: tuple[str, ...] = ()
 
     def task(self, name: str) -> Task:
         """The task of that name."""

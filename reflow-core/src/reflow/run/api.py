@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..authoring.flow import Flow
+from ..batch.script import INHERITED, inherited
 from ..errors import NotReady, ReflowError, RunNotFound, Stalled, Untrusted, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
@@ -680,7 +681,11 @@ class Run:
         compiled = flow.compile()
         config = config_of(definition, self.root)
         names = [task.name for task in compiled.tasks]
-        secrets = load_secrets(self.root, current)
+        secrets = load_secrets(self.root, definition)
+        if "inherited" in secrets.lost:
+            given_now = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
+            unseen_now = {name: value for name, value in given_now.items() if name not in INHERITED}
+            secrets = msgspec.structs.replace(secrets, inherited=unseen_now)
         public, secret = hidden(overrides)
         shown = (*definition.overrides, public) if public else definition.overrides
         unseen = (*secrets.overrides, secret) if secret else secrets.overrides
@@ -688,7 +693,7 @@ class Run:
         whole = freeze_tasks(compiled, config, said)
         tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
         # The same text may mean something else now: what the script takes from the environment is part of its code.
-        if same and tasks == definition.tasks and environments(whole) == secrets.env:
+        if same and tasks == definition.tasks and environments(whole) == secrets.env and not secrets.lost:
             return current
         told = difference(definition.tasks, tasks)
         kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
@@ -713,7 +718,7 @@ class Run:
             helpers=helpers_of(entry),
             parameters=encode_parameters(compiled.parameters, given, definition.cwd),
         )
-        secrets = msgspec.structs.replace(secrets, env=environments(whole), overrides=unseen)
+        secrets = msgspec.structs.replace(secrets, env=environments(whole), overrides=unseen, lost=())
         self._memory = flow
         write_generation(self.root, following, secrets, entry.file if entry.importable else "")
         return current + 1
@@ -757,8 +762,8 @@ def runs(
     Returns
     -------
     list of dict
-        ``run_id``, ``workflow``, ``status`` (``gone`` where the run's directory
-        is), ``created``, ``run_dir``, ``user``, ``host``, ``script``.
+        ``run_id``, ``workflow``, ``status`` (as of `Run.status`; ``gone`` where
+        the run's directory is), ``created``, ``run_dir``, ``user``, ``host``, ``script``.
     """
     found: list[dict[str, Any]] = []
     records = Registry(find_store(override=store_path)).listing(workflow)
@@ -767,7 +772,9 @@ def runs(
             state = "gone"
         else:
             try:
-                state = Run._at(layout.root(record.run_dir, record.run_id)).state.value
+                found_run = Run._at(layout.root(record.run_dir, record.run_id))
+                now = look(found_run.root, found_run.definition)
+                state = standing(found_run.root, found_run.definition, now)["status"]
             except (ReflowError, OSError, ValueError):
                 state = "unreadable"
         found.append(

@@ -15,10 +15,11 @@ import msgspec
 from ..errors import ReflowError, UsageError
 from ..model import layout
 from ..model.definition import Definition
+from ..model.digest import sha256
 from ..store.registry import Registry, RunRecord
 from ..store.trust import close_to_others, require
 from ..worker.durable import sync_directory, write_new
-from .load import Secrets
+from .load import Secrets, save_secrets
 
 #: directories of every run
 FOLDERS = ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags")
@@ -114,7 +115,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
     try:
         for name in FOLDERS:
             os.makedirs(f"{root}/{name}", exist_ok=True)
-        write_generation(root, definition, secrets, source)  # who sees the definition may rely on the rest
+        definition = write_generation(root, definition, secrets, source)  # who sees the definition may rely on the rest
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
     except OSError as error:
@@ -150,18 +151,34 @@ def enter(definition: Definition, root: str) -> None:
             registry.add(record_of(definition, os.path.dirname(os.path.dirname(root))))
 
 
-def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> None:
-    """Freeze one generation of the code, and its definition last: who sees that may rely on the rest."""
+def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> Definition:
+    """Freeze one generation of the code, and its definition last: who sees that may rely on the rest.
+
+    Returns
+    -------
+    Definition
+        As written: it tells what the rest is.
+    """
     directory = layout.code(root, definition.generation)
     os.makedirs(directory, exist_ok=True)
+    save_secrets(root, definition.generation, secrets)
+    return freeze(root, msgspec.structs.replace(definition, private=secrets.parts), source)
+
+
+def freeze(root: str, definition: Definition, source: str) -> Definition:
+    """Write a generation's copy of the script, where there is one, and the definition, which knows its digest."""
     if source:
         with open(source, "rb") as stream:
-            write_new(f"{directory}/{os.path.basename(definition.entry.file)}", stream.read())
-    if secrets != Secrets():
-        write_new(layout.secrets(root, definition.generation), msgspec.json.encode(secrets), 0o600)
+            script, mode = stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        copy = f"{layout.code(root, definition.generation)}/{os.path.basename(definition.entry.file)}"
+        # Who may not read the script, which may hold what is not for everybody's eyes, may not read its copy.
+        write_new(copy, script, mode & 0o666 | 0o600)
+        entry = msgspec.structs.replace(definition.entry, digest=sha256(script).hexdigest())
+        definition = msgspec.structs.replace(definition, entry=entry)
     text = msgspec.json.encode(definition)
     write_new(layout.definition_copy(root, definition.generation), text)
     write_new(layout.definition(root, definition.generation), text)
+    return definition
 
 
 def _link_logs(definition: Definition) -> None:

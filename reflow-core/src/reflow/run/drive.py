@@ -63,7 +63,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 def config_of(definition: Definition, root: str) -> Config:
     """The configuration that a run was submitted with."""
-    return Config.from_json(definition.config, load_secrets(root).config)
+    return Config.from_json(definition.config, load_secrets(root, definition).config)
 
 
 def expiry_of(config: Config) -> float:

@@ -38,7 +38,6 @@ from .expand import Expander
 from .jobs import Jobs
 from .keep import Keeper
 from .lease import Lease
-from .load import load_secrets
 from .log import Results
 from .mail import belated, unread
 from .orders import give_up, obey
@@ -83,8 +82,7 @@ class Engine:
         self.writer = Writer(root, lease)
         self.root, self.state = root, self.writer.state
         self._cache = None if cache is None else Forgiving(cache, self.writer.warn)
-        secrets = load_secrets(root, self.state.generation)
-        jobs = Jobs(root, self.writer.definition, config, secrets.inherited)
+        jobs = Jobs(root, self.writer.definition, config, self.writer.secrets.inherited)
         grace = float(config.get("run.grace"))
         relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
         self.scheduler = Scheduler(

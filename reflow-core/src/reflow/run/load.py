@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
 from ..errors import DataError
 from ..model import layout
 from ..model.definition import Definition
+from ..model.digest import sha256
 from ..model.migration import known, schema_of, upgrade
 from ..model.record import SCHEMA
 from ..model.task import JSON
@@ -51,6 +53,16 @@ def load_definition(root: str, generation: int = 1) -> Definition:
     DataError
         It is damaged, or was written by a version that this one does not read.
     """
+    definition = read_definition(root, generation)
+    copy = layout.definition_copy(root, generation)
+    with suppress(OSError, msgspec.MsgspecError), open(copy, "rb") as stream:
+        if decode_definition(stream.read(), copy) != definition:
+            raise damaged(root, f"{layout.definition(root, generation)} and {copy} differ")
+    return definition
+
+
+def read_definition(root: str, generation: int = 1) -> Definition:
+    """The same, whatever its copy says."""
     path = layout.definition(root, generation)
     with open(path, "rb") as stream:
         raw = stream.read()
@@ -98,24 +110,63 @@ def migrate_definitions(root: str) -> None:
             write_new(path, msgspec.json.encode(definition))
 
 
-class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+class Secrets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What only the run's owner may read: ``secrets.json``, mode 0600.
 
     ``env`` holds the tasks' environment variables, ``config`` secret configuration, ``overrides`` what was given of
     variables with ``--set``, beside each of the definition's,
     ``inherited`` what ``[executor] inherit_env`` adds to the variables that every job is given.
+    ``lost`` names what of it could not be restored after damage, and ``seal`` is a digest of all the rest.
     """
 
     env: Mapping[str, Mapping[str, str]] = {}
     config: Mapping[str, JSON] = {}
     inherited: Mapping[str, str] = {}
     overrides: tuple[JSON, ...] = ()
+    lost: tuple[str, ...] = ()
+    seal: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What there is of it, by name: see `Definition.private`."""
+        whole = [name for name in ("config", "inherited", "overrides") if getattr(self, name)]
+        return (*whole, *(f"env.{task}" for task in self.env))
+
+    def missing(self, task: str) -> str:
+        """Of what a task's jobs are given, that which is lost, in words; "" for nothing."""
+        words = {f"env.{task}": f"the variables of {task}", "inherited": "what jobs inherit of the submission"}
+        return " and ".join(said for name, said in words.items() if name in self.lost)
 
 
-def load_secrets(root: str, generation: int = 1) -> Secrets:
-    """Read those of a code generation; empty where there are none."""
+def load_secrets(root: str, definition: Definition) -> Secrets:
+    """Read those of a code generation; empty where there are none.
+
+    Raises
+    ------
+    DataError
+        They are damaged, or lost.
+    """
+    path = layout.secrets(root, definition.generation)
     try:
-        with open(layout.secrets(root, generation), "rb") as stream:
-            return msgspec.json.decode(stream.read(), type=Secrets)
+        with open(path, "rb") as stream:
+            secrets = msgspec.json.decode(stream.read(), type=Secrets)
     except FileNotFoundError:
+        if definition.private:
+            raise damaged(root, f"{path} is lost") from None
         return Secrets()
+    except msgspec.MsgspecError as error:
+        raise damaged(root, f"{path} is damaged: {error}") from None
+    if secrets.seal and secrets.seal != _seal(secrets):
+        raise damaged(root, f"{path} is damaged: it is not what was written")
+    return secrets
+
+
+def save_secrets(root: str, generation: int, secrets: Secrets) -> None:
+    """Write those of a code generation, if there are any, where only their owner can read them."""
+    if secrets != Secrets():
+        sealed = msgspec.structs.replace(secrets, seal=_seal(secrets))
+        write_new(layout.secrets(root, generation), msgspec.json.encode(sealed), 0o600)
+
+
+def _seal(secrets: Secrets) -> str:
+    return sha256(msgspec.json.encode(msgspec.structs.replace(secrets, seal=""))).hexdigest()

@@ -13,6 +13,7 @@ from ..batch.script import environment
 from ..errors import DataError, LeaseLost, ReflowError, RunNotFound
 from ..model import layout
 from ..model.definition import Definition
+from ..model.digest import sha256
 from ..model.names import RunState
 from ..model.record import Intent, JobSpec
 from ..model.state import State
@@ -21,10 +22,10 @@ from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..worker.durable import claim, keep, sync_directory, write_new
 from ..worker.tags import void
-from .create import FOLDERS, record_of
+from .create import FOLDERS, freeze, record_of
 from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
-from .load import Secrets, decode_definition, load_definition, load_secrets, migrate_definitions
+from .load import Secrets, decode_definition, load_secrets, migrate_definitions, read_definition, save_secrets
 from .salvage import Salvage, index_of, survey
 from .trust import require_own
 
@@ -134,7 +135,7 @@ class _Repair:
             self._tags()
             self._indices(salvage)
             salvage.inputs(pooled=bool(salvage.state.pools) or definition.executor in ("local", "inline"))
-            self._secrets(definition, salvage.state)
+            self._secrets(salvage.state)
             self._jobs(definition, salvage)
             self._code(salvage.state)
             lease.check()
@@ -227,7 +228,7 @@ class _Repair:
             for generation in generations
             if generation not in found and generation != 1
         ]
-        return load_definition(self.root)
+        return read_definition(self.root)
 
     def _mend(self, place: str, text: bytes) -> None:
         if _whole_definition(place):
@@ -265,22 +266,32 @@ class _Repair:
             write_new(f"{path}.idx", index)
             self._done(f"{path}.idx is lost or damaged; it was made again from {path}")
 
-    def _secrets(self, definition: Definition, state: State) -> None:
-        generation = state.generation
-        path = layout.secrets(self.root, generation)
-        told = [] if generation > 1 else _secret_keys(definition)
-        known = {spec.task: dict(spec.env) for spec in self._specs() if spec.env and spec.generation == generation}
-        try:
-            load_secrets(self.root, generation)
+    def _secrets(self, state: State) -> None:
+        definition = read_definition(self.root, state.generation)
+        path = layout.secrets(self.root, definition.generation)
+        told = [] if definition.generation > 1 else _secret_keys(definition)
+        mine = [spec for spec in self._specs() if spec.env and spec.generation == definition.generation]
+        known = {spec.task: dict(spec.env) for spec in mine}
+        with suppress(DataError):
+            load_secrets(self.root, definition)
             if os.path.exists(path) or not (told or known):
                 return
-        except (msgspec.MsgspecError, OSError):
+        if os.path.lexists(path):
             self._keep(path)
-        write_new(path, msgspec.json.encode(Secrets(env=known)), 0o600)
+        made = Secrets(env=known)
+        lost = tuple(part for part in definition.private if part not in made.parts)
+        save_secrets(self.root, definition.generation, msgspec.structs.replace(made, lost=lost))
         of = f", with the variables of {', '.join(sorted(known))}" if known else ""
         self._done(f"{path} is lost or damaged; it was written anew{of}")
         if told:
             self.report.problems.append(f"secret configuration of this run is lost: {', '.join(told)}")
+        gone = [f"the variables of {part[len('env.') :]}" for part in lost if part.startswith("env.")]
+        gone += ["what jobs inherit of the submission"] if "inherited" in lost else []
+        if gone:
+            self.report.problems.append(
+                f"{', '.join(gone)} are lost with {path}: `reflow retry {definition.run_id}` takes them from today's"
+                " script and environment; no job starts without them"
+            )
 
     def _specs(self) -> Iterator[JobSpec]:
         for name in sorted(os.listdir(f"{self.root}/jobs")):
@@ -291,7 +302,7 @@ class _Repair:
     def _jobs(self, definition: Definition, salvage: Salvage) -> None:
         """What jobs in flight need to know."""
         state = salvage.state
-        inherited = load_secrets(self.root, state.generation).inherited
+        inherited = load_secrets(self.root, read_definition(self.root, state.generation)).inherited
         for tag in state.open_flights:
             intent = salvage.intents.get(tag)
             if intent is None:
@@ -320,8 +331,8 @@ class _Repair:
         from ..model.ranges import from_ranges
 
         if intent.generation > 1:
-            definition = load_definition(self.root, intent.generation)
-        secrets = load_secrets(self.root, intent.generation)
+            definition = read_definition(self.root, intent.generation)
+        secrets = load_secrets(self.root, definition)
         jobs = Jobs(self.root, definition, Config.from_json(definition.config, secrets.config), secrets.inherited)
         action = Submit(intent.task, from_ranges(intent.elements), intent.attempt, intent.part, intent.resources)
         task = definition.task(intent.task)
@@ -329,23 +340,25 @@ class _Repair:
 
     def _code(self, state: State) -> None:
         """The frozen script, from where it was, if that still says the same to every task."""
-        definition = load_definition(self.root, state.generation)
+        definition = read_definition(self.root, state.generation)
         entry = definition.entry
         if not entry.variable:
             return
         frozen = f"{layout.code(self.root, state.generation)}/{os.path.basename(entry.file)}"
-        if os.path.isfile(frozen):
+        damage = _damage(frozen, entry.digest)
+        if not damage:
             return
-        problem = f"{frozen} is lost"
+        problem = f"{frozen} is {damage}"
         try:
-            same = _same_code(definition)
+            same = _damage(entry.file, entry.digest or "-") == "" or _same_code(definition)
         except Exception as error:  # the script is the user's
             problem += f", and {entry.file} cannot be imported: {error!r}"
         else:
             if same:
+                if damage == "damaged":
+                    self._keep(frozen)
                 os.makedirs(os.path.dirname(frozen), exist_ok=True)
-                with open(entry.file, "rb") as stream:
-                    write_new(frozen, stream.read())
+                freeze(self.root, definition, entry.file)
                 self._done(f"{problem}; {entry.file} says the same to all tasks, and was copied")
                 return
             problem += f", and {entry.file} has changed since"
@@ -380,6 +393,16 @@ def _whole_definition(path: str) -> bytes:
     except (OSError, msgspec.MsgspecError):
         return b""
     return raw
+
+
+def _damage(script: str, digest: str) -> str:
+    """What is wrong with a script that was frozen: "lost", "damaged", or nothing as far as is known."""
+    try:
+        with open(script, "rb") as stream:
+            whole = not digest or sha256(stream.read()).hexdigest() == digest
+    except OSError:
+        return "lost"
+    return "" if whole else "damaged"
 
 
 def _whole_spec(path: str) -> JobSpec | None:
@@ -482,7 +505,7 @@ def _below(directory: str) -> Iterator[str]:
 def _enter(root: str, registry: Registry, report: Rebuilt) -> None:
     from .publish import publish
 
-    definition = load_definition(root)
+    definition = read_definition(root)
     report.runs.append(definition.run_id)
     record = record_of(definition, os.path.dirname(os.path.dirname(root)))
     try:

@@ -229,12 +229,7 @@ class Salvage:
         if dropped:
             self.done.append(f"{dropped} events make no sense without those that are lost, and were left out")
         self._mail_again()
-        for box, records in _boxes(self.root):
-            for record, payload in records:
-                if isinstance(record, Finished) and self._counts(record):
-                    self.add(record, payload)
-            if box in self.state.boxes or records:
-                self.add(Read(box=box, upto=_whole(self.root, box)))
+        self._reports()
         if self.state.run is RunState.PENDING and self.state.flights:
             self.add(RunChanged(state=RunState.RUNNING, at=time.time()))
 
@@ -370,16 +365,33 @@ class Salvage:
             upto = _whole(self.root, box)
             if self.state.boxes.get(box, 0) >= upto:
                 continue
-            count = 0
-            for record, payload in records:
-                if isinstance(record, Finished) and self._counts(record):
-                    self.add(record, payload)
-                    count += 1
-            self.add(Read(box=box, upto=upto))
+            count = self._take(box, records)
             self.done.append(f"{self.root}/mailbox/{box} is damaged; {count} results were found in it")
 
+    def _reports(self) -> None:
+        """Take in all that workers have reported."""
+        for box, records in _boxes(self.root):
+            if box in self.state.boxes or records:
+                self._take(box, records)
+
+    def _take(self, box: str, records: list[tuple[Mail, bytes]]) -> int:
+        """Take in one mailbox file; how many of its results count."""
+        count = 0
+        for record, payload in records:
+            if isinstance(record, Finished) and self._counts(record):
+                self.add(record, payload)
+                count += 1
+        self.add(Read(box=box, upto=_whole(self.root, box)))
+        return count
+
     def inputs(self, pooled: bool) -> None:
-        """Elements whose inputs are lost are expanded anew."""
+        """Elements whose inputs are lost are expanded anew; what workers of a pool have reported of them counts."""
+        if pooled and any(
+            self._without(name, [i for code in (*_FLYING, PENDING) for i in progress.indices(code)])
+            for name, progress in self.state.tasks.items()
+            if progress.open
+        ):
+            self._reports()
         for task in self.definition.tasks:
             progress = self.state.tasks[task.name]
             if not progress.open:

@@ -139,7 +139,7 @@ class Scheduler:
         task = writer.definition.task(action.task)
         tag = new_tag(os.urandom(8))
         env, relay = (
-            writer.env.get(task.name, {}),
+            writer.secrets.env.get(task.name, {}),
             self._relays and writer.state.relays and self._fits(action.resources),
         )
         spec = self._jobs.spec(action, tag, task, env, writer.state.generation, relay=relay)
@@ -158,6 +158,10 @@ class Scheduler:
                 throttle=action.throttle,
             )
         )
+        if lost := writer.secrets.missing(task.name):
+            writer.commit()
+            self._refused(tag, f"{lost} were lost with secrets.json; `reflow retry` takes them from today's script")
+            return
         self._send(self._jobs.job(task, spec, len(action.elements), action.throttle))
 
     def _fits(self, asked: Resources) -> bool:

@@ -43,16 +43,5 @@ def end_workers(root: str, tag: str, patience: float = 10.0) -> None:
     if marks:
         children.end_marked(marks)
     deadline = time.monotonic() + patience
-    while any(_lives(pid, start) for pid, start in alive) and time.monotonic() < deadline:
+    while any(born(pid) == start for pid, start in alive) and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def _lives(pid: int, start: str) -> bool:
-    """Whether it is that process still; one that only waits to be reaped does nothing any more."""
-    if born(pid) != start:
-        return False
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
-    except (OSError, IndexError):
-        return False

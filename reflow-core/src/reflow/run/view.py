@@ -13,7 +13,7 @@ from ..model.record import Finished
 from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SKIPPED, SUCCESS, Progress, State
 from ..planning.waking import flying
 from .helpers import changed
-from .lease import latest, owner
+from .lease import BEAT, Owner, latest, owner
 from .load import load_definition
 from .log import Results, replay
 from .mail import overlay
@@ -93,10 +93,10 @@ def _frozen(root: str, definition: Definition, state: State) -> Definition:
 
 def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nothing is queued, running or due, and nothing will wake it."""
+    if state.run.ended:
+        return {"status": state.run.value, "reason": state.reason}
     plain = {"status": state.run.value, "reason": state.reason or state.asked.problem or state.barred}
     epoch = latest(root)
-    if state.run.ended:
-        return plain
     if not epoch:
         if time.time() - definition.created <= _LATE:
             return plain
@@ -106,8 +106,10 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     goes_on = f"`reflow drive {definition.run_id}` goes on"
     if not (holder.released or holder.dead()):
         silence = time.time() - os.stat(layout.lease(root, epoch)).st_mtime
-        if silence <= 2 * holder.expiry:
+        if -_LATE <= silence <= 2 * holder.expiry:
             return plain
+        if silence < 0 and _beats(root, epoch, holder):
+            return plain  # its clock is ahead, or ours behind
         # Clocks may differ, so this is for people to read: nobody takes over for it.
         told = f"process {holder.pid} on {holder.host}, which advanced it, does not respond; {goes_on}"
         return {"status": "STALLED", "reason": told}
@@ -122,6 +124,17 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     if flying(state):
         return {**plain, "reason": plain["reason"] or f"{why} when its jobs have ended: {goes_on}"}
     return {"status": "STALLED", "reason": f"{why}; {goes_on}"}
+
+
+def _beats(root: str, epoch: int, holder: Owner) -> bool:
+    """Whether a holder whose times make no sense is alive, as is seen by waiting for its next beat."""
+    deadline = time.monotonic() + 2 * BEAT
+    while time.monotonic() < deadline:
+        time.sleep(BEAT / 10)
+        now = owner(root, latest(root))
+        if (now.epoch, now.counter, now.released) != (epoch, holder.counter, holder.released):
+            return True
+    return False
 
 
 def awaits(state: State) -> bool:

@@ -28,8 +28,8 @@ class Writer:
         Where the run stands; changed by `add` alone.
     definition : Definition
         The run's, of the code generation that counts now.
-    env : mapping
-        The tasks' environment variables, by task.
+    secrets : Secrets
+        What only its owner may read: the tasks' environment variables, for instance.
     warnings : list of str
         What people should hear of, each once.
     """
@@ -47,7 +47,7 @@ class Writer:
         self.definition: Definition = (
             first if self.state.generation == 1 else load_definition(root, self.state.generation)
         )
-        self.env = load_secrets(root, self.state.generation).env
+        self.secrets = load_secrets(root, self.definition)
         self._log = Log(root, lease.epoch, self.state, span)
         lease.follow(lambda: self._log.synced)
 
@@ -60,7 +60,7 @@ class Writer:
         self._log.add(event, payload)
         if type(event) is CodeChanged:
             self.definition = load_definition(self.root, event.generation)
-            self.env = load_secrets(self.root, event.generation).env
+            self.secrets = load_secrets(self.root, self.definition)
 
     def flush(self) -> None:
         """Hand what was added to the system, so that it can be read, and outlives this process."""

@@ -7,8 +7,9 @@ import sys
 from types import ModuleType
 
 from ..authoring.flow import Flow
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..model.definition import Entry
+from ..model.digest import sha256
 
 
 def module_name(file: str) -> str:
@@ -32,6 +33,8 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     ------
     OSError
         The file cannot be read.
+    DataError
+        The frozen copy is not what was frozen.
     UsageError
         The script ends the process.
     Exception
@@ -46,6 +49,10 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     source_file = source_file or entry.file
     with open(source_file, "rb") as stream:
         source = stream.read()
+    if entry.digest and source_file != entry.file and sha256(source).hexdigest() != entry.digest:
+        raise DataError(
+            f"{source_file} is damaged: it is not what was submitted", hint="`reflow repair` puts it in order"
+        )
     module = ModuleType(entry.module)
     module.__file__ = entry.file
     module.__package__ = package

@@ -23,10 +23,11 @@ WITHIN = 0.05
 
 
 def born(pid: int) -> str:
-    """When a process started, as the kernel counts it; "" where that cannot be told."""
+    """When a process started, as the kernel counts it; "" where that cannot be told, or it has ended (a zombie)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[19].decode()
+            fields = stat.read().rpartition(b")")[2].split()
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
     except (OSError, IndexError):
         return ""
 
