@@ -18,7 +18,7 @@ from reflow.model import layout
 from reflow.model.names import RunState
 from reflow.run import view
 from reflow.run.api import Run, runs
-from reflow.run.lease import Owner, latest, owner
+from reflow.run.lease import Lease, Owner, latest, owner
 from reflow.run.repair import repair
 from reflow.worker.mailbox import born
 
@@ -169,6 +169,18 @@ def test_a_holder_on_a_host_whose_clock_is_ahead(cut: Cut, monkeypatch: pytest.M
     beats = iter(range(1, 1000))
     monkeypatch.setattr(view, "owner", lambda *_: msgspec.structs.replace(elsewhere, counter=next(beats)))
     assert cut.run.status()["run"]["status"] == "RUNNING"
+
+
+@pytest.mark.parametrize("verb", ["drive", "cancel", "retry"])
+def test_who_waits_for_a_holder_that_may_live_says_so(cut: Cut, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch = latest(str(cut.root))
+    lease = Path(layout.lease(str(cut.root), epoch))
+    elsewhere = msgspec.structs.replace(owner(str(cut.root), epoch), host="elsewhere", expiry=1.0)
+    lease.write_bytes(msgspec.json.encode(elsewhere).ljust(511) + b"\n")
+    monkeypatch.setitem(Lease.acquire.__func__.__kwdefaults__, "beat", 0.1)  # type: ignore[attr-defined]
+    said: list[str] = []
+    getattr(cut.run, verb)(on_progress=lambda event: said.append(event.message))
+    assert sum("elsewhere, which holds the run's lease, is not heard of" in one for one in said) == 1
 
 
 def test_a_process_that_only_waits_to_be_reaped_is_dead() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,16 @@ def show_end(session: Session, run: Run) -> None:
     code = {"FAILED": 1, "CANCELLED": INTERRUPTED}.get(about["status"])
     if code is not None:
         raise typer.Exit(code)
+
+
+def put_said(done: Sequence[Mapping[str, Any]], told: Collection[str], *, as_json: bool) -> None:
+    """Print what commands answered; what was `told` meanwhile is not read twice on a terminal."""
+    if as_json:
+        render.put_json(list(done))
+        return
+    for what in done:
+        if what["said"] not in told or not sys.stdout.isatty():
+            render.put(render.clean(what["said"]))
 
 
 @contextmanager

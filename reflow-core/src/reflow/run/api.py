@@ -470,15 +470,28 @@ class Run:
 
     # --- acting --------------------------------------------------------------
 
-    def cancel(self, task: str | None = None, elements: Iterable[int] | None = None) -> dict[str, Any]:
+    def cancel(
+        self,
+        task: str | None = None,
+        elements: Iterable[int] | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, Any]:
         """End the run, one task, or some elements of it.
+
+        Parameters
+        ----------
+        task, elements : str, iterable of int
+            Only these, and what depends on them.
+        on_progress : callable, optional
+            Told what is waited for.
 
         Returns
         -------
         dict
             ``run_id`` and ``said``, what was done.
         """
-        return self._command("cancel", task, elements)
+        return self._command("cancel", task, elements, on_progress)
 
     def retry(
         self,

@@ -30,6 +30,7 @@ from .engine import Engine
 from .helpers import changed, note
 from .lease import EXPIRY, Lease, Watch
 from .load import load_definition, load_secrets
+from .log import readable
 from .mail import post
 from .notices import Teller
 from .trust import require_own
@@ -197,6 +198,7 @@ def take_up(
     definition = load_definition(root)
     config = config_of(definition, root)
     say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
+    readable(root)
     lease = Lease.acquire(
         root, patience=patience, watch=watch, say=say, expiry=expiry_of(config), wakes=wakes, woken=woken
     )

@@ -139,6 +139,8 @@ class Watch:
         self._since = 0.0
         #: whether it has beaten, or another one has come, while it was watched
         self.alive = False
+        #: whether it was said that it is waited for
+        self.told = False
 
     def silence(self, now: Owner, at: float) -> float:
         """Seconds for which it has stood still, as far as it was watched; `at`: when this process began to look.
@@ -238,11 +240,11 @@ class Lease:
                         enough = min(enough, _MISSED * beat)
                     silence = seen.silence(now, at)
                     if silence <= enough:
+                        if say is not None and silence > 2 * beat and not seen.told:
+                            say(f"{now} is not heard of; the run is taken over after {enough:g} s of silence")
+                            seen.told = True
                         if clock() - started >= patience and (seen.alive or looks_again):
                             return None
-                        if say is not None and silence > 2 * beat:
-                            say(f"{now} is not heard of; the run is taken over after {enough:g} s of silence")
-                            say = None
                         time.sleep(nap)
                         nap = min(nap * 1.3, beat / 5)  # most holders are done in a moment; a dead one takes minutes
                         continue

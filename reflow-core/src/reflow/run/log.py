@@ -74,6 +74,19 @@ def header(root: str, epoch: int) -> Epoch | None:
     raise damaged(root, f"{path} does not begin with its epoch")
 
 
+def readable(root: str) -> None:
+    """Make sure that the newest event file is of a known version: what a newer one has begun is left alone.
+
+    Raises
+    ------
+    DataError
+        It was written by a version that this one does not read.
+    """
+    epoch = newest(f"{root}/events", ".log")
+    if epoch:
+        header(root, epoch)
+
+
 #: seconds between further looks at a file that is shorter than it is known to be
 _PATIENCE = (0.1, 0.5, 2.0)
 

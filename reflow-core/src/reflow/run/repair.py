@@ -117,6 +117,7 @@ class _Repair:
 
     def run(self) -> Repaired:
         require_own(self.root)
+        self._known()
         self._lease_file()
         lease = Lease.acquire(self.root, say=self._say)
         if lease is None:
@@ -157,6 +158,12 @@ class _Repair:
         self.report.backups.append(keep(path))
 
     # --- one thing after another ---------------------------------------------
+
+    def _known(self) -> None:
+        """Leave what a newer version has written as it is, before anything is."""
+        for place in (layout.definition(self.root), layout.definition_copy(self.root)):
+            _whole_definition(place)
+        survey(self.root)
 
     def _lease_file(self) -> None:
         """Write the newest epoch's lease again, where it is lost; unless its holder does, who is alive then."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from .. import render
 from ..options import JsonOption, RunArgument, RunOption, StoreOption, TaskOption, chosen_tasks
 from ..session import Session
+from ..summary import put_said
+
+if TYPE_CHECKING:
+    from ...run.drive import Progress
 
 
 def command(
@@ -20,9 +26,12 @@ def command(
     """End a run and its jobs, or some of its tasks and what depends on them."""
     wanted = chosen_tasks(task)
     found = Session.of(ctx).find(run, run_id, store_path, required=True)
-    done = [found.cancel(task=name, elements=elements) for name, elements in wanted]
-    if as_json:
-        render.put_json(done)
-        return
-    for what in done:
-        render.put(render.clean(what["said"]))
+    told: set[str] = set()
+
+    def show(event: Progress) -> None:
+        if event.message:
+            told.add(event.message)
+            render.say(event.message)
+
+    done = [found.cancel(task=name, elements=elements, on_progress=show) for name, elements in wanted]
+    put_said(done, told, as_json=as_json)

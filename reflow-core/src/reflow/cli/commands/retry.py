@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import typer
 
-from .. import render
 from ..options import (
     JsonOption,
     QueueOption,
@@ -21,7 +19,7 @@ from ..options import (
 )
 from ..progress import watching
 from ..session import Session
-from ..summary import interruptible, show_end
+from ..summary import interruptible, put_said, show_end
 
 if TYPE_CHECKING:
     from ...run.drive import Progress
@@ -52,10 +50,5 @@ def command(
             found.retry(name, elements, overrides=all_overrides(overrides, queue), on_progress=show)
             for name, elements in wanted
         ]
-    if as_json:
-        render.put_json(done)
-    else:
-        for what in done:
-            if what["said"] not in told or not sys.stdout.isatty():  # nothing is read twice on a terminal
-                render.put(render.clean(what["said"]))
+    put_said(done, told, as_json=as_json)
     show_end(session, found)
