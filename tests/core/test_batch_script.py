@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from reflow.batch.quoting import exports, quote, words
 from reflow.batch.script import Body, environment, inherited, outliving, render
 from reflow.errors import UsageError
+from reflow.worker.mailbox import born
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 names = st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True).map("X_{}".format)
@@ -199,6 +201,24 @@ def test_a_shell_that_outlives_the_command(tmp_path: Path) -> None:
     assert runs("trap : INT; kill -INT $PPID; exit 0") == 130
     assert runs("kill -TERM $PPID; exit 4") == 4
     assert runs("kill -USR2 $PPID; exit 0") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by /proc")
+@pytest.mark.parametrize("end", ["exit 7", "kill -9 $$"])
+def test_what_a_command_that_ends_badly_has_left_is_killed(tmp_path: Path, end: str) -> None:
+    path, other = tmp_path / "x.sh", subprocess.Popen(["sleep", "60"], env={"REFLOW_INNER": "1"})
+    path.write_text(f"#!/bin/bash\n{outliving()}\nsetsid sleep 60 & echo $! >{tmp_path}/left\n{end}\n")
+    path.chmod(0o700)
+    done = subprocess.run([str(path)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7 if end == "exit 7" else 137, "")
+    left = int((tmp_path / "left").read_text())
+    deadline = time.monotonic() + 10
+    while born(left) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not born(left)
+    assert other.poll() is None, "what another job has started is left alone"
+    other.kill()
+    other.wait()
 
 
 def test_modes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A local run whose driver was killed, and whose files are damaged then: nothing wrong is computed, and nothing twice."""
+"""A local run whose driver was killed, and whose files are damaged: nothing wrong is computed, nothing twice."""
 
 from __future__ import annotations
 

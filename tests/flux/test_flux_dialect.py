@@ -278,7 +278,7 @@ def test_job_id_in_the_script(tmp_path: Path) -> None:
             ("FLUX_JOB_ID", "f4xDa4gYw"),
             ("FLUX_ENCLOSING_ID", "ƒ4xDa4gYw"),
         ):
-            env = {"PATH": "/usr/bin:/bin", name: id, "FLUX_JOB_CC": "5", "LC_ALL": "C.UTF-8"}
+            env = {"PATH": "/usr/bin:/bin", name: id, "REFLOW_INNER": "1", "FLUX_JOB_CC": "5", "LC_ALL": "C.UTF-8"}
             done = subprocess.run([shell, "-c", text], env=env, capture_output=True, check=True)
             assert done.stdout == b"5 f4xDa4gYw\n"
 
@@ -353,7 +353,7 @@ def test_the_way_to_the_instance_from_a_job(tmp_path: Path) -> None:
     flux.write_text('#!/bin/sh\n[ "$*" = "getattr parent-uri" ] && echo local:///parent\n')
     flux.chmod(0o755)
     text = FluxExecutor().preview(a_job(script=str(path))).script
-    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FLUX_URI": "local:///here"}
+    env = {"REFLOW_INNER": "1", "PATH": f"{tmp_path}:/usr/bin:/bin", "FLUX_URI": "local:///here"}
     for variable, way in (("FLUX_JOB_ID", "local:///here"), ("FLUX_ENCLOSING_ID", "local:///parent")):
         done = subprocess.run(["sh", "-c", text], env=env | {variable: "f1a"}, capture_output=True, check=True)
         assert done.stdout.decode().strip() == way

@@ -93,13 +93,14 @@ def test_roots_are_queued_when_submit_returns(site: Any) -> None:
 
 def test_exit_kill_and_exception(site: Any) -> None:
     """Each end has its class, exit code or signal; `retry` runs again what failed, and nothing else."""
-    live = site.submit("shaken.py", "--n", "12", "--mishaps", "1=exit,5=kill,9=raise")
+    live = site.submit("shaken.py", "--n", "12", "--mishaps", "1=exit,5=kill,7=leave,9=raise")
     told = live.wait("FAILED")
-    assert told["summary"]["square"]["SUCCESS"] == 9
+    assert told["summary"]["square"]["SUCCESS"] == 8
     assert told["summary"]["total"] == {"SKIPPED": 1, "total": 1, "cached": 0}
     found = failures(told)
-    assert found.keys() == {1, 5, 9}
+    assert found.keys() == {1, 5, 7, 9}
     assert found[1] == ("exit", 3, None)
+    assert found[7] == ("exit", 4, None), "what it has left running keeps no job"
     assert found[5] in (("exit", None, 9), ("exit", 137, 9), ("exit", 137, None))
     assert found[9][0] == "error"
     assert len(live.ids()["wake-up"]) <= 4, "wake-ups for jobs that had gone already"
@@ -108,7 +109,7 @@ def test_exit_kill_and_exception(site: Any) -> None:
     live.wait("SUCCESS")
     assert live.run.result("total") == sum(value * value for value in range(12))
     assert live.ledger() == Counter(
-        {"make.12": 1, "total.12": 1} | {f"square.{value}": 1 + (value in (1, 5, 9)) for value in range(12)}
+        {"make.12": 1, "total.12": 1} | {f"square.{value}": 1 + (value in (1, 5, 7, 9)) for value in range(12)}
     )
 
 

@@ -205,7 +205,7 @@ def test_submitted(tmp_path: Path, queue: str) -> None:
     assert "#BSUB -W 2\n" in text
     assert "#BSUB -o /dev/null\n" in text
     assert f" < {script}\n" in text
-    assert "REFLOW_INNER=1" in text
+    assert "REFLOW_INNER=$$" in text
 
 
 @pytest.mark.parametrize(

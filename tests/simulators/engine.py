@@ -203,6 +203,10 @@ class System:
         self.book = book
         self.site = book.site
 
+    def lingers(self, number: int) -> bool:
+        """Whether a job whose first process has ended runs on for the sake of others."""
+        return False
+
     @property
     def cores(self) -> int:
         return int(self.site.get("cores", 16))
@@ -277,7 +281,7 @@ class Runner:
         moved = False
         for place, child in list(self.children.items()):
             returncode = child.process.poll()
-            if returncode is None:
+            if returncode is None or (not child.why and self.system.lingers(place[0])):
                 continue
             if self.system.sweeps:
                 _send(child.process.pid, signal.SIGKILL)

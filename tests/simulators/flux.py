@@ -9,6 +9,8 @@ import re
 import signal
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from engine import (
@@ -357,6 +359,15 @@ class Flux(System):
         return Start([program, *command[1:]], env, cwd, spec["umask"], out, err)
 
     # -- jobs -----------------------------------------------------------------
+
+    def lingers(self, number: int) -> bool:
+        """Background children keep the job in RUN, wherever their output goes."""
+        mine = f"FLUX_JOB_ID={self.id(number)}".encode()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mine in environ.read_bytes().split(b"\0"):
+                    return True
+        return False
 
     def exception(self, submission: Submission) -> tuple[str, str] | None:
         """Type and note of what ended a job, where it did not end by itself."""

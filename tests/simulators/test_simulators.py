@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -401,6 +402,16 @@ class TestFlux:
         assert (refused.returncode, "failed or was canceled" in refused.stderr) == (1, True)
         again = flux.run("flux", "cancel", ids["exit"])
         assert (again.returncode, again.stderr) == (1, f"flux-cancel: ERROR: {ids['exit']}: job is inactive\n")
+
+    def test_what_is_left_running_keeps_a_job(self, cluster: Make) -> None:
+        flux = cluster("flux")
+        id = flux.run("flux", "submit", "-n1", "sh", "-c", "sleep 3 >/dev/null 2>&1 & exit 7").stdout.strip()
+        states = []
+        deadline = time.monotonic() + 30
+        while (not states or states[-1] in ("SCHED", "RUN")) and time.monotonic() < deadline:
+            states.append(json.loads(flux.run("flux", "jobs", "--json", id).stdout)["status"])
+        assert states.count("RUN") > 3
+        assert states[-1] == "FAILED"
 
     def test_one_id_alone_comes_bare(self, cluster: Make) -> None:
         flux = cluster("flux")

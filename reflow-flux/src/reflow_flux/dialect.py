@@ -39,6 +39,7 @@ from reflow.plugin import (
     given,
     layout,
     names,
+    outliving,
     pending,
     refused,
     running,
@@ -70,6 +71,8 @@ class Flux(Dialect):
         ' REFLOW_FLUX_URI="$(if [ -n "${FLUX_ENCLOSING_ID-}" ] && [ -z "${FLUX_JOB_ID-}" ]; then'
         ' flux getattr parent-uri 2>/dev/null; else printf %s "${FLUX_URI-}"; fi)"'
     )
+    # What a job leaves running keeps it in RUN, and survives its cancelling.
+    outlive = outliving()
     elements = "{id}"
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("--job-name={}"),

@@ -177,7 +177,10 @@ def outliving(remap: str = "") -> str:
     """Shell lines after which a job's commands run in a shell of their own, and another one outlives it.
 
     Its end is then told from the end of what it runs: a signal to the whole job
-    from that of a command to itself.
+    from that of a command to itself. What a command that did not end well has
+    left running, it kills: it could keep the job alive, or get in the way of the
+    next attempt. On Linux such processes are told by the environment that they
+    have inherited.
 
     Parameters
     ----------
@@ -186,8 +189,11 @@ def outliving(remap: str = "") -> str:
     """
     lines = (
         'if [ -z "${REFLOW_INNER-}" ]; then',
-        "  reflow_killed=; trap 'reflow_killed=130' INT TERM; trap : USR1 USR2 XCPU",
-        '  REFLOW_INNER=1 /bin/bash "$0"; code=$?',
+        "  reflow_killed=; trap 'reflow_killed=130' INT TERM; trap : USR1 USR2 XCPU ALRM",
+        '  REFLOW_INNER=$$ /bin/bash "$0"; code=$?',
+        '  if [ "$code" != 0 ]; then',
+        '    grep -lszxF "REFLOW_INNER=$$" /proc/[0-9]*/environ | tr -dc "0-9\\n" | xargs -r kill -9 2>/dev/null',
+        "  fi",
         '  if [ "$code" = 0 ]; then code=${reflow_killed:-0}; fi',
         *((f"  {remap}",) if remap else ()),
         "  exit $code",
