@@ -23,7 +23,7 @@ from reflow.run.repair import repair
 from reflow.worker.mailbox import born
 
 SCRIPT = """
-import os, signal
+import os, signal, time
 from typing import Annotated
 import reflow
 from reflow import Result
@@ -43,6 +43,7 @@ def work(x: Annotated[int, Result(step="make")]) -> int:
     note(f"work {{x}}")
     if x == 3 and not os.path.exists({mark!r}):
         open({mark!r}, "w").close()
+        time.sleep(float(os.environ.get("LATE", "0")))
         os.kill(os.getppid(), signal.SIGKILL)
     return x + 1
 
@@ -136,6 +137,18 @@ def test_what_was_reported_of_elements_whose_inputs_are_damaged_counts(cut: Cut,
         data[len(data) // 2] ^= 1
         inputs.write_bytes(data)
     assert repair(str(cut.root)).problems == []
+    cut.ends_well()
+
+
+def test_events_that_are_cut_short_soon_after_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many there are is known long before the holder's second beat."""
+    monkeypatch.setenv("LATE", "1")
+    cut = Cut(tmp_path)
+    (events,) = cut.root.glob("events/*/*.log")
+    os.truncate(events, events.stat().st_size // 2)
+    with pytest.raises(DataError, match="damaged"):
+        cut.run.drive()
+    assert repair(str(cut.root)).done
     cut.ends_well()
 
 

@@ -308,7 +308,9 @@ class Lease:
         return Lease(self.root, mine, self._expiry, self._interval, since)
 
     def _beat(self) -> None:
-        while not self._stop.wait(self._interval):
+        pause = self._interval / 10  # the first tells early how much there is of the event file
+        while not self._stop.wait(pause):
+            pause = self._interval
             if self._lapsed or clock() - self._last > self._expiry / 2:
                 self._lapsed = True  # a beat after so long a silence must not pretend that there was none
                 return
