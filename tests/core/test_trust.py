@@ -168,7 +168,7 @@ def test_another_users_run_is_read_and_not_acted_on(lab: Any, give: Give, monkey
     assert run.state.value == "SUCCESS"
 
 
-@pytest.mark.parametrize("part", ["", "mailbox", "events", "code"])
+@pytest.mark.parametrize("part", ["", "mailbox", "events", "code", "jobs", "scripts", "inputs", "tags", "lease"])
 def test_a_run_that_everybody_may_write_is_not_acted_on(lab: Any, part: str) -> None:
     lab.write(FLOW)
     run = lab.run()

@@ -6,7 +6,7 @@ import os
 
 from ..store.trust import distrust, owners, require
 
-_PARTS = ("mailbox", "events", "code")
+_PARTS = ("mailbox", "events", "code", "jobs", "scripts", "inputs", "tags", "lease")
 
 
 def require_own(root: str) -> None:
