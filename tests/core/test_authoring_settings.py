@@ -80,7 +80,7 @@ def test_everything_given() -> None:
 
 
 def test_none_is_not_given() -> None:
-    assert read(**dict.fromkeys(KEYWORDS)) == JobConfig()
+    assert read(**dict.fromkeys(set(KEYWORDS) - set(Resources.__struct_fields__))) == JobConfig()
 
 
 def test_retries_as_a_number() -> None:
@@ -92,6 +92,14 @@ def test_resources_among_the_options_are_resources() -> None:
     config = read(submit_options={"mem": "2G", "--time": "1h", "tasks": 4})
     assert config.resources == Resources(mem=2 * 1024**3, time=3600, tasks=4)
     assert config.options == {}
+
+
+@pytest.mark.parametrize("nothing", [None, False])
+@pytest.mark.parametrize("name", Resources.__struct_fields__)
+def test_a_resource_of_the_configuration_is_taken_back(name: str, nothing: object) -> None:
+    for config in (read(**{name: nothing}), read(submit_options={name: nothing})):
+        assert config.resources == Resources()
+        assert config.options == {name: nothing}
 
 
 def test_the_same_option_twice_with_one_value() -> None:

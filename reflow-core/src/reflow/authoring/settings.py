@@ -105,11 +105,13 @@ def _options(given: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Res
             continue
         spelled[key] = (name, value)
         if key in RESOURCES:
-            if value is not None:
-                try:
-                    resources[key] = parse_resource(key, value)
-                except UsageError as error:
-                    tell(sentence(error))
+            if value is None or value is False:
+                options[key] = value  # whoever writes it takes back what configuration sets
+                continue
+            try:
+                resources[key] = parse_resource(key, value)
+            except UsageError as error:
+                tell(sentence(error))
             continue
         meant = slip(key)
         if meant:
