@@ -148,6 +148,28 @@ def test_cancelled_remainder_cut_short() -> None:
     assert 60 not in found
 
 
+@pytest.mark.parametrize(
+    ("told", "cls"),
+    [
+        ("0|JobLaunchFailure", FailureClass.LAUNCH),
+        ("0|NonZeroExitCode", FailureClass.EXIT),
+        ("0|None", FailureClass.EXIT),
+        ("|None", FailureClass.EXIT),
+        ("N/A|None", FailureClass.EXIT),
+        ("²|None", FailureClass.EXIT),
+    ],
+)
+def test_a_failure_without_an_exit_code_is_no_success(told: str, cls: FailureClass) -> None:
+    (status,) = asked(9, squeue=f"9|N/A|FAILED|{told}|\n", sacct="").values()
+    assert (status.state, status.failure_class, status.exit_code) == (JobState.FAILED, cls, None)
+
+
+@pytest.mark.parametrize("code", ["x", "", "1:0:1", "²:0", "1:", "0:²"])
+def test_an_exit_code_that_is_none(code: str) -> None:
+    status = asked(9, squeue="²|N/A|COMPLETED|0|None|\n", sacct=f"9|FAILED|{code}||1G\n")[None]
+    assert (status.state, status.failure_class, status.exit_code) == (JobState.FAILED, FailureClass.EXIT, None)
+
+
 def test_a_step_out_of_memory() -> None:
     text = "9|FAILED|1:0||1G\n9.batch|FAILED|1:0|12K|\n9.0|OUT_OF_MEMORY|0:125|900M|\n"
     assert asked(9, squeue="", sacct=text)[None].failure_class is FailureClass.OOM

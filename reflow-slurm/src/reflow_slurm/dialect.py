@@ -220,10 +220,10 @@ class Slurm(Dialect):
         """The exit code is a raw wait status."""
         for line in done.stdout.splitlines():
             fields = line.split("|")
-            if len(fields) < 5 or not fields[0].strip().isdigit():
+            if len(fields) < 5 or not fields[0].strip().isdecimal():
                 continue
             id, index, state, wait, reason = (field.strip() for field in fields[:5])
-            raw = int(wait) if wait.isdigit() else 0
+            raw = int(wait) if wait.isdecimal() else 0
             status = _status(state, raw >> 8 & 0xFF, raw & 0x7F, reason)
             for slot in places(index):
                 yield Row(id=id, index=slot, status=status)
@@ -249,8 +249,8 @@ class Slurm(Dialect):
                 steps.append(fields)
         for name, ((_, state, code, _, asked), *steps) in found.items():
             id, _, elements = name.partition("_")
-            number, _, signal = code.partition(":")
-            status = _status(state, int(number or 0), int(signal or 0), "")
+            ended = re.fullmatch("([0-9]+):([0-9]+)", code) or (code, 0, 0)
+            status = _status(state, int(ended[1]), int(ended[2]), "")
             if status.state in (JobState.PENDING, JobState.RUNNING):
                 # The controller, asked first, knows nothing of it: the end is still to be written, or never will be.
                 status = unknown(state, f"ended: accounting still says {state}")
@@ -307,7 +307,12 @@ def _status(state: str, code: int, signal: int, reason: str) -> JobStatus:
         return failed(FailureClass.LAUNCH, state, _because(reason))
     if signal == 53:
         return failed(FailureClass.LAUNCH, state, "could not start: its log or its script could not be opened")
-    return signalled(signal, state) if signal else exited(code, state)
+    if signal or code:
+        return signalled(signal, state) if signal else exited(code, state)
+    launch = reason.startswith("JobLaunchFailure")
+    return (
+        failed(FailureClass.LAUNCH, state, "could not start") if launch else failed(FailureClass.EXIT, state, "failed")
+    )
 
 
 def _because(reason: str) -> str:
