@@ -488,6 +488,12 @@ def test_every_list_that_was_recorded_is_read() -> None:
 # -- Torque ------------------------------------------------------------------------------
 
 
+def test_a_limit_that_is_no_number() -> None:
+    for name in ("max_array_size", "max_job_array_size"):
+        site = {**OPEN, "qmgr": f"set server {name} = ²\n"}
+        assert executor({}, site)[0].limits.max_array == 10000
+
+
 def test_which_of_the_family() -> None:
     assert executor({})[0].speaks.title == "PBS"
     made, _ = executor({}, OTHER)

@@ -119,6 +119,12 @@ def test_why_it_did_not_run(failed: str, cls: FailureClass, reason: str) -> None
     assert reason in status.reason
 
 
+def test_a_record_whose_numbers_are_none() -> None:
+    for field in ("taskid", "failed"):
+        text = re.sub(rf"(?m)^({field} +)\S+", r"\1²", QACCT)
+        assert {row.index for row in TestGridEngine().rows(text, follow_up=True)} <= {None}
+
+
 def test_held_for_good_says_why() -> None:
     refs = [JobRef("17"), JobRef("18"), JobRef("21", 0), JobRef("21", 1), JobRef("19"), JobRef("22")]
     made, replay = executor({"qstat.* -xml": QSTAT, "qstat -j": QSTAT_J})

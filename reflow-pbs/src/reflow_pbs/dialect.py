@@ -138,12 +138,12 @@ class PBS(Dialect):
         found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
         facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
         most = str(found.get("max_array_size", ""))
-        if str(found.get("max_job_array_size", "")).isdigit():  # Torque's
+        if str(found.get("max_job_array_size", "")).isdecimal():  # Torque's
             most = str(min(int(found["max_job_array_size"]), _CLONED))
         # Each element counts; the limit may be for everybody, or for each user.
         queued = re.search(r"(?m)^set server max_queued \+?= .*\[[ou]:PBS_(?:ALL|GENERIC)=(\d+)", text)
         facts |= {"max_submitted": int(queued[1])} if queued and int(queued[1]) else {}
-        return facts | ({"max_array": int(most)} if most.isdigit() else {})
+        return facts | ({"max_array": int(most)} if most.isdecimal() else {})
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """One file for both streams; an array must be able to run again."""

@@ -219,13 +219,13 @@ class GridEngine(Dialect):
         for block in re.findall(r"(?s)<job_list\b.*?</job_list>", done.stdout):
             fields = dict(re.findall(r"<(JB_job_number|JB_name|state|tasks)>([^<]*)</", block))
             id, state = fields.get("JB_job_number", ""), fields.get("state", "")
-            if id.isdigit() and state:
+            if id.isdecimal() and state:
                 for place in places(fields.get("tasks", "")):
                     yield Row(id=id, index=place, name=fields.get("JB_name", ""), status=_live(state))
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
         """Accounting for what has left; else the reasons of what is held or waits."""
-        mine = [id for id in missing if id.isdigit()]
+        mine = [id for id in missing if id.isdecimal()]
         if len(mine) == 1:
             return Call(argv=(self.program("qacct"), "-j", mine[0]))
         if mine:
@@ -244,10 +244,10 @@ class GridEngine(Dialect):
         for record in re.split(r"(?m)^={20,}\n", done.stdout):
             fields = dict(re.findall(r"(?m)^(\w+) +(.*?) *\n", record))
             id, number = fields.get("jobnumber", ""), fields.get("failed", "").split(" ")[0]
-            if not id.isdigit() or not number.isdigit() or "exit_status" not in fields:
+            if not id.isdecimal() or not number.isdecimal() or "exit_status" not in fields:
                 continue
             task = fields.get("taskid", "")
-            place = int(task) if task.isdigit() else None
+            place = int(task) if task.isdecimal() else None
             if (id, place) in blocked and number in _LAUNCH:
                 yield Row(id=id, index=place, status=held(_LAUNCH[number], "Eqw"))
             elif number not in ("24", "25"):
