@@ -144,6 +144,22 @@ def test_elements_are_asked_for_by_name() -> None:
     assert replay.calls == [("bjobs", "-a", "-w", "164", "165"), ("bjobs", "-l", "164[4-5]", "165")]
 
 
+def test_all_that_failed_are_asked_for() -> None:
+    line = "{}     alice     EXIT  normal     vm          vm          n{} Nov 23 03:10\n"
+
+    def follow_up(ids: range, indices: Sequence[str]) -> tuple[str, ...]:
+        text = "".join(line.format(id, index) for id in ids for index in indices)
+        made, replay = executor({"bjobs -a": text, "bjobs -l": ""})
+        made.query([JobRef(str(id)) for id in ids])
+        return replay.calls[-1]
+
+    assert follow_up(range(7, 8), [f"[{index}]" for index in range(1, 1001)]) == ("bjobs", "-l", "7[1-1000]")
+    # A list that is too long for its parser: the whole array.
+    assert follow_up(range(7, 8), [f"[{index}]" for index in range(1, 1001, 2)]) == ("bjobs", "-l", "7")
+    assert follow_up(range(1000, 3000), [""]) == ("bjobs", "-l", *map(str, range(1000, 3000)))
+    assert follow_up(range(100000, 120000), [""]) == ("bjobs", "-l", "-a")
+
+
 def test_long_form_of_elements() -> None:
     text = record("102[3]", "Exited with exit code 3. The CPU time") + record("102[5]", "Done successfully.", "DONE")
     rows = TestLSF().rows(text, follow_up=True)

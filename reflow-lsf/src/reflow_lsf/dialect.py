@@ -45,6 +45,9 @@ from reflow.plugin import (
 
 _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50}
 
+#: the longest list of elements that is asked for, else all of the array; characters of ids, else all of the user's jobs
+_LONGEST, _ROOM = 250, 100_000
+
 _STATES = {
     "PEND": pending("PEND", "waiting"),
     "PSUSP": pending("PSUSP", "held"),
@@ -225,13 +228,17 @@ class LSF(Dialect):
             yield Row(id=id, index=index or None, name=name, status=status)
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
-        """The long form: exit codes, and what is waited for."""
+        """The long form: exit codes of all that has failed, and what some of those that wait are waiting for."""
+        ended = [row for row in rows if row.status.state is JobState.FAILED]
+        waiting = [row for row in rows if row.status.native == "PEND"][:500]
         asked: dict[str, list[int]] = {}
-        for row in rows:
-            if row.status.state is JobState.FAILED or row.status.native == "PEND":
-                asked.setdefault(row.id, []).extend([] if row.index is None else [row.index])
-        ids = [f"{id}[{to_ranges(those[:200])}]" if those else id for id, those in asked.items()][:500]
-        return Call(argv=(self.program("bjobs"), "-l", *ids)) if ids else None
+        for row in (*ended, *waiting):
+            asked.setdefault(row.id, []).extend([] if row.index is None else [row.index])
+        if not asked:
+            return None
+        spans = {id: f"[{to_ranges(indices)}]" if indices else "" for id, indices in asked.items()}
+        ids = [f"{id}{span}" if len(span) <= _LONGEST else id for id, span in spans.items()]
+        return Call(argv=(self.program("bjobs"), "-l", *(ids if sum(map(len, ids)) < _ROOM else ["-a"])))
 
     def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
         """Lines are broken at 80 characters, wherever that is."""
