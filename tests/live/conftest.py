@@ -52,7 +52,7 @@ KINDS = {
     "sge": Kind("sge", "qstat -u {user}", never="cannot run|only offers|no suitable"),
     "pbs": Kind("pbs", "qstat", never="(?i)can never run|exceed|insufficient"),
     "torque": Kind("torque", "qstat"),
-    "lsf": Kind("lsf", "bjobs -w"),
+    "lsf": Kind("lsf", "bjobs -w", never="Not enough processors|not satisfied"),
     "flux": Kind("flux", "flux jobs -n -o {{id.f58plain}}"),
 }
 

@@ -358,7 +358,7 @@ class OpenLava(System):
         elif state == "EXIT":
             how = f"Exited with exit code {element.code}" if element.ran else "Exited"
             text.append(_folded(f"{_at(element.ended)}: {how}. The CPU time used is 0.0 seconds."))
-        print("\n" + "\n".join(text) + "\n" + _SCHEDULING, end="")
+        print("\n" + "\n".join(text) + "\n\n" + _SCHEDULING, end="")
 
     def reason(self, job: Submission) -> str:
         if job.spec["never"]:

@@ -334,6 +334,13 @@ class TestOpenLava:
         assert done.returncode == 255
         assert done.stderr == f"Job <{id}>: Job has already finished\nJob <99999>: No matching job found\n"
 
+    def test_what_is_waited_for_is_said_as_recorded(self, cluster: Make) -> None:
+        lava = cluster("lsf")
+        held = re.findall(r"<(\d+)>", lava.run("bsub", "-H", stdin="#!/bin/sh\n").stdout)[0]
+        id = re.findall(r"<(\d+)>", lava.run("bsub", "-w", f"ended({held})", stdin="#!/bin/sh\n").stdout)[0]
+        recorded = Path(__file__).parents[1].joinpath("lsf", "transcripts", "bjobs-l.txt").read_text()
+        assert lava.run("bjobs", "-l", id).stdout.endswith(recorded[recorded.index(" PENDING REASONS:") :])
+
     def test_a_first_shell_that_is_killed_has_ended_well(self, cluster: Make) -> None:
         lava = cluster("lsf")
         for script, state in (("kill -9 $PPID", "DONE"), ("kill -9 $$", "EXIT"), ("exit 7", "EXIT")):
