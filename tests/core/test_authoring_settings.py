@@ -161,6 +161,8 @@ def test_tuples_become_lists() -> None:
         ({"array_paralelism": 3}, "unknown keyword 'array_paralelism'; did you mean 'array_parallelism'?"),
         ({"memm": "4G"}, "unknown keyword 'memm'; did you mean 'mem'?"),
         ({"acount": "a"}, "unknown keyword 'acount'; did you mean 'account'?"),
+        ({"partiton": "a"}, "unknown keyword 'partiton'; did you mean 'partition'?"),
+        ({"walltme": "1h"}, "unknown keyword 'walltme'; did you mean 'time'?"),
         ({"finger_print": "stat"}, "unknown keyword 'finger_print'; did you mean 'fingerprint'?"),
     ],
 )

@@ -78,7 +78,7 @@ class GridEngine(Dialect):
     ends = "qdel"
     elements = "{id}.{index}"
     dashes = "-"
-    joint = ","
+    joint = both = ","
     moment = "%Y%m%d%H%M.%S"
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-N {}"),

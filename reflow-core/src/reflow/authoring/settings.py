@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reflow.errors import UsageError
-from reflow.model.names import did_you_mean
-from reflow.model.options import PORTABLE, canonical
+from reflow.model.options import ALIASES, MEANT, PORTABLE, canonical
 from reflow.model.resources import Resources, parse_resource
 from reflow.model.retry import Retry
 from reflow.model.signals import parse_signal
@@ -40,17 +39,7 @@ KEYWORDS = (
 
 # Where a scheduler option is this close to one of our own keywords it is a slip of the pen: on an executor that
 # has no options nobody would ever say so.
-_WORDS = {
-    "retry": "retries",
-    "memory": "mem",
-    "walltime": "time",
-    "cpu": "cpus",
-    "gpu": "gpus",
-    "node": "nodes",
-    "module": "modules",
-    "depends_on": "after",
-}
-_NAMES = (*KEYWORDS, *PORTABLE)
+_NAMES = (*KEYWORDS, *PORTABLE, *ALIASES, *MEANT)
 
 
 def job_config(given: Mapping[str, Any], tell: Callable[[str], None]) -> JobConfig:
@@ -135,9 +124,9 @@ def slip(key: str) -> str:
     if key in PORTABLE or key in KEYWORDS:
         return ""
     # Few mistype the first letter; Slurm's ntasks is meant as it stands.
-    near = [own for own in _NAMES if key[:1] == own[0] and SequenceMatcher(None, key, own).ratio() > 0.85]
-    meant = _WORDS.get(key)
-    return f"; did you mean {meant!r}?" if meant else did_you_mean(key, near)
+    likeness = {name: SequenceMatcher(None, key, name).ratio() for name in _NAMES if key[:1] == name[0]}
+    near = max(likeness, key=likeness.__getitem__, default="")
+    return f"; did you mean {MEANT.get(near, near)!r}?" if near and likeness[near] > 0.85 else ""
 
 
 def _plain(value: object) -> bool:

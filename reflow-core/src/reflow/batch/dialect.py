@@ -17,6 +17,7 @@ import msgspec
 from ..errors import UsageError
 from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from ..model.names import FailureClass
+from ..model.options import ALIASES, MEANT
 from ..model.ranges import to_ranges
 from ..model.task import JSON
 from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
@@ -154,6 +155,8 @@ class Dialect(ABC):
         What native options begin with: ``--`` for ``--name=value``, or ``-`` for ``-name value``.
     joint : str
         What stands between the ids in the flag for upstream jobs.
+    both : str
+        What stands between features of nodes that are asked for together.
     moment, ahead : str, float
         Pattern of `time.strftime` for begin times, and how many seconds ahead
         one has to be at least; "": seconds from now are given.
@@ -195,6 +198,7 @@ class Dialect(ABC):
     elements: ClassVar[str] = "{id}[{ranges}]"
     dashes: ClassVar[str] = "--"
     joint: ClassVar[str] = ":"
+    both: ClassVar[str] = "&"
     moment: ClassVar[str] = ""
     ahead: ClassVar[float] = 0.0
 
@@ -350,6 +354,21 @@ class Dialect(ABC):
         """The flag of a row of the vocabulary."""
         return self.cells[name].words(value) or ()
 
+    def features(self, job: Job) -> str:
+        """What ``constraint`` asks for, where it is no flag of its own: an expression, or a list of features."""
+        asked = given(job, "constraint")
+        if asked is True:
+            raise UsageError(f"constraint=True: {self.title} takes a value here")
+        wishes = asked if isinstance(asked, list) else [] if asked is None else [asked]
+        return self.both.join(_plain("constraint", wish) for wish in wishes)
+
+    def alone(self, job: Job) -> bool:
+        """Whether ``exclusive`` asks for whole nodes, where it is no flag of its own."""
+        asked = given(job, "exclusive")
+        if asked not in (None, True):
+            raise UsageError(f"exclusive={asked!r}: {self.title} knows whole nodes only", hint="write exclusive=True")
+        return asked is not None
+
     def fixed(self, job: Job) -> Iterable[Words]:
         """Flags that every job has."""
         return ()
@@ -426,17 +445,24 @@ class Dialect(ABC):
                 hint="[notifications] in the configuration mails once for a run",
             )
         if isinstance(value, list):
-            value = ",".join(map(str, value))
-        if name == "mail_type" and self.letters and isinstance(value, str):
-            occasions = value.upper().split(",")
-            if all(one in self.letters for one in occasions):
-                value = "".join(dict.fromkeys("".join(self.letters[one] for one in occasions)))
+            value = (self.both if name == "constraint" else ",").join(map(str, value))
+        if name == "mail_type" and self.letters:
+            occasions = self.occasions(value)
+            value = value if occasions is None else occasions
         words = cell.words(None if value is True else _plain(name, value))
         if words is None:
             raise UsageError(
                 f"{name}={value!r}: {self.title} takes {'a value' if '{}' in cell.text else 'no value'} here"
             )
         return (words,)
+
+    def occasions(self, asked: JSON) -> str | None:
+        """Occasions of mail in this scheduler's letters; None: not all are of those that it has a letter for."""
+        text = ",".join(map(str, asked)) if isinstance(asked, list) else str(asked)
+        words = [word.strip() for word in text.upper().split(",")]
+        if not all(word in self.letters for word in words):
+            return None
+        return "".join(dict.fromkeys("".join(self.letters[word] for word in words)))
 
     def _native(self, name: str, value: JSON) -> Iterable[Words]:
         if name not in self.native:
@@ -447,8 +473,8 @@ class Dialect(ABC):
     def _meant(self, name: str) -> str:
         from difflib import get_close_matches
 
-        close = get_close_matches(name, [*self.cells, *self.native], n=1)
-        what = f"did you mean {close[0]!r}? " if close else ""
+        close = get_close_matches(name, [*self.cells, *self.native, *ALIASES, *MEANT], n=1)
+        what = f"did you mean {MEANT.get(close[0], close[0])!r}? " if close else ""
         return f"{what}what it does not know either can be given verbatim: native=[...]"
 
     def _begin(self, job: Job, site: Site) -> float:

@@ -29,6 +29,18 @@ ALIASES = {
     "features": "constraint",
 }
 
+#: what others call keywords of ``job(...)``: it is not taken, but told what is meant
+MEANT = {
+    "retry": "retries",
+    "memory": "mem",
+    "walltime": "time",
+    "cpu": "cpus",
+    "gpu": "gpus",
+    "node": "nodes",
+    "module": "modules",
+    "depends_on": "after",
+}
+
 
 def canonical(name: str) -> str:
     """The one name of an option: ``partition`` is ``queue``, ``mail-user`` is ``mail_user``; others stay."""

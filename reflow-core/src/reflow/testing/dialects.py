@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ..authoring.settings import slip
 from ..batch.command import MARK, CommandExecutor
 from ..batch.dialect import Dialect, Row, Site
 from ..batch.options import BUILT, EMULATED, FLAG, REFUSED, VOCABULARY
@@ -133,12 +135,32 @@ class DialectConformance:
         for value in (None, False):
             assert self.words(options=dict.fromkeys((*self.dialect().cells, "no_such_option"), value)) == self.words()
 
+    def test_features_of_nodes(self) -> None:
+        both = self.words(options={"constraint": ["fast", "big"]})
+        assert any(re.search(rf"fast.*{re.escape(self.dialect().both)}.*big", word) for word in both), both
+        assert not set("'\"") & set(" ".join(both))
+        with pytest.raises(UsageError, match="takes a value"):
+            self.words(options={"constraint": True})
+
+    def test_whole_nodes_or_an_error(self) -> None:
+        if self.dialect().cells["exclusive"].kind == BUILT:
+            assert self.words(options={"exclusive": True}) != self.words()
+            with pytest.raises(UsageError, match=r"exclusive='user'.* whole nodes only"):
+                self.words(options={"exclusive": "user"})
+
     def test_unknown_option(self) -> None:
         near = sorted(self.dialect().native)[0]
         for wrong in ("que", f"{near}x"):
             with pytest.raises(UsageError, match="has no option") as caught:
                 self.words(options={wrong: "1"})
             assert "did you mean" in (caught.value.hint or "") or len(near) < 3
+        for wrong, meant in (("partiton", "partition"), ("walltme", "time")):
+            with pytest.raises(UsageError) as caught:
+                self.words(options={wrong: "1"})
+            assert f"did you mean {meant!r}" in (caught.value.hint or "")
+
+    def test_native_options_are_no_slips_of_the_pen(self) -> None:
+        assert set(filter(slip, self.dialect().native)) <= {"nnodes"}  # which nodes= asks for
 
     def test_arguments_are_no_options(self) -> None:
         for name in ("time", "mem", "cpus", "array", "array_parallelism", "after", "env", "cwd"):
