@@ -323,6 +323,7 @@ def words(kind: type[PBSExecutor] = PBSExecutor, **fields: object) -> str:
         (Resources(tasks=8), {}, "1:ncpus=8:mpiprocs=8"),
         (Resources(nodes=3), {}, "3:ncpus=1"),
         (Resources(), {"constraint": "big&cpu=milan"}, "1:ncpus=1:big=True:cpu=milan"),
+        (Resources(), {"constraint": ["big", "cpu=milan"]}, "1:ncpus=1:big=True:cpu=milan"),
     ],
 )
 def test_chunks(asked: Resources, options: dict[str, object], select: str) -> None:
@@ -546,7 +547,8 @@ def test_torque_flags(tmp_path: Path) -> None:
     for text in ("-t 0-5%2", "-l nodes=1:ppn=4:gpus=1+1:ppn=3:gpus=1", "-l mem=2048kb", "-l walltime=0:00:20"):
         assert text in got
     assert "-t 0 " in words(TorqueExecutor, slots=1, throttle=3) + " "
-    assert "-l nodes=1:ppn=1:big:ib" in words(TorqueExecutor, options={"constraint": "big&ib"})
+    for both in ("big&ib", ["big", "ib"]):
+        assert "-l nodes=1:ppn=1:big:ib" in words(TorqueExecutor, options={"constraint": both})
     assert "depend=afteranyarray:21[].vm:22[].vm,afterany:23.vm" in words(
         TorqueExecutor, after=(JobRef("21[].vm"), JobRef("23.vm"), JobRef("22[].vm"))
     )

@@ -36,7 +36,6 @@ from reflow.plugin import (
     exited,
     failed,
     flag,
-    given,
     layout,
     names,
     outliving,
@@ -133,7 +132,7 @@ class Flux(Dialect):
     def resources(self, job: Job) -> Iterable[Words]:
         """A script runs once for each task of `flux submit`: so there is one, with the cores of all."""
         nodes, tasks, cpus = layout(job)
-        asked = job.resources
+        asked, alone = job.resources, self.alone(job)
         if _spread(job):
             yield "-N", str(nodes)
             yield "-n", str(max(tasks, nodes))
@@ -144,13 +143,13 @@ class Flux(Dialect):
                     "an array whose elements take several nodes each can't be had on Flux",
                     hint="submit single jobs: include the task several times, or let one task use one node",
                 )
-            if given(job, "exclusive"):
+            if alone:
                 yield "-N", "1"
             yield "-n", "1"
             cores = cpus * tasks
         if asked.cpus or cores > 1:
             yield "-c", str(cores)
-        if given(job, "exclusive"):
+        if alone:
             yield ("--exclusive",)
         if asked.gpus:
             yield "-g", str(ceiling(asked.gpus * nodes, max(tasks, nodes)) if _spread(job) else asked.gpus)

@@ -71,6 +71,7 @@ class PBS(Dialect):
     accepted = r"(?m)^(\d+(?:\[\])?(?:\.[\w.-]+)?)\s*$"
     ends = "qdel"
     dashes = "-"
+    both = ":"
     moment, ahead = "%Y%m%d%H%M.%S", 10.0
     cells: ClassVar[Mapping[str, Cell]] = {
         "name": flag("-N {}"),
@@ -155,12 +156,12 @@ class PBS(Dialect):
         """Chunks: what one node gives."""
         nodes, tasks, cpus = layout(job)
         asked = job.resources
-        wish, alone = given(job, "constraint"), given(job, "exclusive")
+        wish, alone = self.features(job), self.alone(job)
         if asked.cpus or asked.mem or asked.gpus or asked.nodes or asked.tasks or wish:
             more = f":ompthreads={cpus}" if asked.cpus else ""
             more += f":mem={ceiling(asked.mem, 1024)}kb" if asked.mem else ""
             more += f":ngpus={asked.gpus}" if asked.gpus else ""
-            for one in str(wish or "").replace("&", ":").split(":"):
+            for one in wish.replace("&", self.both).split(self.both):
                 more += f":{one}{'' if '=' in one else '=True'}" if one else ""
             spread = per_node(nodes, max(tasks, nodes))
             chunks = (
@@ -342,10 +343,10 @@ class Torque(PBS):
         """Nodes with processors; memory is that of the whole job."""
         nodes, tasks, cpus = layout(job)
         asked = job.resources
-        wish = given(job, "constraint")
+        wish = self.features(job)
         if asked.cpus or asked.gpus or asked.nodes or asked.tasks or wish:
             more = f":gpus={asked.gpus}" if asked.gpus else ""
-            more += f":{str(wish).replace('&', ':')}" if wish else ""
+            more += f":{wish.replace('&', self.both)}" if wish else ""
             spread = per_node(nodes, max(tasks, nodes))
             yield "-l", f"nodes={'+'.join(f'{count}:ppn={share * cpus}{more}' for count, share in spread)}"
         if asked.mem:
