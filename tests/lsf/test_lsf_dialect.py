@@ -262,6 +262,7 @@ def test_resources() -> None:
     assert "-n 8 -R span[ptile=4]" in words(resources=Resources(nodes=2, cpus=4))
     assert "-n 7 -R span[ptile=4]" in words(resources=Resources(nodes=2, tasks=7))
     assert "-n 1" in words(resources=Resources(cpus=1))
+    assert words(options={"constraint": ["a", "b"]}).endswith("-R select[a && b] -o /dev/null")
     assert "-R" not in words()
 
 
@@ -294,7 +295,9 @@ def test_no_fewer_cores_and_nodes_than_asked_for(asked: Resources) -> None:
         assert -(-slots // each) == nodes
 
 
-@pytest.mark.parametrize(("unit", "limit", "reserved"), [("MB", 1537, 1537), ("GB", 2, 2), (None, 1572865, 1537)])
+@pytest.mark.parametrize(
+    ("unit", "limit", "reserved"), [("MB", 1537, 1537), ("GB", 2, 2), ("EB", 1, 1), (None, 1572865, 1537)]
+)
 def test_units_of_the_site(unit: str | None, limit: int, reserved: int) -> None:
     got = words(settings={"unit": unit}, resources=Resources(mem=1536 * 2**20 + 1))
     assert f"-M {limit} -R rusage[mem={reserved}]" in got
@@ -302,11 +305,13 @@ def test_units_of_the_site(unit: str | None, limit: int, reserved: int) -> None:
     assert "-M 1572865 -R rusage[mem=1537]" in lava
 
 
-def test_unit_out_of_the_configuration_file(tmp_path: Path) -> None:
+def test_unit_out_of_the_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lsf.conf").write_text("# x\nLSF_UNIT_FOR_LIMITS=mb\nLSF_OTHER=GB\n")
     context = Context(environ={"LSF_ENVDIR": str(tmp_path)})
     assert LSFExecutor.create({}, context).settings["unit"] == "MB"
     assert LSFExecutor.create({"unit": "GB"}, context).settings["unit"] == "GB"
+    monkeypatch.setattr("reflow_lsf.dialect._CONFIGURATION", str(tmp_path))
+    assert LSFExecutor.create({}, Context()).settings["unit"] == "MB"
     (tmp_path / "lsf.conf").write_text("")
     assert "unit" not in LSFExecutor.create({}, context).settings
     assert "unit" not in LSFExecutor.create({}, Context(environ={"LSF_ENVDIR": "/no/such"})).settings
@@ -333,6 +338,10 @@ def test_flags() -> None:
         assert f" {text}" in got
     assert re.search(r"-b \d\d:\d\d:\d\d:\d\d", got)
     assert "-N" in words(options={"mail_type": "FAIL"})
+    assert words(options={"mail_type": "none"}) == words()
+    for wrong in ("abe", True, "TIME_LIMIT_80", ["END", "abe"]):
+        with pytest.raises(UsageError, match="one or more of BEGIN, END, FAIL, ALL, NONE"):
+            words(options={"mail_type": wrong})
     assert "-o /x/%J" in words(options={"output": "/x/%J"})
 
 

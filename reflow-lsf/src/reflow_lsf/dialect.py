@@ -43,7 +43,10 @@ from reflow.plugin import (
     unknown,
 )
 
-_UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50}
+_UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50, "EB": 2**60}
+
+#: where LSF looks for lsf.conf without LSF_ENVDIR
+_CONFIGURATION = "/etc"
 
 #: the longest list of elements that is asked for, else all of the array; characters of ids, else all of the user's jobs
 _LONGEST, _ROOM = 250, 100_000
@@ -88,7 +91,7 @@ class LSF(Dialect):
     accepted = r"Job <(\d+)> is submitted"
     ends = "bkill"
     dashes = "-"
-    joint = ") && ended("
+    joint, both = ") && ended(", " && "
     # A time that has passed when the command reads it is next year's.
     moment, ahead = "%m:%d:%H:%M", 30.0
     cells: ClassVar[Mapping[str, Cell]] = {
@@ -120,6 +123,7 @@ class LSF(Dialect):
         "signal": WORKER,
         "requeue": built("-r, else nothing"),
     }
+    letters: ClassVar[Mapping[str, str]] = {"BEGIN": "B", "END": "N", "FAIL": "N", "ALL": "BN", "NONE": ""}
     native = names(
         "a alloc_flags app c clusters C core_isolation csm D data datachk E Ep eptl ext F f freq G g H hl hostfile i is"
         " jm jobaff jsm k l_smt L m mig network nnodes ns pack ptl Q rcacct S s sla smt ss stage step_cgroup swap t T"
@@ -165,17 +169,16 @@ class LSF(Dialect):
         if mail:
             if job.slots is not None:
                 raise UsageError("'mail_type' on an array would send a mail for each of its elements")
-            occasions = (",".join(map(str, mail)) if isinstance(mail, list) else str(mail)).upper().split(",")
-            if "BEGIN" in occasions or "ALL" in occasions:
-                yield ("-B",)
-            if {"END", "FAIL", "ALL"} & set(occasions):
-                yield ("-N",)
+            letters = self.occasions(mail)
+            if letters is None:
+                raise UsageError(f"mail_type={mail!r}: on {self.title} it is one or more of {', '.join(self.letters)}")
+            yield from ((f"-{letter}",) for letter in letters)
 
     def resources(self, job: Job) -> Iterable[Words]:
         """Slots in all, and one requirement for where they are and what they have."""
         nodes, tasks, cpus = layout(job)
         asked, slots = job.resources, max(tasks, nodes) * cpus
-        wish = given(job, "constraint")
+        wish = self.features(job)
         needs = [f"select[{wish}]"] if wish else []
         if asked.mem:
             limit, reserved = self._units()
@@ -282,7 +285,7 @@ class LSFExecutor(CommandExecutor):
     ----------
     bsub, bjobs, bkill, bparams : str, optional
         Paths of the programs; found on PATH where not given.
-    unit : {"KB", "MB", "GB", "TB"}, optional
+    unit : {"KB", "MB", "GB", "TB", "PB", "EB"}, optional
         The site's LSF_UNIT_FOR_LIMITS; `create` reads it from ``lsf.conf``.
     """
 
@@ -298,8 +301,8 @@ class LSFExecutor(CommandExecutor):
     def create(cls, settings: Mapping[str, JSON], context: Context) -> CommandExecutor:
         """As `CommandExecutor.create`; the unit of limits comes from the site's ``lsf.conf``, where not given."""
         chosen: dict[str, Any] = dict(settings)
-        folder = context.environ.get("LSF_ENVDIR")
-        if chosen.get("unit") is None and folder:
+        if chosen.get("unit") is None:
+            folder = context.environ.get("LSF_ENVDIR") or _CONFIGURATION
             try:
                 with open(f"{folder}/lsf.conf", encoding="utf-8", errors="replace") as stream:
                     unit = re.search(r"(?m)^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?(\w+)", stream.read())
