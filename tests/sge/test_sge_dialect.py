@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
@@ -255,25 +257,52 @@ def test_resources_are_for_each_slot() -> None:
     assert "gpu=1" in got
     assert "h_rt=61" in got
     got = words(
-        {"mem_resources": [["mem", "JOB"]]}, {"gpu_resource": "ngpus"}, resources=Resources(cpus=3, mem=2**30, gpus=4)
+        {"mem_resources": ["mem"], "per_job": ["mem"]},
+        {"gpu_resource": "ngpus"},
+        resources=Resources(cpus=3, mem=2**30, gpus=4),
     )
     assert "mem=1048576K" in got
     assert "ngpus=2" in got
 
 
 def test_memory_resource() -> None:
-    one = {"mem_resources": [["s_mem", "YES"]]}
+    one = {"mem_resources": ["s_mem"]}
     assert "s_mem=1024K" in words(one, resources=Resources(mem=2**20))
-    two = {"mem_resources": [["a", "YES"], ["b", "YES"]]}
+    two = {"mem_resources": ["a", "b"]}
     with pytest.raises(UsageError, match="several ways here: a, b"):
         words(two, resources=Resources(mem=2**20))
     assert "b=1024K" in words(two, {"mem_resource": "b"}, resources=Resources(mem=2**20))
-    assert "h_vmem=1024K" in words({"mem_resources": [["a", "YES"], ["h_vmem", "YES"]]}, resources=Resources(mem=2**20))
+    assert "h_vmem=1024K" in words({"mem_resources": ["a", "h_vmem"]}, resources=Resources(mem=2**20))
     counted = "h_vmem              h_vmem     MEMORY      <=    YES         YES        0        0\n"
+    counted += "gpu                 gpu        INT         <=    YES         JOB        0        0\n"
     made, _ = executor({"-sc": counted})
     made._runner.answers.pop("qconf -sc")  # type: ignore[union-attr]
     assert made.limits
-    assert made.settings["facts"]["mem_resources"] == [["h_vmem", "YES"]]
+    assert made.settings["facts"]["mem_resources"] == ["h_vmem"]
+    assert made.settings["facts"]["per_job"] == ["gpu"]
+
+
+@given(
+    asked=st.builds(
+        Resources,
+        mem=st.integers(1, 2**44),
+        nodes=st.none() | st.integers(1, 40),
+        tasks=st.none() | st.integers(1, 300),
+        cpus=st.none() | st.integers(1, 64),
+        gpus=st.none() | st.integers(1, 8),
+    ),
+    per_job=st.booleans(),
+)
+def test_no_node_has_less_than_is_asked_for(asked: Resources, per_job: bool) -> None:
+    nodes, cpus = asked.nodes or 1, asked.cpus or 1
+    tasks = max(asked.tasks or 1, nodes)
+    got = words({"per_job": ["h_vmem", "gpu"] if per_job else []}, {"pe": "mpi"}, resources=asked)
+    assert (got[got.index("-pe") + 2] if "-pe" in got else "1") == str(tasks * cpus)
+    # By how much a request is multiplied: on the node with the fewest slots, or, for the whole job, not at all.
+    least, whole = (1, nodes) if per_job else (tasks // nodes * cpus, 1)
+    assert 0 <= int(value(got, "h_vmem")[:-1]) * 1024 * least - (asked.mem or 0) * whole < 1024 * (least + whole)
+    if asked.gpus:
+        assert 0 <= int(value(got, "gpu")) * least - asked.gpus * whole < least
 
 
 def test_parallel_environment() -> None:
@@ -295,9 +324,8 @@ def test_parallel_environment() -> None:
     assert got.count("-pe") == 1
     with pytest.raises(UsageError, match="spreads over hosts"):
         words(resources=Resources(nodes=2, tasks=8))
-    for pe in (None, "mpi"):
-        with pytest.raises(UsageError, match="needs tasks"):
-            words(resources=Resources(nodes=2), options={"pe": pe})
+    got = words(resources=Resources(nodes=2, cpus=4), options={"pe": "mpi"})
+    assert got[got.index("-pe") : got.index("-pe") + 3] == ["-pe", "mpi", "8"]
     # One slot of it, where somebody asks for that; not because the site names one for jobs of several.
     got = words(options={"pe": "smp"})
     assert got[got.index("-pe") : got.index("-pe") + 3] == ["-pe", "smp", "1"]

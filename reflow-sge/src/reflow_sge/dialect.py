@@ -132,38 +132,45 @@ class GridEngine(Dialect):
     }
 
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
-        """A consumable of type MEMORY is what memory is counted by, where there is one only."""
+        """A consumable of type MEMORY is what memory is counted by, where there is one only; some count for a job."""
         if fact == "limits":
             most = re.search(r"(?m)^max_aj_tasks\s+(\d+)", done.stdout)
             return {"max_array": int(most[1])} if most and int(most[1]) else {}
         if fact == "pes":
             return {"pes": re.findall(r"(?m)^(\S+)\s*$", done.stdout)}
-        counted = re.findall(r"(?m)^(\S+)\s+\S+\s+MEMORY\s+\S+\s+(?:YES|FORCED)\s+(YES|JOB)\s", done.stdout)
-        return {"mem_resources": [list(pair) for pair in counted]}
+        counted = re.findall(r"(?m)^(\S+)\s+\S+\s+(\S+)\s+\S+\s+(?:YES|FORCED)\s+(YES|JOB)\s", done.stdout)
+        return {
+            "mem_resources": [name for name, kind, _ in counted if kind == "MEMORY"],
+            "per_job": [name for name, _, how in counted if how == "JOB"],
+        }
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """The first line of a script counts for nothing."""
         return [("-S", "/bin/bash"), ("-j", "y"), ("-r", "y" if given(job, "requeue") else "n")]
 
     def resources(self, job: Job) -> Iterable[Words]:
-        """All but time is asked for each slot."""
+        """All but time is asked for each slot: so much that a node with the fewest slots has enough."""
         nodes, tasks, cpus = layout(job)
+        tasks = max(tasks, nodes)
         asked, slots, pe = job.resources, tasks * cpus, given(job, "pe")
         if pe is not None and not isinstance(pe, str):
             raise UsageError(f"pe={pe!r} is no name", hint="pe='mpi' names a parallel environment")
         verbatim = pe is not None and " " in pe
-        if nodes > 1 and slots == 1 and not verbatim:
-            raise UsageError(f"nodes={nodes} on Grid Engine needs tasks", hint="say how many MPI tasks there are")
         if (slots > 1 or pe) and not verbatim:
             yield "-pe", self._environment(pe, nodes, tasks), str(slots)
         if asked.time:
             yield "-l", f"h_rt={asked.time}"
+
+        def each(resource: str, amount: int) -> int:
+            whole = resource in self.facts.get("per_job", [])
+            return amount * nodes if whole else ceiling(amount, tasks // nodes * cpus)
+
         if asked.mem:
-            resource, counted = self._memory()
-            share = 1 if counted == "JOB" else slots
-            yield "-l", f"{resource}={ceiling(asked.mem * nodes, share * 1024)}K"
+            resource = self._memory()
+            yield "-l", f"{resource}={each(resource, ceiling(asked.mem, 1024))}K"
         if asked.gpus:
-            yield "-l", f"{self.settings.get('gpu_resource', 'gpu')}={ceiling(asked.gpus * nodes, slots)}"
+            resource = str(self.settings.get("gpu_resource", "gpu"))
+            yield "-l", f"{resource}={each(resource, asked.gpus)}"
 
     def _environment(self, asked: str | None, nodes: int, tasks: int) -> str:
         chosen = asked or self.settings.get("pe")
@@ -183,16 +190,15 @@ class GridEngine(Dialect):
             hint=f"name it: job(pe=...), or [executor.sge] pe; there are: {', '.join(known) or 'none'}",
         )
 
-    def _memory(self) -> tuple[str, str]:
-        counted: Mapping[str, str] = dict(self.facts.get("mem_resources", []))
+    def _memory(self) -> str:
+        counted: Sequence[str] = self.facts.get("mem_resources", [])
         chosen = self.settings.get("mem_resource")
         if chosen is None and len(counted) > 1 and "h_vmem" not in counted:
             raise UsageError(
                 f"memory is counted in several ways here: {', '.join(counted)}",
                 hint="[executor.sge] mem_resource names the one to ask for",
             )
-        name = str(chosen or ("h_vmem" if "h_vmem" in counted or not counted else next(iter(counted))))
-        return name, counted.get(name, "NO")
+        return str(chosen or ("h_vmem" if "h_vmem" in counted or not counted else counted[0]))
 
     def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
         """Indices count from 1, in one range."""
