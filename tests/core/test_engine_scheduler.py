@@ -15,6 +15,7 @@ from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits
 from reflow.model.names import FailureClass, RunState
 from reflow.model.record import Command
+from reflow.run import scheduler
 from reflow.run.mail import post
 from reflow.testing import Died, MemoryCluster
 
@@ -261,6 +262,17 @@ def test_dependencies_are_joined_in_steps(sim: Any, most: int | None) -> None:
     assert bool(joins) == (most is not None and most < 30)
     assert all(len(job.after) <= (most or 30) for job in one.jobs)
     assert not one.cluster.calls["query"]
+
+
+def test_each_job_of_an_array_counts_in_a_dependency(sim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the scheduler makes a job of each slot, their ids are one reference."""
+    whole = scheduler.references
+    monkeypatch.setattr(scheduler, "references", lambda flight: [JobRef(",".join([whole(flight)[0].id] * 5))])
+    one = sim(limits=Limits(visibility_lag=0.0, max_after=40))
+    one.submit(JOINED)
+    one.end()
+    assert len(one.ran) == 31
+    assert [len(job.after) for job in one.sent(None) if "/join." in job.script] == [40, 40, 40, 30]
 
 
 def test_where_one_job_is_all_that_may_be_waited_for(sim: Any) -> None:

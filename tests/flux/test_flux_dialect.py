@@ -313,7 +313,7 @@ def test_cancel() -> None:
 
 def test_limits() -> None:
     limits = FluxExecutor().limits
-    assert (limits.throttle, limits.max_after, limits.max_array) == (False, 8, 250)
+    assert (limits.throttle, limits.max_after, limits.max_array) == (False, 300, 250)
 
 
 # -- instances -------------------------------------------------------------------------------

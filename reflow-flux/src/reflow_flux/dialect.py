@@ -60,8 +60,8 @@ class Flux(Dialect):
     name = "flux"
     title = "Flux"
     programs = ("flux",)
-    # 300 jobs in one dependency are known to work, and each slot is a job: an array counts as so many.
-    limits = Limits(array_base=0, max_array=250, max_after=8, throttle=False, visibility_lag=2.0)
+    # 300 jobs in one dependency are known to work, and each slot is a job.
+    limits = Limits(array_base=0, max_array=250, max_after=300, throttle=False, visibility_lag=2.0)
     index = "FLUX_JOB_CC"
     # Ids are kept in ASCII: the letter ƒ at their head is written f. They are those of one instance, and what `flux
     # batch` starts has one of its own: from there the run's own has to be named.

@@ -537,7 +537,9 @@ class Scheduler:
             Whether the scheduler has answered, with a refusal maybe.
         """
         state, limits = self._writer.state, self.limits
-        after = [ref for tag in waits for ref in references(state.flights[state.open_flights[tag]])]
+        refs = [ref for tag in waits for ref in references(state.flights[state.open_flights[tag]])]
+        # Each job of an array counts, where the scheduler makes one of each slot.
+        after = [JobRef(id, None, ref.cluster) for ref in refs for id in ref.id.split(",") if id]
         joined: list[str] = []
         steps, places = joins(len(after), limits.max_after), room(state, limits)
         if limits.max_after == 1 or (places is not None and sum(map(len, steps)) >= places > 0):
