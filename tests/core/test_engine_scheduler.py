@@ -636,6 +636,33 @@ def test_accounting_may_say_later_why_a_job_was_killed(sim: Any) -> None:
     assert (failure["index"], failure["class"]) == (1, "oom")
 
 
+def test_what_a_worker_has_written_counts_more_than_what_its_scheduler_says(sim: Any) -> None:
+    """After a restart of LSF's daemons whatever ran has failed, though it ended well."""
+    one = sim()
+    one.lasts |= {("work", 1): 500.0, "work": 10.0}
+    run = fan(one, 3)
+    query = one.cluster.query
+    lost = JobStatus(
+        state=JobState.FAILED, failure_class=FailureClass.EXIT, native="EXIT", reason="ended, not known how"
+    )
+    told: list[JobRef] = []
+
+    def restarted(jobs: Any) -> Any:
+        answer = {ref: lost if status.state.ended else status for ref, status in query(jobs).items()}
+        told.extend(ref for ref, status in answer.items() if status is lost)
+        return answer
+
+    one.cluster.query = restarted
+    one.cluster.advance(100.0)
+    one.advance(chain=False)
+    assert len(told) == 2
+    one.cluster.advance(500.0)
+    one.end()
+    assert run.results("work") == [1, 1, 1]
+    assert not one.events("failed")
+    assert elements(one) == [0, 1, 2]
+
+
 def test_what_fails_before_its_worker_has_started_is_launched_once_more(sim: Any) -> None:
     """A script that a node could not start has an exit code like any other."""
     one = sim()
