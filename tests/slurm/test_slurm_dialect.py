@@ -471,11 +471,9 @@ def test_reasons() -> None:
 
 
 def test_memory_as_slurm_writes_it() -> None:
-    assert [_bytes(text) for text in ("419228K", "50Mn", "1.5G", "0", "", "16?")] == [
+    assert [_bytes(text) for text in ("419228K", "50Mn", "1.5G", "0", "", "16?", "1.2.3", "..M")] == [
         419228 * 1024,
         50 * 2**20,
         1.5 * 2**30,
-        0,
-        0,
-        0,
+        *[0] * 5,
     ]

@@ -328,5 +328,5 @@ def _because(reason: str) -> str:
 
 def _bytes(text: str) -> float:
     """What Slurm writes of memory: ``419228K``, ``50M``, ``50Mn``."""
-    match = re.fullmatch(r"([\d.]+)([KMGTP]?)[nc]?", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?", text)
     return float(match[1]) * 1024.0 ** " KMGTP".index(match[2] or " ") if match else 0.0
