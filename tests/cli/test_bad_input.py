@@ -493,8 +493,13 @@ def test_a_script_without_its_guard(place: Place) -> None:
     (place.path / "bare.py").write_text(PIPELINE.replace('if __name__ == "__main__":\n    wf.cli()', "wf.cli()"))
     found = place("bare.py", "run", "--executor", "local", "--run-dir", str(place.run_dir), "--count", "1")
     assert found.returncode == 1
-    assert "ended with exit code 2 when it was imported" in found.stderr
+    assert "calls cli() when it is imported" in found.stderr
     assert "under `if __name__ == '__main__':`" in found.stderr
+    for words in (["retry", "latest"], ["describe", "bare.py"], ["submit", "bare.py"]):
+        again = place.reflow(*words)
+        assert again.returncode == 2, again.stderr
+        assert again.stderr.startswith(f"error: {place.path / 'bare.py'}:")
+        assert len(again.stderr.splitlines()) == 2, again.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -48,6 +48,8 @@ def test_it_is_imported_as_its_user_would(script: Write, capsys: pytest.CaptureF
         ("x = 1\n1 / 0\n", "", 1, "pipeline.py:2 cannot be imported: ZeroDivisionError"),
         ("def broken(:\n", "", 1, "pipeline.py cannot be imported: "),
         ("import sys\nsys.exit(4)\n", "", 1, "ended with exit code 4 when it was imported"),
+        (ONE + "wf.cli()\n", "", 2, "calls cli() when it is imported"),
+        (ONE + "wf.run_local('here')\n", "", 2, "starts a run when it is imported"),
         ("x = 1\n", "", 2, "has no workflow"),
         ("from reflow import Flow\nf = Flow('f')\n", "", 2, "has no workflow"),
         (TWO, "", 2, "has 2 workflows: wf, other"),

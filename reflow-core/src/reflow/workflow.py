@@ -223,7 +223,15 @@ class Workflow(Flow):
         ----------
         argv : sequence of str, optional
             Arguments; the process's own where not given. Ends the process.
+
+        Raises
+        ------
+        UsageError
+            The script is being imported, not run.
         """
         from .cli.main import workflow_app
+        from .worker.load import refuse_in_import
+
+        refuse_in_import("calls cli()")
 
         raise SystemExit(workflow_app(self)(argv))

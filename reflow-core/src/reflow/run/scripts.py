@@ -9,7 +9,7 @@ from types import ModuleType
 
 from ..errors import ReflowError
 from ..model.definition import Entry
-from ..worker.load import load_module
+from ..worker.load import Unguarded, load_module
 
 
 class ScriptError(ReflowError):
@@ -30,11 +30,15 @@ def import_script(entry: Entry, shown: str = "") -> ModuleType:
     ------
     ScriptError
         It raises, or ends the process, when it is imported.
+    Unguarded
+        It runs its workflow.
     """
     shown = shown or entry.file
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a script prints when it is imported is no data of ours
             return load_module(entry)
+    except Unguarded:
+        raise
     except Exception as error:
         if isinstance(error, ReflowError) and isinstance(error.__cause__, SystemExit):
             raise ScriptError(error.message, hint=error.hint) from error

@@ -26,6 +26,7 @@ from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import owners, require
+from ..worker.load import refuse_in_import
 from .chain import IN_PLACE, advance
 from .create import create, new_run_id, prepare
 from .drive import Progress, cache_places, drive
@@ -124,6 +125,8 @@ def check(
     from ..config.overrides import hidden, parse_overrides
     from ..config.schema import DRY_RUN
 
+    if not dry:
+        refuse_in_import("starts a run")
     compiled = flow.compile()
     cwd = os.getcwd()
     project = os.path.dirname(os.path.abspath(flow.file)) if flow.file else cwd

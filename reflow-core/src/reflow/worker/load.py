@@ -11,6 +11,25 @@ from ..errors import DataError, UsageError
 from ..model.definition import Entry
 from ..model.digest import sha256
 
+#: scripts that are being imported
+_importing: list[str] = []
+
+
+class Unguarded(UsageError):
+    """A script runs its workflow when it is imported; who imported it would never come to an end."""
+
+
+def refuse_in_import(what: str) -> None:
+    """Raise `Unguarded` while a script is being imported; `what` it does is said with its line."""
+    if not _importing:
+        return
+    file = _importing[-1]
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename != file:
+        frame = frame.f_back
+    where = f"{file}:{frame.f_lineno}" if frame.f_code.co_filename == file else file
+    raise Unguarded(f"{where} {what} when it is imported", hint="put that under `if __name__ == '__main__':`")
+
 
 def module_name(file: str) -> str:
     """The name under which a script is imported."""
@@ -36,7 +55,7 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     DataError
         The frozen copy is not what was frozen.
     UsageError
-        The script ends the process.
+        The script runs its workflow, or ends the process.
     Exception
         Whatever else it raises.
     """
@@ -63,6 +82,7 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     if source_file != entry.file:
         _remember_lines(entry.file, source)
     sys.modules[entry.module] = module
+    _importing.append(entry.file)
     try:
         # What importing is: the user's script, by the user, as `python script.py` would run it.
         exec(compile(source, entry.file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
@@ -74,6 +94,8 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
                 hint="keep what runs it, such as wf.cli(), under `if __name__ == '__main__':`",
             ) from error
         raise
+    finally:
+        _importing.pop()
     return module
 
 
