@@ -126,6 +126,25 @@ def test_wrong_usage(place: Place, words: list[str], said: str) -> None:
     assert place.untouched
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_cache_backend_that_is_none(place: Place, more: tuple[str, ...]) -> None:
+    found = place.run("--count", "1", *more, env={"REFLOW_CACHE_BACKEND": "sqlit"})
+    refused(found, 2, "there is no cache backend 'sqlit'", "Did you mean 'sqlite'?")
+    assert place.untouched
+
+
+def test_a_cache_backend_that_is_gone(place: Place) -> None:
+    found = place.run("--count", "2", "--mode", "raise", env={"REFLOW_CACHE_BACKEND": "sqlite"})
+    assert found.returncode == 1, found.stderr
+    for file in place.run_dir.rglob("*.json"):
+        file.write_bytes(file.read_bytes().replace(b'"sqlite"', b'"gone"'))
+    found = place.reflow("retry", "latest")
+    assert found.returncode == 1, found.stderr
+    assert "the cache cannot be used now" in found.stderr
+    assert "there is no cache backend 'gone'" in found.stderr
+    assert "bad item" in found.stderr
+
+
 def test_no_run_directory(place: Place) -> None:
     refused(place("pipeline.py", "run", "--executor", "local", "--count", "1"), 2, "--run-dir")
     assert place.untouched
@@ -371,6 +390,13 @@ def test_a_path_that_is_no_utf_8(place: Place) -> None:
 
 def test_a_run_directory_that_is_no_utf_8(place: Place) -> None:
     found = place("pipeline.py", "run", "--executor", "local", "--count", "1", "--run-dir", b"caf\xe9")
+    refused(found, 2, "\\udce9")
+    assert os.listdir(place.path) == ["pipeline.py"]
+
+
+@pytest.mark.parametrize("name", ["REFLOW_STORE_PATH", "REFLOW_CACHE_PATH"])
+def test_a_store_that_is_no_utf_8(place: Place, name: str) -> None:
+    found = place.run("--count", "1", env={name: os.fsdecode(bytes(place.path) + b"/caf\xe9")})
     refused(found, 2, "\\udce9")
     assert os.listdir(place.path) == ["pipeline.py"]
 

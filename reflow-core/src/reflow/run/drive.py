@@ -92,7 +92,10 @@ def cache_of(definition: Definition, config: Config, store: str | None = None) -
     settings = {key: value for key, value in config.section(f"cache.{name}").items() if value is not None}
     place = cache_places(definition, config, store)[0]
     context = Context(environ=os.environ, store=place, cwd=definition.cwd, run_id=definition.run_id)
-    return plugins.create_cache_backend(name, settings, context)
+    try:
+        return plugins.create_cache_backend(name, settings, context)
+    except ReflowError as error:
+        return Refused(error)  # a plugin that is gone: the run can still be ended
 
 
 def executor_of(definition: Definition, root: str) -> Executor:

@@ -167,9 +167,17 @@ def check(
         run_id=run_id,
     )
     chosen = choose(plugins, config, executor, fallback, settings or {}, context, flow)
+    if config.get("cache.enabled"):
+        plugins.cache_backend(str(config.get("cache.backend")))
     inline = chosen.name == "inline"
     entry = entry_of(flow, importable=not inline)
-    for path, what in ((directory, "the run directory"), (cwd, "the working directory"), (entry.file, "the script")):
+    for path, what in (
+        (directory, "the run directory"),
+        (cwd, "the working directory"),
+        (entry.file, "the script"),
+        (store, "the store"),
+        (str(config.get("cache.path") or ""), "the cache"),
+    ):
         if not _is_utf8(path):  # records are JSON, which cannot hold it
             raise UsageError(
                 f"{what} {path!r} has a name that is not UTF-8", hint="use another directory, or rename it"
