@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reflow import Run
+from reflow.errors import UsageError
 from reflow.model import layout
 from reflow.run.lease import Lease, latest, owner
 from reflow.run.publish import catch_up, catch_up_all, publish
@@ -159,3 +160,15 @@ def test_a_cache_that_takes_nothing_is_not_tried_for_each_element(lab: Any, monk
     run = lab.good()
     assert sum(tried) <= 3 * 21, "once when there are enough of them, and at the end"
     assert os.path.exists(layout.unpublished(run.root))
+
+
+def test_a_full_disk_leaves_no_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reflow.run.create import prepare
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        prepare(str(tmp_path / "run"), ())
+    assert os.listdir(tmp_path / "run" / ".reflow") == []

@@ -64,11 +64,14 @@ def prepare(run_dir: str, trusted: Collection[int]) -> None:
                 if mode & stat.S_IWOTH:  # as the umask has it
                     os.chmod(directory, mode & ~stat.S_IWOTH)
         probe = os.path.join(home, f".probe-{os.getpid()}-{os.urandom(4).hex()}")
-        with open(probe, "wb") as stream:
-            stream.write(b"x" * 4096)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.unlink(probe)
+        try:
+            with open(probe, "wb") as stream:
+                stream.write(b"x" * 4096)
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(probe)
     except OSError as error:
         raise UsageError(
             f"the run directory {run_dir} cannot be used: {error.strerror or error}",
