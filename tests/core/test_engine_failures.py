@@ -572,6 +572,21 @@ def test_retry_of_a_script_that_takes_a_constant_from_the_environment(
     assert lab.ran() == ["scaled 2", "scaled 3"]
 
 
+def test_retry_says_that_a_changed_default_does_not_count(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def task(n: Annotated[int, Param()] = 3, m: Annotated[int, Param()] = 1) -> int:
+        if not flag("fixed"):
+            raise ValueError("not yet")
+        return n + m
+    """)
+    run = lab.run(m=2)
+    lab.touch("fixed")
+    lab.edit("= 3, m: Annotated[int, Param()] = 1", "= 4, m: Annotated[int, Param()] = 1")
+    assert run.retry()["notes"] == ["n stays 3, as submitted; its default is 4 now"]
+    assert run.result("task") == 5
+
+
 def test_retry_of_an_unchanged_script_that_cannot_be_imported_here(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READY", "yes")
     lab.write("""

@@ -17,7 +17,7 @@ from ..model import layout
 from ..model.codec import Codec, codec_of
 from ..model.definition import Definition
 from ..model.job import Executor
-from ..model.names import RunState, did_you_mean
+from ..model.names import RunState, Source, did_you_mean
 from ..model.ranges import to_ranges
 from ..model.record import Command
 from ..model.state import CACHED, FAILED, SUCCESS, State
@@ -721,6 +721,13 @@ class Run:
                 f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(told)}",
                 hint="submit a new run: what has not changed is taken from the cache",
             )
+        inputs = [one for task in definition.tasks for one in task.inputs]
+        before = {one.key: one.default for one in inputs if one.source is Source.PARAM}
+        notes += [
+            f"{key} stays {bytes(raw).decode()}, as submitted; its default is {compiled.parameters[key].default} now"
+            for key, raw in kept.items()
+            if compiled.parameters[key].default not in (None, before.get(key), bytes(raw).decode())
+        ]
         Jobs(self.root, definition, config, {}).examine(executor_of(definition, self.root), tasks)
         given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
         following = msgspec.structs.replace(
