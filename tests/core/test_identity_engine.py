@@ -727,6 +727,58 @@ def test_explain_names_what_changed(lab: Any) -> None:
     assert lab.why(lab.good(a=9, b=9), "one") == {None: ("miss", "a, b changed")}
 
 
+def test_explain_keeps_the_reasons_of_what_a_retry_leaves_alone(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make() -> list[int]:
+        return [0, 1, 2]
+
+    @wf.array_job()
+    def work(x: Annotated[int, Param()], i: Annotated[int, Result(step="make")]) -> int:
+        if i == 1 and not flag("fixed"):
+            raise ValueError
+        return x
+    """)
+    lab.touch("fixed")
+    lab.good(x=1)
+    (lab.path / "fixed").unlink()
+    run = lab.run(x=2)
+    assert lab.why(run, "work") == dict.fromkeys(range(3), ("miss", "x changed"))
+    lab.touch("fixed")
+    lab.edit("raise ValueError", "raise TypeError")
+    run.retry()
+    told = lab.why(run, "work")
+    assert told[0] == told[2] == ("miss", "x changed")
+    assert told[1][1].startswith("code, ")
+
+
+def test_explain_tells_apart_components_that_have_swapped_their_values() -> None:
+    from reflow.run.expand import _leave_one_out
+
+    for number in range(100):
+        one, other = f"{number:016x}", f"{number + 7919:016x}"
+        here = set(_leave_one_out({"code": "", "x": one, "i": other}))
+        there = set(_leave_one_out({"code": "", "x": other, "i": one}))
+        assert not here & there
+
+
+def test_explain_of_inputs_that_cannot_be_made_up(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def one() -> list[int]:
+        return [1]
+
+    @wf.job()
+    def two() -> list[int]:
+        return [1, 2]
+
+    @wf.array_job()
+    def both(a: Annotated[int, Result(step="one")], b: Annotated[int, Result(step="two")]) -> int:
+        return a + b
+    """)
+    assert lab.why(lab.run(), "both") == {0: ("miss", "its inputs could not be made up")}
+
+
 def test_explain_of_what_never_came_to_be(lab: Any) -> None:
     lab.write("""
     @wf.job()

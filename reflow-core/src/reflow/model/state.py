@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from .definition import Definition
 from .names import FailureClass, RunState, TaskState, explains
-from .ranges import from_ranges
+from .ranges import from_ranges, to_ranges
 from .record import (
     Again,
     Asked,
@@ -543,7 +543,7 @@ class State:
         if event.skipped:
             progress.reason = "upstream elements did not succeed"
         if event.misses:
-            self.misses[event.task] = dict(event.misses)
+            self.misses[event.task] = _newer(self.misses.get(event.task, {}), event.misses)
         self.notes.extend(event.notes)
 
     def _intent(self, event: Intent) -> None:
@@ -764,3 +764,14 @@ class State:
         for index in from_ranges(event.elements):
             kept[index] = 1
         self.uncached.append(event)
+
+
+def _newer(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Reasons, each with its elements; an element stands under its newest one only."""
+    if not before:
+        return dict(now)
+    told = {index for elements in now.values() for index in from_ranges(elements)}
+    merged = {reason: [i for i in from_ranges(elements) if i not in told] for reason, elements in before.items()}
+    for reason, elements in now.items():
+        merged.setdefault(reason, []).extend(from_ranges(elements))
+    return {reason: to_ranges(elements) for reason, elements in merged.items() if elements}

@@ -239,7 +239,9 @@ class Engine:
         known = len(progress.status)
         index = next((i for i in range(known) if progress.status[i] not in (SUCCESS, CACHED)), known)
         part = max(progress.parts, self.state.epoch)
-        self.writer.add(Expanded(task=name, size=max(known, index + 1), part=part, pending=str(index), at=now))
+        why = {"its inputs could not be made up": str(index)}
+        size = max(known, index + 1)
+        self.writer.add(Expanded(task=name, size=size, part=part, pending=str(index), at=now, misses=why))
         reason = str(error)
         directory = layout.log_dirs(self.root, name, task.array, [index])[0]
         os.makedirs(directory, exist_ok=True)

@@ -413,7 +413,8 @@ def parts_of(task: Task, shared: Mapping[str, str]) -> dict[str, str]:
 
 def _leave_one_out(parts: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     """Each component's name, with a hash of all the other components."""
-    hashes = {name: hash((name, value)) for name, value in parts.items() if name != "loose"}
+    # Of text, since hashes of tuples add up alike where two components have swapped their values.
+    hashes = {name: hash(f"{name}={value}") for name, value in parts.items() if name != "loose"}
     whole = sum(hashes.values())
     for name, one in hashes.items():
         yield name, whole - one
