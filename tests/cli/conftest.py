@@ -106,6 +106,9 @@ class _Registry:
                 return run
         raise RunNotFound(f"no run of {workflow!r}")
 
+    def listing(self) -> list[FakeRun]:
+        return self.shelf.runs
+
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:

@@ -212,6 +212,10 @@ def test_runs(reflow: Call, shelf: Any) -> None:
     assert reflow("runs", "--json").out == "[]\n"
     shelf.add("a-1", "a")
     shelf.add("b-1", "b")
+    shelf.add("climate-1", "climate")
+    assert reflow("runs", "--workflow", "climat").err == "no run of workflow 'climat'; did you mean 'climate'?\n"
+    assert reflow("runs", "--workflow", "qq").err == "no run of workflow 'qq'\n"
+    shelf.runs.pop(0)
     lines = reflow("runs").out.splitlines()
     assert [line.split()[0] for line in lines] == ["RUN_ID", "b-1", "a-1"]
     assert lines[1].endswith("/runs/b-1")

@@ -261,3 +261,8 @@ def test_results_of_a_run_that_took_many_epochs_are_read(tmp_path: Path) -> None
         assert len(os.listdir("/proc/self/fd")) < before + epochs // 2
     results.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_run_is_named_by_text_or_path() -> None:
+    with pytest.raises(UsageError, match="3 is neither a run id nor a path"):
+        Run.open(3)  # type: ignore[arg-type]

@@ -78,6 +78,8 @@ class Run:
         RunNotFound
             None answers to it, or several do.
         """
+        if not isinstance(ref, (str, os.PathLike)):
+            raise UsageError(f"{ref!r} is neither a run id nor a path", hint='such as "latest", or a run directory')
         text = os.fspath(ref)
         if os.sep in text or os.path.isdir(os.path.join(text, ".reflow")):
             return cls._in_directory(text)

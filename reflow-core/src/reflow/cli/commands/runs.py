@@ -32,8 +32,11 @@ def command(
     if as_json:
         render.put_json(shown)
         return
+    if foreign:
+        render.say(f"runs of workflow {own!r} only are listed here; `reflow runs` lists all")
+        return
     if not known:
-        render.say("no runs yet")
+        render.say("no runs yet" if workflow is None else _none(workflow, store_path))
         return
     render.table(
         ["RUN_ID", "STATE", "CREATED", "DIRECTORY"],
@@ -41,3 +44,12 @@ def command(
     )
     if len(known) > limit:
         render.say(f"older runs are not shown; --limit {2 * limit} shows more")
+
+
+def _none(workflow: str, store_path: str | None) -> str:
+    from ...model.names import did_you_mean
+    from ...store.paths import store_path as find_store
+    from ...store.registry import Registry
+
+    known = {run.workflow for run in Registry(find_store(override=store_path)).listing()}
+    return f"no run of workflow {workflow!r}{did_you_mean(workflow, known)}"

@@ -19,7 +19,7 @@ def command(
     run: RunArgument = None,
     run_id: RunOption = None,
     elements: Annotated[bool, typer.Option("--elements", help="List every element of every task.")] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the scheduler, too.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the scheduler and go on with the run first.")] = False,
     store_path: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
