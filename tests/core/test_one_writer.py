@@ -438,8 +438,9 @@ def test_a_full_disk_after_a_long_stop_leaves_no_lease_behind(lab: Any, monkeypa
 
     with monkeypatch.context() as disk:
         disk.setattr(os, "pwrite", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(OSError, match="no space") as told:
             writer.check()
+        assert told.value.filename == writer._log.path, "who has no room left is told where"
         with pytest.raises(OSError, match="no space"):
             writer.close()
     again = Lease.acquire(run.root, watch=lease.Watch())

@@ -20,7 +20,7 @@ from ..model.schema import escape, unescape
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest, types
-from ..worker.durable import write_all, write_new
+from ..worker.durable import naming, write_all, write_new
 from ..worker.files import Fingerprints, still
 from ..worker.inputs import Element, Header
 from .log import Results
@@ -277,7 +277,8 @@ class _Writer:
         self._offset += len(data)
 
     def _flush(self) -> None:
-        write_all(self._file, b"".join(self._chunks))
+        with naming(self._path):
+            write_all(self._file, b"".join(self._chunks))
         self._chunks.clear()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from ..model.frames import HEAD, frame, parse
 from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ..model.state import State
-from ..worker.durable import sync_directory
+from ..worker.durable import naming, sync_directory
 from .lease import latest, newest, owner
 from .load import damaged, require_known
 
@@ -247,16 +247,18 @@ class Log:
     def flush(self) -> None:
         """Hand what was added to the system, so that it can be read."""
         # At its place, and kept until it is written: one that is interrupted here is written whole the next time.
-        while self._buffer:
-            done = os.pwrite(self._file, bytes(self._buffer[:_CHUNK]), self._written)
-            self._written += done
-            del self._buffer[:done]
+        with naming(self.path):
+            while self._buffer:
+                done = os.pwrite(self._file, bytes(self._buffer[:_CHUNK]), self._written)
+                self._written += done
+                del self._buffer[:done]
 
     def commit(self) -> None:
         """Make all that was added durable."""
         self.flush()
         if self._synced != self._written:
-            os.fsync(self._file)
+            with naming(self.path):
+                os.fsync(self._file)
             self._synced = self._written
 
     @property

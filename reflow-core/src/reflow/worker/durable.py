@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import os
 from _thread import get_ident
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let errors of writing to a descriptor, which has no name, say which file it is."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def write_all(file: int, data: bytes) -> None:
@@ -23,9 +35,10 @@ def write_new(path: str, data: bytes, mode: int = 0o666, *, durable: bool = True
     temporary = _beside(path)
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        write_all(file, data)
-        if durable:
-            os.fsync(file)
+        with naming(path):
+            write_all(file, data)
+            if durable:
+                os.fsync(file)
     finally:
         os.close(file)
     os.replace(temporary, path)
@@ -44,8 +57,9 @@ def claim(path: str, data: bytes) -> bool:
     temporary = _beside(path)
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        write_all(file, data)
-        os.fsync(file)
+        with naming(path):
+            write_all(file, data)
+            os.fsync(file)
         try:
             os.link(temporary, path)
         except FileExistsError:
