@@ -7,7 +7,8 @@ into the annotated type, so a value means the same however it is given:
 - an Enum takes a member's name, or its value; a Literal one of its values;
 - datetime, date and time are ISO 8601; a timedelta is ``90m``, ``02:00:00`` or seconds;
 - a bool is ``--x`` and ``--no-x``; dict, dataclass, NamedTuple, TypedDict and tuple are JSON;
-- a union takes the first member that the text fits, str last.
+- a union takes the first member that the text fits: 1 is an int rather than a bool, and what any text fits comes last;
+- ``none`` is None where that is allowed, and it is not a text or an item of a list as well.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _short.maxstring = _short.maxother = 60
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
+_NONE = ("none", "null")
 _LISTS = ("list", "set")
 #: how a value is written in JSON: what its text would be is no value by itself
 _JSON_KINDS = ("dict", "record", "tuple", *_LISTS)
@@ -151,7 +153,7 @@ def _article(schema: Schema) -> str:
 
 def _first(schema: Schema, read: Callable[[Schema], wire.Tree], what: str) -> wire.Tree:
     """The value as the first member of a union that it fits; str takes anything, so it comes last but for None."""
-    rank = {"str": 1, "none": 2}
+    rank = {"bool": 1, "path": 2, "bytes": 2, "any": 2, "str": 3, "none": 4}
     errors = {}
     for member in sorted(schema.args, key=lambda member: rank.get(member.kind, 0)):
         try:
@@ -175,7 +177,7 @@ def _bool(text: str) -> bool:
 
 
 def _none(text: str) -> None:
-    if text.lower() not in ("none", "null"):
+    if text.lower() not in _NONE:
         raise ValueError
 
 
@@ -345,9 +347,14 @@ def read_texts(parameter: Parameter, texts: Sequence[str]) -> object:
     schema = plain(parameter.schema)
 
     def read(enums: Enums) -> wire.Tree:
-        if schema.kind in _LISTS:
+        if schema.kind not in _LISTS:
+            return _from_text(texts[-1], parameter.schema, enums)
+        try:
             return [item for text in texts for item in _items(text, schema, enums)]
-        return _from_text(texts[-1], parameter.schema, enums)
+        except _Bad:
+            if parameter.schema.kind == "union" and len(texts) == 1 and texts[0].lower() in _NONE:
+                return None
+            raise
 
     return _value(parameter, read)
 
