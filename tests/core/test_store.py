@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reflow.errors import ConfigError, DataError
+from reflow.errors import ConfigError, DataError, Untrusted
 from reflow.model.cache import CacheBackend, CacheEntry
 from reflow.model.frames import frame
 from reflow.store import index as index_module
@@ -512,6 +512,84 @@ def test_permissions_for_real(tmp_path: Path, make: Make) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("what", ["", "one.log"])
+def test_what_everybody_may_write_is_not_believed(make: Make, tmp_path: Path, what: str) -> None:
+    """Neither when it is met first, nor where the index has it already."""
+    make("one").publish([entry(1)])
+    make("two").publish([entry(2, workflow="other")])
+    reader = make(None, "theirs")
+    path = segment(tmp_path).parent / what
+    path.chmod(path.stat().st_mode | 0o002)
+    fresh = make(None, "fresh")
+    for cache in (reader, fresh):
+        assert sorted(cache.lookup(keys([entry(1), entry(2)]))) == keys([entry(2)])
+        assert list(cache.history("wf", "t")) == []
+    for cache in (reader, fresh):
+        (problem,) = cache.problems
+        assert f"{path} is world-writable" in problem.replace("/.", "")
+    path.chmod(path.stat().st_mode & ~0o002)
+    assert value(reader, 1) == 1, "once it has been put right, it counts again"
+
+
+def test_where_others_cannot_enter_all_modes_will_do(make: Make, tmp_path: Path) -> None:
+    make("one").publish([entry(1)])
+    segment(tmp_path).chmod(0o666)
+    (tmp_path / "store").chmod(0o770)
+    assert value(make(None, "fresh"), 1) == 1
+
+
+def test_nothing_is_published_where_everybody_may_write(make: Make, tmp_path: Path) -> None:
+    make("one").publish([entry(1)])
+    segment(tmp_path).parent.chmod(0o777)
+    with pytest.raises(Untrusted, match="world-writable"):
+        make("two").publish([entry(2)])
+
+
+def test_whatever_the_umask_what_is_published_is_believed(make: Make) -> None:
+    os.makedirs(make().directory)
+    before = os.umask(0)
+    try:
+        make("one").publish([entry(1)])
+    finally:
+        os.umask(before)
+    assert value(make(), 1) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("what", ["", "one.log"])
+def test_a_strangers_segment_is_not_believed(make: Make, tmp_path: Path, what: str) -> None:
+    make("one").publish([entry(1)])
+    make("two").publish([entry(1)])
+    make("two").publish([entry(2, workflow="other")])
+    path = segment(tmp_path).parent / what
+    reader = make(None, "theirs")
+    assert value(reader, 1) == 1
+    for one in path.parent.iterdir() if what else [path]:
+        os.chown(one, 1234, -1)
+    for cache in (reader, make(None, "fresh")):
+        assert sorted(cache.lookup(keys([entry(1), entry(2)]))) == keys([entry(2)])
+        (problem,) = cache.problems
+        assert "belongs to 1234" in problem
+        assert "trusted_owners" in problem
+    shared = SegmentCache(tmp_path / "store", None, str(tmp_path / "theirs"), trusted={0, 1234, 1235})
+    os.chown(segment(tmp_path).with_name("two.log"), 1235, -1)
+    assert sorted(shared.lookup(keys([entry(1), entry(2)]))) == keys([entry(1), entry(2)])
+    assert shared.problems == []
+    shared.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_strangers_segment_is_not_mended(make: Make, tmp_path: Path) -> None:
+    make("one").publish(many(3))
+    path = segment(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"junk\n", *lines[2:]]))
+    os.chown(path, 1234, -1)
+    assert module.mend(str(tmp_path / "store")) == []
+    os.chown(path, 0, -1)
+    assert len(module.mend(str(tmp_path / "store"))) == 1
 
 
 def test_a_full_disk_leaves_nothing_half_written(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,27 @@ def test_a_cache_that_has_become_anybodys_is_not_used(lab: Any) -> None:
     assert not list(segments.rglob("*.log"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("what", ["folder", "segment"])
+def test_results_in_a_strangers_segment_are_not_believed(
+    lab: Any, give: Give, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    lab.touch("fixed")
+    lab.write(FLOW)
+    lab.good()
+    lab.good()
+    assert lab.ran() == ["one"]
+    folder = Path(os.environ["REFLOW_STORE_PATH"]) / "cache" / "segments" / "lab"
+    planted = sorted(folder.iterdir())
+    give(*([folder] if what == "folder" else planted))
+    lab.good()
+    assert lab.ran() == ["one"], "the host's index has its entries no more"
+    give(folder, *folder.iterdir())
+    monkeypatch.setenv("REFLOW_RUN_TRUSTED_OWNERS", str(STRANGER))
+    lab.good()
+    assert lab.ran() == []
+
+
 def test_another_users_run_is_read_and_not_acted_on(lab: Any, give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.write(FLOW)
     run = lab.run()

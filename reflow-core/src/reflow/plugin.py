@@ -109,6 +109,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         All configured values, by section.
     run_id : str
         The run that it is created for; "" where there is none.
+    trusted : frozenset of int
+        User ids whose files are believed: this user's, root's, those of ``[run] trusted_owners``; empty: not known.
     """
 
     environ: Mapping[str, str] = {}
@@ -117,6 +119,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str = "/"
     config: Mapping[str, JSON] = {}
     run_id: str = ""
+    trusted: frozenset[int] = frozenset()
 
 
 def __getattr__(name: str) -> object:

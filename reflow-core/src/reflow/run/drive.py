@@ -85,13 +85,16 @@ def cache_of(definition: Definition, config: Config, store: str | None = None) -
         return None
     plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
     name = str(config.get("cache.backend"))
+    places = cache_places(definition, config, store)
+    trusted = owners(config.get("run.trusted_owners") or ())
     try:
-        require(cache_places(definition, config, store), "the cache", owners(config.get("run.trusted_owners") or ()))
+        require(places, "the cache", trusted)
     except Untrusted as error:
         return Refused(error)  # it was looked at before the run began: what has become of it since stops nothing
     settings = {key: value for key, value in config.section(f"cache.{name}").items() if value is not None}
-    place = cache_places(definition, config, store)[0]
-    context = Context(environ=os.environ, store=place, cwd=definition.cwd, run_id=definition.run_id)
+    context = Context(
+        environ=os.environ, store=places[0], cwd=definition.cwd, run_id=definition.run_id, trusted=trusted
+    )
     try:
         return plugins.create_cache_backend(name, settings, context)
     except ReflowError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ..errors import ConfigError
@@ -18,7 +18,7 @@ _LONGEST = 80
 class StoreContext(Protocol):
     """What a cache backend needs of the context that ``create(settings, context)`` is given.
 
-    A ``run_id`` may be there too: the run that publishes.
+    A ``run_id`` may be there too, the run that publishes, and ``trusted``, the owners whose files are believed.
     """
 
     @property
@@ -30,6 +30,11 @@ class StoreContext(Protocol):
 def run_of(context: StoreContext) -> str | None:
     """Tell which run publishes; None where the context names none (looking up only)."""
     return getattr(context, "run_id", None) or None
+
+
+def trusted_of(context: StoreContext) -> Collection[int] | None:
+    """User ids whose files are believed; None where the context names none."""
+    return getattr(context, "trusted", None) or None
 
 
 def store_path(environ: Mapping[str, str] | None = None, override: str | os.PathLike[str] | None = None) -> str:

@@ -10,7 +10,8 @@ database lies in the store: the index that finds entries is a file of this host
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -22,7 +23,8 @@ from ..model.cache import CacheEntry
 from ..model.frames import HEAD, frame, parse, salvage, unframe
 from ..worker.durable import sync_directory
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
-from .paths import StoreContext, run_of, safe_name
+from .paths import StoreContext, run_of, safe_name, trusted_of
+from .trust import closed, distrust, doubt, owners, require
 
 T = TypeVar("T")
 
@@ -74,21 +76,33 @@ class SegmentCache:
         The run that publishes, whose lease the caller holds; None: looking up only.
     index_dir : str, optional
         Where this host's index is kept; the user's cache directory where not given.
+    trusted : collection of int, optional
+        Owners of segments that are believed, from `reflow.store.trust.owners`; this process's and root where not given.
 
     Attributes
     ----------
     problems : list of str
-        What was met and passed over: segments that are unreadable or of a newer
-        format, an index that could not be used. Each is a sentence, said once.
+        What was met and passed over: segments that are unreadable, of a newer
+        format, or of somebody who is not trusted; an index that could not be
+        used. Each is a sentence, said once.
     """
 
-    def __init__(self, store: str | os.PathLike[str], run_id: str | None = None, index_dir: str | None = None) -> None:
-        self.directory = os.path.join(os.path.abspath(os.fspath(store)), "cache", "segments")
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        run_id: str | None = None,
+        index_dir: str | None = None,
+        trusted: Collection[int] | None = None,
+    ) -> None:
+        self.directory = _directory(os.path.abspath(os.fspath(store)))
         self.run_id = run_id
+        self.trusted = owners() if trusted is None else trusted
         self.problems: list[str] = []
         self._index_dir = index_dir
         self._opened: Index | None = None
         self._writers: dict[str, _Writer] = {}
+        #: folder and owner of what is not believed, and was said
+        self._doubts: set[tuple[str, int]] = set()
 
     @classmethod
     def create(cls, settings: Mapping[str, object], context: StoreContext) -> SegmentCache:
@@ -99,10 +113,11 @@ class SegmentCache:
         settings : mapping
             ``[cache]``'s own table; ``index``: directory of this host's index.
         context : StoreContext
-            Tells the store, and where it can the run id.
+            Tells the store, and where it can the run id and the owners that are trusted.
         """
         index = settings.get("index")
-        return cls(context.store, run_of(context), os.path.expanduser(str(index)) if index else None)
+        index_dir = os.path.expanduser(str(index)) if index else None
+        return cls(context.store, run_of(context), index_dir, trusted_of(context))
 
     def lookup(self, keys: Sequence[str]) -> Mapping[str, CacheEntry]:
         """Find the newest entry of each key that has one; see `CacheBackend.lookup`."""
@@ -137,6 +152,8 @@ class SegmentCache:
             Where the store cannot be written; what was written in part is taken back.
         DataError
             Where the run's segment is of a newer format: it is left as it is.
+        Untrusted
+            Where somebody else may write there: what was kept would not be believed.
         ConfigError
             Where the cache was opened without a run.
         """
@@ -151,6 +168,8 @@ class SegmentCache:
             writer = self._writers.get(workflow)
             if writer is None:
                 name = f"{safe_name(workflow)}/{safe_name(self.run_id)}{_SUFFIX}"
+                path = os.path.join(self.directory, name)
+                require((*_above(self.directory), os.path.dirname(path), path), "the cache", self.trusted)
                 header = _Header(FORMAT, workflow, self.run_id)
                 writer = _Writer(self.directory, name, header, self._index.known().get(name))
                 self._writers[workflow] = writer
@@ -186,10 +205,15 @@ class SegmentCache:
         """Bring the index up to date: only segments that are new or have changed are opened."""
         # What is known is asked first: whatever is in the index has been in the directory before it is listed.
         known = self._index.known()
-        listed = self._list()
+        strange: set[str] = set()
+        listed = self._list(strange)
         if listed is None:
             return
-        gone = [name for name in known if name not in listed and self._vanished(name)]
+        gone = [
+            name
+            for name in known
+            if name not in listed and (not strange.isdisjoint((name, os.path.dirname(name))) or self._vanished(name))
+        ]
         replaced = [
             name
             for name, now in listed.items()
@@ -212,20 +236,42 @@ class SegmentCache:
         if batch:
             self._index.add(batch)
 
-    def _list(self) -> dict[str, Known] | None:
-        """All segments with their present state; None where the directory cannot be listed now."""
+    def _list(self, strange: set[str]) -> dict[str, Known] | None:
+        """All segments with their present state; None where the directory cannot be listed now.
+
+        Segments and folders that are not to be believed are left out, and put into `strange`.
+        """
         listed: dict[str, Known] = {}
+        shut = closed(_above(self.directory))
         try:
             with os.scandir(self.directory) as workflows:
                 for folder in workflows:
-                    if folder.is_dir():
-                        listed.update(_segments(folder))
+                    if not folder.is_dir():
+                        continue
+                    status = folder.stat()
+                    if self._doubted(folder.name, status, shut):
+                        strange.add(folder.name)
+                        continue
+                    within = shut or not status.st_mode & stat.S_IXOTH
+                    for name, status in _segments(folder):
+                        if self._doubted(name, status, within):
+                            strange.add(name)
+                        else:
+                            listed[name] = _known(status, 0)
         except FileNotFoundError:
             return listed
         except OSError as error:
             self._note(f"the cache's segments in {self.directory} cannot be listed: {error.strerror}")
             return None
         return listed
+
+    def _doubted(self, name: str, status: os.stat_result, shut: bool) -> bool:
+        """Whether a segment or folder is not to be believed; said once of each folder's files of one owner."""
+        why, hint = doubt(os.path.join(self.directory, name), status, self.trusted, closed=shut)
+        if why and (kind := (os.path.dirname(name) or name, status.st_uid)) not in self._doubts:
+            self._doubts.add(kind)
+            self._note(f"{why}; the cache takes no results from there ({hint})")
+        return bool(why)
 
     def _vanished(self, name: str) -> bool:
         """Whether a segment that is not listed is not there: listings may be stale, opening is not."""
@@ -327,8 +373,9 @@ class _Writer:
 
     def _open(self) -> int:
         """Open the segment after its last whole frame; a torn end, left by a writer that died, is cut off."""
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        # Whatever the umask: what everybody may write is not believed.
+        os.makedirs(os.path.dirname(self.path), mode=0o775, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o664)
         try:
             _check_header(fd)
             status = os.fstat(fd)
@@ -363,6 +410,7 @@ def mend(store: str) -> list[tuple[str, str]]:
     """Write damaged segments anew, with all entries that can be read; what was there is kept beside.
 
     A torn end is no damage: it is left to the run that writes the segment.
+    So are segments that others own or may write: written anew by this user they would be believed.
 
     Returns
     -------
@@ -375,9 +423,12 @@ def mend(store: str) -> list[tuple[str, str]]:
         Where the store cannot be written.
     """
     mended = []
-    directory = os.path.join(store, "cache", "segments")
+    directory = _directory(store)
+    trusted = owners()
     for folder, _, names in os.walk(directory):
         for path in sorted(os.path.join(folder, name) for name in names if name.endswith(_SUFFIX)):
+            if distrust((*_above(directory), folder, path), trusted)[0]:
+                continue
             with open(path, "rb") as file:
                 data = file.read()
             frames, gaps = salvage(data)
@@ -416,12 +467,23 @@ def index_path(directory: str, index_dir: str | None = None) -> str:
     return os.path.join(index_dir, f"{store}-{safe_name(os.uname().nodename)}-{SCHEMA}.sqlite")
 
 
-def _segments(folder: os.DirEntry[str]) -> Iterator[tuple[str, Known]]:
+def _directory(store: str) -> str:
+    """Where a store's segments are."""
+    return os.path.join(store, "cache", "segments")
+
+
+def _above(directory: str) -> tuple[str, str, str]:
+    """The store, its cache, and the directory of segments itself."""
+    cache = os.path.dirname(directory)
+    return os.path.dirname(cache), cache, directory
+
+
+def _segments(folder: os.DirEntry[str]) -> Iterator[tuple[str, os.stat_result]]:
     """Name the segments of one workflow, as they stand."""
     with os.scandir(folder.path) as items:
         for item in items:
             if item.name.endswith(_SUFFIX):
-                yield f"{folder.name}/{item.name}", _known(item.stat(), 0)
+                yield f"{folder.name}/{item.name}", item.stat()
 
 
 def _known(status: os.stat_result, end: int) -> Known:

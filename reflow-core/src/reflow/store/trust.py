@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from ..errors import Untrusted
 
@@ -60,17 +61,44 @@ def distrust(paths: Iterable[str], trusted: Collection[int], *, sticky: bool = F
             status = os.stat(path)
         except OSError:
             continue
-        if status.st_mode & stat.S_IWOTH and not closed and not (sticky and status.st_mode & stat.S_ISVTX):
-            mode = f"{stat.S_IMODE(status.st_mode):04o}"
-            return f"{path} is world-writable (mode {mode}): anybody could plant files there", f"chmod o-w {path}"
+        safe = closed or bool(sticky and status.st_mode & stat.S_ISVTX)
+        if (found := doubt(path, status, trusted, closed=safe))[0]:
+            return found
         closed = closed or not status.st_mode & stat.S_IXOTH
-        if status.st_uid not in trusted:
-            name = user(status.st_uid)
-            return (
-                f"{path} belongs to {name}, who decides what is in it",
-                f"use one of your own; or list {name} in [run] trusted_owners, if you would run {name}'s code as yours",
-            )
     return "", ""
+
+
+def doubt(path: str, status: os.stat_result, trusted: Collection[int], *, closed: bool = False) -> tuple[str, str]:
+    """Tell why a file or directory is not to be believed, and what to do about it; "" twice where it may be.
+
+    Parameters
+    ----------
+    path, status
+        What it is, and how it stands.
+    trusted : collection of int
+        From `owners`.
+    closed : bool
+        Whether it lies where others cannot enter; see `closed`.
+    """
+    if status.st_mode & stat.S_IWOTH and not closed:
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        return f"{path} is world-writable (mode {mode}): anybody could plant files there", f"chmod o-w {path}"
+    if status.st_uid not in trusted:
+        name = user(status.st_uid)
+        return (
+            f"{path} belongs to {name}, who decides what is in it",
+            f"use one of your own; or list {name} in [run] trusted_owners, if you would run {name}'s code as yours",
+        )
+    return "", ""
+
+
+def closed(paths: Iterable[str]) -> bool:
+    """Whether others cannot enter one of these directories, and so reach nothing that lies below."""
+    for path in paths:
+        with suppress(OSError):
+            if not os.stat(path).st_mode & stat.S_IXOTH:
+                return True
+    return False
 
 
 def require(paths: Iterable[str], what: str, trusted: Collection[int], *, sticky: bool = False) -> None:
