@@ -16,6 +16,7 @@ import pytest
 from reflow.errors import DataError
 from reflow.model import layout
 from reflow.model.cache import CacheEntry
+from reflow.model.frames import frame
 from reflow.plugin import JobRef, Limits
 from reflow.run import drive as driving
 from reflow.run.chain import advance
@@ -148,6 +149,17 @@ def test_a_cache_that_fails_stops_no_run(lab: Any, monkeypatch: pytest.MonkeyPat
     assert run.result("one") == 1
     assert f"the cache cannot be used now, and nothing is taken from it: {error}" in told
     assert f"results cannot be kept in the cache now: {error}" in told
+
+
+def test_what_the_cache_passes_over_is_said_once(lab: Any) -> None:
+    lab.touch("fixed")
+    lab.write(ONE)
+    newer = Path(os.environ["REFLOW_STORE_PATH"]) / "cache" / "segments" / "lab" / "newer.log"
+    newer.parent.mkdir(parents=True)
+    newer.write_bytes(frame(b'{"reflow":"cache-segment","format":2}'))
+    told: list[str] = []
+    lab.good(on_progress=lambda progress: told.append(progress.message))
+    assert len([message for message in told if f"{newer} was written by a newer reflow" in message]) == 1
 
 
 def test_a_damaged_sqlite_cache_stops_no_run(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

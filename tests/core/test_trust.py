@@ -152,8 +152,10 @@ def test_results_in_a_strangers_segment_are_not_believed(
     folder = Path(os.environ["REFLOW_STORE_PATH"]) / "cache" / "segments" / "lab"
     planted = sorted(folder.iterdir())
     give(*([folder] if what == "folder" else planted))
-    lab.good()
+    told: list[str] = []
+    lab.good(on_progress=lambda progress: told.append(progress.message))
     assert lab.ran() == ["one"], "the host's index has its entries no more"
+    assert len([message for message in told if f"belongs to {STRANGER}" in message]) == (2 if what == "folder" else 1)
     give(folder, *folder.iterdir())
     monkeypatch.setenv("REFLOW_RUN_TRUSTED_OWNERS", str(STRANGER))
     lab.good()

@@ -12,7 +12,7 @@ class Forgiving:
     """A cache backend of which only `publish` may fail, and only with OSError.
 
     A backend may be damaged, full, locked, or somebody else's plugin: then
-    nothing is found in it, and that is said.
+    nothing is found in it, and that is said. So is what the backend notes in a list ``problems``, if it has one.
 
     Parameters
     ----------
@@ -20,11 +20,16 @@ class Forgiving:
         The one that is asked.
     warn : callable
         Told what went wrong, in a sentence.
+    note : callable, optional
+        Told what the backend has met and passed over, in a sentence; may be told it again.
     """
 
-    def __init__(self, backend: CacheBackend, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, backend: CacheBackend, warn: Callable[[str], None], note: Callable[[str], None] | None = None
+    ) -> None:
         self._backend = backend
         self._warn = warn
+        self._note = note
 
     def lookup(self, keys: Sequence[str]) -> Mapping[str, CacheEntry]:
         """See `CacheBackend.lookup`."""
@@ -33,6 +38,8 @@ class Forgiving:
         except Exception as error:
             self._unread(error)
             return {}
+        finally:
+            self._tell()
 
     def history(self, workflow: str, task: str) -> Iterator[CacheEntry]:
         """See `CacheBackend.history`; ends where it cannot be read on."""
@@ -40,6 +47,8 @@ class Forgiving:
             yield from self._backend.history(workflow, task)
         except Exception as error:
             self._unread(error)
+        finally:
+            self._tell()
 
     def publish(self, entries: Sequence[CacheEntry]) -> None:
         """See `CacheBackend.publish`.
@@ -62,6 +71,12 @@ class Forgiving:
             self._backend.close()
         except Exception as error:
             self._unread(error)
+
+    def _tell(self) -> None:
+        problems = getattr(self._backend, "problems", None)
+        if self._note is not None and isinstance(problems, list):
+            for problem in problems:
+                self._note(str(problem))
 
     def _unread(self, error: Exception) -> None:
         self._warn(f"the cache cannot be used now, and nothing is taken from it: {_said(error)}")

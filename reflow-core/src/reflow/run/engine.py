@@ -81,7 +81,7 @@ class Engine:
         self.config = config
         self.writer = Writer(root, lease)
         self.root, self.state = root, self.writer.state
-        self._cache = None if cache is None else Forgiving(cache, self.writer.warn)
+        self._cache = None if cache is None else Forgiving(cache, self.writer.warn, self.writer.warn)
         jobs = Jobs(root, self.writer.definition, config, self.writer.secrets.inherited)
         grace = float(config.get("run.grace"))
         relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
