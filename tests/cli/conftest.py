@@ -94,15 +94,17 @@ class Shelf:
 
 
 class _Registry:
-    """What a workflow's own command line asks for its newest run."""
+    """What a command line asks for the newest run."""
+
+    unread = ()
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
 
-    def find(self, ref: str, workflow: str) -> FakeRun:
+    def find(self, ref: str, workflow: str | None = None) -> FakeRun:
         assert ref == "latest"
         for run in self.shelf.runs:
-            if run.workflow == workflow:
+            if workflow in (None, run.workflow):
                 return run
         raise RunNotFound(f"no run of {workflow!r}")
 

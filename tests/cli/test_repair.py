@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import reflow
+from reflow.store.registry import Registry
 
 wf = reflow.Workflow("mended")
 
@@ -77,6 +79,24 @@ def test_registry(reflow: Call, run: reflow.Run, tmp_path: Path) -> None:
     assert "1 results of run" in said.out
     said = reflow("runs", "--json", "--store-path", str(tmp_path / "new"))
     assert [one["run_id"] for one in json.loads(said.out)] == [run.run_id]
+
+
+@pytest.mark.parametrize("text", ["", '{"format": 99}'])
+def test_a_damaged_entry_of_the_registry_is_told(reflow: Call, run: reflow.Run, text: str) -> None:
+    registry = Registry(os.environ["REFLOW_STORE_PATH"])
+    lost = Path(registry.path(f"{run.workflow}-99991231-abcd"))
+    lost.write_text(text)
+    said = reflow("runs")
+    assert f"{lost.stem}  unreadable" in said.out
+    assert "reflow repair --registry" in said.err
+    assert json.loads(reflow("runs", "--json").out)[0]["run_dir"] == str(lost)
+    for own in (None, wf):
+        said = reflow("status", flow=own)
+        assert (said.code, run.run_id in said.out) == (0, True)
+        assert f"{run.run_id} may not be the latest" in said.err
+        assert lost.stem in said.err
+    os.utime(lost, (1, 1))
+    assert reflow("status").err == ""
 
 
 def test_usage(reflow: Call, tmp_path: Path) -> None:

@@ -159,8 +159,20 @@ def test_garbage_is_passed_over_and_named_when_asked_for(tmp_path: Path) -> None
     (directory / "README").write_text("hello")
     newer = json.loads((directory / "good.json").read_text()) | {"run_id": "newer", "format": 2, "run_dir": 5}
     (directory / "newer.json").write_text(json.dumps(newer))
-    assert [one.run_id for one in registry.listing()] == ["good"]
+    damaged = {"empty", "bytes", "utf", "other", "dir", "newer"}
+    listed = {one.run_id: one for one in registry.listing()}
+    assert set(listed) == {"good", *damaged}
+    assert listed["empty"].run_dir == str(directory / "empty.json")
+    assert not listed["empty"].gone
     assert registry.find("latest").run_id == "good"
+    assert set(registry.unread) == damaged, "they are newer, and so one of them may be the latest"
+    assert [one.run_id for one in registry.listing("wf")] == ["good"]
+    assert [one.run_id for one in registry.listing("new")] == ["newer"]
+    assert registry.find("latest", "wf").run_id == "good"
+    assert registry.unread == []
+    with pytest.raises(RunNotFound) as caught:
+        registry.find("latest", "new")
+    assert "1 entries there cannot be read" in (caught.value.hint or "")
     for name in ("empty", "bytes", "utf", "other"):
         with pytest.raises(DataError, match="corrupt"):
             registry.find(name)

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, RunNotFound, UsageError
+from . import render
 
 if TYPE_CHECKING:
     import click
@@ -86,7 +87,7 @@ class Session:
         """
         from ..run.api import Run
         from ..store.paths import store_path as find_store
-        from ..store.registry import LATEST, Registry
+        from ..store.registry import LATEST, REPAIR, Registry
 
         if run is not None and run_id is not None and run != run_id:
             raise UsageError(f"two runs are named: {run!r} and --run-id {run_id!r}", hint="name one")
@@ -97,8 +98,13 @@ class Session:
                     "which run?", hint=f"name it; `{self.command('runs')}` lists them, `latest` is the newest"
                 )
             wanted = LATEST
-        if self.flow is not None and wanted == LATEST:
-            wanted = Registry(find_store(override=store_path)).find(LATEST, self.flow.name).run_id
+        if wanted == LATEST:
+            registry = Registry(find_store(override=store_path))
+            wanted = registry.find(LATEST, None if self.flow is None else self.flow.name).run_id
+            if registry.unread:
+                newer = ", ".join(registry.unread)
+                text = f"{wanted} may not be the latest run, since the entries of {newer} are damaged; {REPAIR}"
+                render.complain("warning", text)
         found = Run.open(wanted, store_path=store_path)
         if self.flow is not None and found.workflow != self.flow.name:
             raise RunNotFound(

@@ -14,8 +14,10 @@ LATEST = "latest"
 
 _SUFFIX = ".json"
 _SHOWN = 10
+#: characters of a workflow's name that are certainly in its runs' ids
+_NAMED = 40
 
-_REPAIR = "name the run by its run directory; `reflow repair --registry RUN_DIR` enters it again"
+REPAIR = "name the run by its run directory; `reflow repair --registry RUN_DIR` enters it again"
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,23 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the run's data are no longer in its run directory."""
         return not os.path.isdir(os.path.join(self.run_dir, ".reflow", self.run_id))
 
+    def is_of(self, workflow: str) -> bool:
+        """Whether it is a run of this workflow."""
+        return self.workflow == workflow
+
+
+class Unread(RunRecord, frozen=True, kw_only=True):
+    """Stands for an entry that is damaged, or newer than this version reads: its ``run_dir`` is the entry's file."""
+
+    @property
+    def gone(self) -> bool:
+        """Nobody can tell."""
+        return False
+
+    def is_of(self, workflow: str) -> bool:
+        """Whether its id looks so: it begins with the workflow's name, cut, where that needs no other spelling."""
+        return self.run_id.startswith(workflow[:_NAMED])
+
 
 class _Version(msgspec.Struct):
     format: int = FORMAT
@@ -63,11 +82,17 @@ class Registry:
     ----------
     store : path-like
         The store's directory; created by the first `add`.
+
+    Attributes
+    ----------
+    unread : list of str
+        Runs newer than the one that `find` last took for the latest, whose entries are damaged or of a newer version.
     """
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
         self.store = os.fspath(store)
         self.directory = os.path.join(self.store, "runs")
+        self.unread: list[str] = []
 
     def add(self, record: RunRecord, *, replace: bool = False) -> None:
         """Enter a run, durably; entering the same record again changes nothing.
@@ -131,7 +156,7 @@ class Registry:
             os.rename(draft, path)
 
     def listing(self, workflow: str | None = None) -> list[RunRecord]:
-        """All runs, newest first; files that are no record of ours are passed over.
+        """All runs, newest first; an `Unread` stands for each entry that is damaged.
 
         Parameters
         ----------
@@ -140,11 +165,8 @@ class Registry:
         """
         found = []
         for run_id in self._ids():
-            try:
-                record = self._load(run_id)
-            except (OSError, DataError):
-                continue
-            if workflow is None or record.workflow == workflow:
+            record = self._entry(run_id)
+            if record is not None and (workflow is None or record.is_of(workflow)):
                 found.append(record)
         found.sort(key=lambda record: (record.created, record.run_id), reverse=True)
         return found
@@ -198,18 +220,33 @@ class Registry:
     def _latest(self, workflow: str | None) -> RunRecord:
         """Read entries from the newest on, until one is whole and of the workflow."""
         dated = []
+        self.unread = []
         for run_id in self._ids():
             with suppress(OSError):
                 dated.append((os.stat(self.path(run_id)).st_mtime_ns, run_id))
         for _, run_id in sorted(dated, reverse=True):
-            try:
-                record = self._load(run_id)
-            except (OSError, DataError):
+            record = self._entry(run_id)
+            if record is None or (workflow is not None and not record.is_of(workflow)):
                 continue
-            if workflow is None or record.workflow == workflow:
+            if not isinstance(record, Unread):
                 return record
+            self.unread.append(run_id)
         of = "" if workflow is None else f" of workflow {workflow!r}"
-        raise RunNotFound(f"there is no run{of} in the registry {self.directory}", hint="submit one first")
+        hint = f"{len(self.unread)} entries there cannot be read; {REPAIR}" if self.unread else "submit one first"
+        raise RunNotFound(f"there is no run{of} in the registry {self.directory}", hint=hint)
+
+    def _entry(self, run_id: str) -> RunRecord | None:
+        """An entry, or what stands for it; None where it is gone, or another user's that is not for us to read."""
+        try:
+            return self._load(run_id)
+        except (FileNotFoundError, PermissionError):
+            return None
+        except (OSError, DataError):
+            path = self.path(run_id)
+            try:
+                return Unread(run_id=run_id, workflow="", run_dir=path, created=os.stat(path).st_mtime)
+            except OSError:
+                return None
 
     @staticmethod
     def _advice(ref: str, ids: frozenset[str]) -> str:
@@ -239,9 +276,9 @@ class Registry:
                 )
             record = msgspec.json.decode(data, type=RunRecord)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is corrupt: {error}", hint=_REPAIR) from error
+            raise DataError(f"{path} is corrupt: {error}", hint=REPAIR) from error
         if record.run_id != run_id:
-            raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=_REPAIR)
+            raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=REPAIR)
         return record
 
     def drop(self, run_id: str) -> None:

@@ -22,6 +22,7 @@ def command(
 ) -> None:
     """List runs, the newest first."""
     from ...run.api import runs as all_runs
+    from ...store.registry import REPAIR
 
     session = Session.of(ctx)
     own = session.flow.name if session.flow is not None else None
@@ -42,6 +43,8 @@ def command(
         ["RUN_ID", "STATE", "CREATED", "DIRECTORY"],
         [[run["run_id"], run["status"], render.moment(run["created"]), run["run_dir"]] for run in shown],
     )
+    if any(run["status"] == "unreadable" and not run["workflow"] for run in shown):
+        render.complain("warning", f"some entries of the registry are damaged; {REPAIR}")
     if len(known) > limit:
         render.say(f"older runs are not shown; --limit {2 * limit} shows more")
 
