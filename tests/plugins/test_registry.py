@@ -127,7 +127,10 @@ _STAGES = {
     "import-error": ("import", "No module named 'a_module_that_is_not_there'"),
     "exits": ("import", "SystemExit: 3"),
     "bad-signature": ("hooks", "{'config'}"),
-    "unknown-hook": ("hooks", "unknown hook 'reflow_executor'"),
+    "unknown-hook": (
+        "hooks",
+        "NameError: unknown hook 'reflow_executor' in reflow_unknown_hook. Did you mean 'reflow_executors'?",
+    ),
     "raises": ("reflow_executors", "KeyError: 'oh\\nno'"),
     "quits": ("reflow_executors", "SystemExit"),
     "generates": ("reflow_executors", "OSError: gone"),

@@ -154,11 +154,23 @@ class Plugin:
             manager.add_hookspecs(hookspecs)
             # What the module has defined: pluggy reads each name in dir(), which would import what it offers lazily.
             manager.register(SimpleNamespace(**vars(module)), self.name)
-            manager.check_pending()
+            _check_names(manager, self.module)
         except FAULTS as error:
             self.fault(stage, error)
             return None
         return manager
+
+
+def _check_names(manager: pluggy.PluginManager, module: str) -> None:
+    """Refuse hooks that there are not; as `check_pending`, whose message holds all that the module has defined."""
+    from ..config.values import suggest
+
+    for name, hook in vars(manager.hook).items():
+        if name.startswith("_") or hook.has_spec():
+            continue
+        if not all(implementation.optionalhook for implementation in hook.get_hookimpls()):
+            advice = suggest(name, HOOKS) or f"There are {', '.join(HOOKS)}."
+            raise NameError(f"unknown hook {name!r} in {module}. {advice}")
 
 
 def _entries(answer: object) -> Sequence[object]:
