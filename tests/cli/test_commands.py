@@ -508,6 +508,8 @@ def test_config_show(reflow: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     said = reflow("config", "show", "cache.polic")
     assert said.code == 2
     assert "policy" in said.err
+    assert "hint: Did you mean 'executor'?" in reflow("config", "show", "executorr").err
+    assert "hint: Did you mean 'cache.policy'?" in reflow("config", "show", "policy").err
 
 
 def test_a_key_of_a_project_elsewhere(reflow: Call, tmp_path: Path) -> None:

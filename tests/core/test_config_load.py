@@ -184,6 +184,7 @@ def test_unknown_variables_warn_and_reserved_and_empty_ones_are_silent(machine: 
     ("text", "expected"),
     [
         ("[executor]\npyton = 'x'\n", ":2: [executor] has no key 'pyton'\n  Did you mean 'python'?"),
+        ("[executor]\nmdoe = 'x'\n", ":2: [executor] has no key 'mdoe'\n  Did you mean 'mode'?"),
         ("[executer]\nname = 'x'\n", ":1: there is no section [executer]\n  Did you mean 'executor'?"),
         ("\n[zzz]\n", ":2: there is no section [zzz]\n  The sections are executor,"),
         ("python = 'x'\n", ":1: python stands in no section\n  It belongs into [executor]."),
@@ -274,6 +275,7 @@ def test_mistakes_in_variables(machine: Machine, variable: str, value: str, expe
 
 def test_mistakes_in_overrides(machine: Machine) -> None:
     for overrides, expected in [
+        (["executor.mdoe=x"], "there is no configuration key 'executor.mdoe'\n  Did you mean 'executor.mode'?"),
         (["cache.polcy=warn"], "there is no configuration key 'cache.polcy'\n  Did you mean 'cache.policy'?"),
         ("cache.policy", "has no value"),
         ({"cache.policy": "x"}, "override: [cache] policy must be one of"),

@@ -140,9 +140,12 @@ class Config:
             if head not in found:
                 found[head] = self.section(f"{name}.{head}") if inner else self.get(f"{name}.{head}")
         if not found and name.partition(".")[0] not in PLUGIN_SECTIONS:
-            sections = dict.fromkeys(key.partition(".")[0] for key in self._items)
-            raise ConfigError(f"there is no section {name!r} in the configuration", hint=suggest(name, sections))
+            hint = suggest(name, self._sections())
+            raise ConfigError(f"there is no section {name!r} in the configuration", hint=hint)
         return found
+
+    def _sections(self) -> dict[str, None]:
+        return dict.fromkeys(key.partition(".")[0] for key in self._items)
 
     def origin(self, key: str) -> Origin:
         """Where the value of a key was said.
@@ -153,7 +156,8 @@ class Config:
             Where there is no such key.
         """
         if key not in self._items:
-            raise ConfigError(f"there is no configuration key {key!r}", hint=suggest(key, self._items))
+            known = [*self._sections(), *self._items]
+            raise ConfigError(f"there is no configuration key {key!r}", hint=suggest(key, known))
         return self._items[key].origin
 
     def rows(self) -> list[Row]:

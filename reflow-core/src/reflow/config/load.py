@@ -261,7 +261,7 @@ class _Loader:
             if table in self.schema.sections:
                 return self._table(read, table, value, (*path, name))
             siblings = [s.partition(".")[2] for s in self.schema.sections if s.startswith(f"{section}.")]
-            close = suggest(name, [*siblings, *self.schema.sections[section]])
+            close = suggest(name, [*siblings, *self.schema.spellings(section)])
             if close and self.schema.complete:
                 self.problems.append((f"{where}: there is no table [{table}]", close))
                 return None
@@ -271,7 +271,8 @@ class _Loader:
             return None
         message = f"{where}: [{section}] has no key {name!r}"
         homes = [s for s, keys in self.schema.sections.items() if normal(name) in keys]
-        self.problems.append((message, suggest(normal(name), self.schema.sections[section]) or self._home(name, homes)))
+        hint = suggest(normal(name), self.schema.spellings(section)) or self._home(name, homes)
+        self.problems.append((message, hint))
         return None
 
     def _home(self, name: str, homes: Sequence[str]) -> str | None:

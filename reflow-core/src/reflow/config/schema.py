@@ -405,9 +405,13 @@ class Schema:
                 return section, key, entry
         return None
 
+    def spellings(self, section: str) -> list[str]:
+        """All names of a section's keys, other ones too."""
+        return [name for key in self.sections[section].values() for name in (key.name, *key.aliases)]
+
     def names(self) -> list[str]:
-        """All keys, dotted."""
-        return [f"{section}.{name}" for section, keys in self.sections.items() for name in keys]
+        """All names of all keys, dotted."""
+        return [f"{section}.{name}" for section in self.sections for name in self.spellings(section)]
 
     def variables(self) -> dict[str, list[tuple[int, str, Key, str]]]:
         """What each environment variable sets: rank (the highest wins), section, key and entry."""
