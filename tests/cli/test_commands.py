@@ -452,6 +452,8 @@ def test_plugins_that_are_broken_disabled_missing_or_in_conflict(reflow: Call, m
     ]
 
     class Registry:
+        warnings = ()
+
         def describe(self) -> list[dict[str, Any]]:
             return rows
 

@@ -142,4 +142,17 @@ def test_disabled_plugins(site: Site) -> None:
     for way in BOTH:
         assert "hello" not in site(*way, "--help").stdout
         assert site(*way, "hello").returncode == 2
-    assert "hello 1.0 (hello): disabled" in site("-m", "reflow", "plugins").stdout
+    found = site("-m", "reflow", "plugins")
+    assert "hello 1.0 (hello): disabled" in found.stdout
+    assert found.stderr == ""
+
+
+def test_disabling_what_is_no_plugin_is_told(site: Site) -> None:
+    """One of this project's that is not installed may be named: a site's configuration does that."""
+    site.install("hello", entry("hello"))
+    (site.path / "reflow.toml").write_text("[plugins]\ndisabled = ['helo', 'flux', 'reflow-lsf']\n")
+    said = "the configuration ([plugins] disabled) names 'helo', which is no plugin. Did you mean 'hello'?"
+    for words in (["plugins"], ["config", "show", "plugins"]):
+        assert site("-m", "reflow", *words).stderr == f"warning: {said}\n"
+    said = "REFLOW_PLUGINS_DISABLED names 'slrum', which is no plugin. Did you mean 'slurm'?"
+    assert site("-m", "reflow", "config", "show", REFLOW_PLUGINS_DISABLED="slrum").stderr == f"warning: {said}\n"

@@ -183,6 +183,7 @@ class _Loader:
         self._overrides(overrides)
         self._check()
         if self.schema.complete:
+            self.warnings += self.schema.warnings
             off = self.items["plugins.disabled"].value
             self.warnings += [text for plugin, text in self.idle.items() if plugin not in off]
         return Config(self.items, self.warnings)

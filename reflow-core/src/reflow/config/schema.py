@@ -368,6 +368,12 @@ SECTIONS: tuple[Section, ...] = (
 DRY_RUN = "dry-run"
 
 
+class Tables(dict[str, tuple[Setting, ...]]):
+    """Plugins' tables, ``"executor.slurm"`` -> settings, and in `warnings` what people should hear of the plugins."""
+
+    warnings: tuple[str, ...] = ()
+
+
 class Schema:
     """All keys that are known: reflow's own, and those of plugins.
 
@@ -380,6 +386,7 @@ class Schema:
 
     def __init__(self, tables: Mapping[str, Sequence[Setting]] | None = None) -> None:
         self.complete = tables is not None
+        self.warnings = tables.warnings if isinstance(tables, Tables) else ()
         self.sections: dict[str, dict[str, Key]] = dict(_OWN)
         for name, settings in (tables or {}).items():
             self.sections[name] = {s.name: s if isinstance(s, Key) else _key(s) for s in settings}

@@ -163,12 +163,12 @@ class Plugin:
 
 def _check_names(manager: pluggy.PluginManager, module: str) -> None:
     """Refuse hooks that there are not; as `check_pending`, whose message holds all that the module has defined."""
-    from ..config.values import suggest
-
     for name, hook in vars(manager.hook).items():
         if name.startswith("_") or hook.has_spec():
             continue
         if not all(implementation.optionalhook for implementation in hook.get_hookimpls()):
+            from ..config.values import suggest
+
             advice = suggest(name, HOOKS) or f"There are {', '.join(HOOKS)}."
             raise NameError(f"unknown hook {name!r} in {module}. {advice}")
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -27,6 +27,9 @@ from .discovery import FAULTS, HOOKS, Entry, Plugin, Problem, discover, one_line
 from .installed import normal
 from .known import BY_NAME, KNOWN
 from .rival import refuse_rival
+
+if TYPE_CHECKING:
+    from ..config.schema import Tables
 
 __all__ = ["DISABLED", "Problem", "Registry", "UnknownName", "registry"]
 
@@ -85,10 +88,13 @@ class Registry:
     ----------
     plugins : sequence of Plugin
         In the order in which they are listed.
+    warnings : sequence of str
+        What people should hear of what was asked for.
     """
 
-    def __init__(self, plugins: Collection[Plugin]) -> None:
+    def __init__(self, plugins: Collection[Plugin], warnings: Collection[str] = ()) -> None:
         self.plugins = tuple(plugins)
+        self.warnings = tuple(warnings)
 
     # -- what there is ------------------------------------------------------------
 
@@ -109,8 +115,10 @@ class Registry:
         entries = cast("tuple[CommandEntry, ...]", self._all("reflow_commands"))
         return tuple(entry for entry in entries if scope is None or scope in entry.scopes)
 
-    def settings(self) -> dict[str, tuple[Setting, ...]]:
+    def settings(self) -> Tables:
         """The configuration table of every entry that has one: ``"executor.slurm"`` -> its settings."""
+        from ..config.schema import Tables
+
         tables: dict[str, dict[str, Setting]] = {}
         for hook, section in _SECTIONS.items():
             for entry in self._all(hook):
@@ -118,7 +126,9 @@ class Registry:
                 # Where two plugins share a name, the keys of both are known: only its use is an error.
                 for setting in cast("ExecutorEntry", entry).settings:
                     table.setdefault(setting.name, setting)
-        return {name: tuple(table.values()) for name, table in tables.items()}
+        found = Tables({name: tuple(table.values()) for name, table in tables.items()})
+        found.warnings = self.warnings
+        return found
 
     def detect(self, environ: Mapping[str, str]) -> tuple[ExecutorEntry, ...]:
         """The executors whose programs are all found on ``PATH`` of `environ`."""
@@ -372,4 +382,20 @@ def _registry(configured: frozenset[str], environment: str) -> Registry:
     reasons = dict.fromkeys(configured, "the configuration ([plugins] disabled)")
     # The configuration's layers hold what the variable says, too: it is to be changed where it is said.
     reasons |= {normal(name.strip()): DISABLED for name in environment.split(",") if name.strip()}
-    return Registry(discover(reasons))
+    plugins = discover(reasons)
+    return Registry(plugins, _strangers(reasons, plugins))
+
+
+def _strangers(disabled: Mapping[str, str], plugins: Collection[Plugin]) -> list[str]:
+    """What is to be said of names that are disabled, and neither installed nor of this project."""
+    known = {normal(name) for plugin in plugins for name in (plugin.name, plugin.distribution)}
+    known |= {name for plugin in KNOWN for name in (plugin.extra, plugin.distribution)}
+    strange = {name: by for name, by in disabled.items() if name not in known}
+    if not strange:
+        return []
+    from ..config.values import suggest
+
+    return [
+        " ".join(filter(None, (f"{by} names {name!r}, which is no plugin.", suggest(name, sorted(known)))))
+        for name, by in sorted(strange.items())
+    ]

@@ -14,7 +14,10 @@ _KINDS = {"executors": "executors", "cache_backends": "caches", "notifiers": "no
 
 def command(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """List plugins: what each provides, and why one that is broken or disabled is left out."""
-    rows = registry(Session.of(ctx).disabled).describe()
+    found = registry(Session.of(ctx).disabled)
+    for warning in found.warnings:
+        render.complain("warning", warning)
+    rows = found.describe()
     if as_json:
         render.put_json(rows)
         return
