@@ -229,6 +229,12 @@ class Live:
         replay(self.run.root, state)
         return dict(state.__dict__.get("ids", {}))
 
+    def job(self, task: str) -> str:
+        """The id of a task's only job: it may run before the answer of the command that submitted it is written down."""
+        self.until(f"the job of {task} is known", lambda _: task in self.ids())
+        (job,) = self.ids()[task]
+        return job
+
     def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout: float = 180.0) -> dict[str, Any]:
         """Look at the records until something holds."""
         deadline = time.monotonic() + timeout

@@ -175,7 +175,7 @@ def test_cancel_behind_our_back(site: Any) -> None:
     """Jobs that somebody else cancels, running or pending, are CANCELLED, not lost, and not tried again."""
     live = site.submit("shaken.py", "--n", "5", "--mishaps", "0=120,1=120", settings={"square.array_parallelism": "2"})
     live.until("two elements run", lambda told: told["summary"]["square"].get("RUNNING", 0) == 2)
-    (job,) = live.ids()["square"]
+    job = live.job("square")
     executor = site.create()
     executor.cancel([JobRef(job)])
     told = live.wait("CANCELLED", timeout=90)
@@ -188,7 +188,7 @@ def test_cancel_behind_our_back(site: Any) -> None:
 def test_one_element_cancelled_behind_our_back(site: Any) -> None:
     live = site.submit("shaken.py", "--n", "4", "--mishaps", "2=120")
     live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) >= 1)
-    (job,) = live.ids()["square"]
+    job = live.job("square")
     site.create().cancel([JobRef(job, 2)])
     told = live.wait("CANCELLED", timeout=90)
     assert told["summary"]["square"] == {"SUCCESS": 3, "CANCELLED": 1, "total": 4, "cached": 0}
@@ -201,7 +201,7 @@ def test_waiting_element_cancelled_behind_our_back(site: Any) -> None:
     mishaps = "0=15,1=15,2=15"
     live = site.submit("shaken.py", "--n", "3", "--mishaps", mishaps, settings={"square.array_parallelism": "1"})
     live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) >= 1)
-    (job,) = live.ids()["square"]
+    job = live.job("square")
     site.create().cancel([JobRef(job, 2)])
     told = live.wait("CANCELLED", timeout=120)
     assert told["summary"]["square"] == {"SUCCESS": 2, "CANCELLED": 1, "total": 3, "cached": 0}
@@ -323,7 +323,7 @@ def test_requeued_by_the_scheduler(site: Any) -> None:
     """``scontrol requeue`` of a running element, whether it is allowed or not, gives the right answer."""
     live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15")
     live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) == 1)
-    (job,) = live.ids()["square"]
+    job = live.job("square")
     done = subprocess.run(["scontrol", "requeue", f"{job}_1"], check=False, capture_output=True, env=site.environ)
     live.wait("SUCCESS")
     assert live.run.result("total") == 5
