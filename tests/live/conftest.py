@@ -230,7 +230,7 @@ class Live:
         return dict(state.__dict__.get("ids", {}))
 
     def job(self, task: str) -> str:
-        """The id of a task's only job: it may run before the answer of the command that submitted it is written down."""
+        """The id of the only job of a task, which may run before the command that submitted it has answered."""
         self.until(f"the job of {task} is known", lambda _: task in self.ids())
         (job,) = self.ids()[task]
         return job
