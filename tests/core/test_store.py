@@ -540,6 +540,23 @@ def test_where_others_cannot_enter_all_modes_will_do(make: Make, tmp_path: Path)
     assert value(make(None, "fresh"), 1) == 1
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_damage_is_said_and_a_torn_end_is_not(make: Make, tmp_path: Path, torn: bool) -> None:
+    make("one").publish(many(4))
+    path = segment(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], b"ju", *([] if torn else [b"nk\n", *lines[3:]])]))
+    reader = make(None, "theirs")
+    for cache in (reader, reader, make(None, "theirs")):
+        assert sorted(cache.lookup(keys(many(4)))) == keys(many(1))
+        assert value(cache, 3) is None
+        said = [f"{path} is damaged, and 2 results" in problem for problem in cache.problems]
+        assert said == ([] if torn else [True])
+    if not torn:
+        module.mend(str(tmp_path / "store"))
+        assert sorted(reader.lookup(keys(many(4)))) == keys([entry(0), entry(2), entry(3)])
+
+
 def test_nothing_is_published_where_everybody_may_write(make: Make, tmp_path: Path) -> None:
     make("one").publish([entry(1)])
     segment(tmp_path).parent.chmod(0o777)

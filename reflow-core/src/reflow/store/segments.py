@@ -82,7 +82,7 @@ class SegmentCache:
     Attributes
     ----------
     problems : list of str
-        What was met and passed over: segments that are unreadable, of a newer
+        What was met and passed over: segments that are unreadable, damaged, of a newer
         format, or of somebody who is not trusted; an index that could not be
         used. Each is a sentence, said once.
     """
@@ -103,6 +103,8 @@ class SegmentCache:
         self._writers: dict[str, _Writer] = {}
         #: folder and owner of what is not believed, and was said
         self._doubts: set[tuple[str, int]] = set()
+        #: name and size of what was looked at for damage
+        self._inspected: set[tuple[str, int]] = set()
 
     @classmethod
     def create(cls, settings: Mapping[str, object], context: StoreContext) -> SegmentCache:
@@ -226,6 +228,8 @@ class SegmentCache:
         for name, now in listed.items():
             was = None if name in replaced else known.get(name)
             if was is not None and (was.inode, was.size, was.mtime) == (now.inode, now.size, now.mtime):
+                if was.end < was.size:
+                    self._inspect(name, was)
                 continue
             for growth in self._grown(name, was.end if was else 0):
                 batch.append(growth)
@@ -296,6 +300,19 @@ class SegmentCache:
             self._note(f"the cache segment {path} was written by a newer reflow ({newer}); it is not used")
         except OSError as error:
             self._note(f"the cache segment {path} cannot be read: {error.strerror}")
+
+    def _inspect(self, name: str, was: Known) -> None:
+        """Tell of damage where whole frames follow the last one that was read; once, as a torn end is no damage."""
+        if (name, was.size) in self._inspected:
+            return
+        self._inspected.add((name, was.size))
+        path = os.path.join(self.directory, name)
+        lost, _ = salvage(_bytes(path, was.end, was.size - was.end))
+        if lost:
+            self._note(
+                f"the cache segment {path} is damaged, and {len(lost)} results in it are not found;"
+                " `reflow repair --registry RUN_DIR` mends it"
+            )
 
     def _read(self, places: Sequence[Place]) -> tuple[dict[str, CacheEntry], set[str]]:
         """Read entries; those that are not where the index has them name their segment as stale."""
