@@ -152,6 +152,13 @@ def test_events_that_are_cut_short_soon_after_the_start(tmp_path: Path, monkeypa
     cut.ends_well()
 
 
+def test_results_of_code_that_was_mended_are_read(cut: Cut) -> None:
+    cut.script.write_text(cut.script.read_text().replace("{sum(xs)}", "{sum(xs) + 1}"))
+    cut.run.retry()
+    assert cut.run.drive() is RunState.SUCCESS
+    assert Run.open(cut.root).result("total") == "22 canary"
+
+
 def test_a_definition_that_was_changed_is_not_gone_on_with(cut: Cut) -> None:
     path = Path(layout.definition(str(cut.root)))
     path.write_text(path.read_text().replace('"workflow":"cut"', '"workflow":"cot"'))

@@ -310,6 +310,8 @@ class Run:
                 hint="its results can be read, and it can go on, where it was submitted, as long as that session lives",
             )
         require_own(self.root)  # its code is about to be run
+        if generation > 1:
+            entry = load_definition(self.root, generation).entry
         self._memory = load_flow(entry, layout.code(self.root, generation))
         return self._memory
 
