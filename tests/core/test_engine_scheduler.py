@@ -523,20 +523,23 @@ def test_a_late_worker_changes_nothing(sim: Any) -> None:
     assert len(run.results("work")) == 2
 
 
-class Held:
-    """Makes the cluster say of a task's jobs that they will never run."""
+_HELD = "held: log directory missing"
 
-    def __init__(self, one: Any, task: str, final: bool = True) -> None:
-        self.one, self.task, self.final = one, task, final
+
+class Held:
+    """Makes the cluster say of a task's jobs that they will never run, or something else."""
+
+    def __init__(self, one: Any, task: str, word: JobStatus | None = None) -> None:
+        self.one, self.task = one, task
+        never = JobStatus(state=JobState.PENDING, failure_class=FailureClass.LAUNCH, reason=_HELD, native="Eqw")
+        self.word = word or never
         self.query = one.cluster.query
         one.cluster.query = self
         one.cluster.held = True
 
     def __call__(self, jobs: Any) -> Any:
-        cls = FailureClass.LAUNCH if self.final else None
-        word = JobStatus(state=JobState.PENDING, failure_class=cls, reason="held: log directory missing", native="Eqw")
         mine = {ref.id for ref in refs(self.one, self.task)}
-        return {ref: word if ref.id in mine else status for ref, status in self.query(jobs).items()}
+        return {ref: self.word if ref.id in mine else status for ref, status in self.query(jobs).items()}
 
 
 def test_what_can_never_run_fails_with_the_schedulers_reason(sim: Any) -> None:
@@ -566,14 +569,21 @@ def test_a_wake_up_that_can_never_run_is_told_of(sim: Any) -> None:
     assert f"reflow drive {run.run_id}" in reason
 
 
-def test_what_only_waits_is_left_alone_and_its_reason_is_shown(sim: Any) -> None:
+@pytest.mark.parametrize(
+    "word",
+    [
+        JobStatus(state=JobState.PENDING, reason=_HELD),
+        JobStatus(state=JobState.RUNNING, reason="its host does not answer"),
+    ],
+)
+def test_what_only_waits_is_left_alone_and_its_reason_is_shown(sim: Any, word: JobStatus) -> None:
     one = sim()
-    Held(one, "make", final=False)
+    Held(one, "make", word)
     run = fan(one, 2)
     one.advance()
     told = run.status()
     assert told["run"]["status"] == "RUNNING"
-    assert told["tasks"][0]["reason"] == "held: log directory missing"
+    assert told["tasks"][0]["reason"] == word.reason
     assert not one.cluster.calls["cancel"]
 
 

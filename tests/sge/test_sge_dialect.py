@@ -404,3 +404,18 @@ def test_master_down() -> None:
         made.query([JobRef("1")])
     assert caught.value.transient
     assert len(replay.slept) == 3
+
+
+def test_what_runs_on_a_lost_host_says_so() -> None:
+    made, _ = executor(
+        {"qstat.* -xml": (RECORDED / "qstat-lost-host.xml").read_text(), "qacct": NO_RECORD, "qstat -j": ""}
+    )
+    answer = made.query([JobRef("1"), JobRef("2"), JobRef("3")])
+    told = {(ref.id, ref.slot): (status.state, status.reason) for ref, status in answer.items()}
+    silent = (JobState.RUNNING, "its host does not answer")
+    waits = (JobState.PENDING, "waiting for resources")
+    assert told == {
+        ("1", None): silent,
+        **{("2", slot): silent if slot < 2 else waits for slot in range(4)},
+        ("3", None): (JobState.PENDING, "waiting for other jobs, or held"),
+    }

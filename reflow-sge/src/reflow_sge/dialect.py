@@ -217,17 +217,19 @@ class GridEngine(Dialect):
         return () if name == "pe" and " " not in value else (f"-{name}", *value.split())
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
-        """All jobs of the user: it takes no ids."""
-        return Call(argv=(self.program("qstat"), "-u", site.user, "-xml"))
+        """All jobs of the user, for it takes no ids, below the queues in which they run."""
+        return Call(argv=(self.program("qstat"), "-u", site.user, "-f", "-ne", "-xml"))
 
     def read_live(self, done: Completed) -> Iterable[Row]:
-        """Elements that wait are written as one, ``4-10:1``."""
-        for block in re.findall(r"(?s)<job_list\b.*?</job_list>", done.stdout):
-            fields = dict(re.findall(r"<(JB_job_number|JB_name|state|tasks)>([^<]*)</", block))
-            id, state = fields.get("JB_job_number", ""), fields.get("state", "")
-            if id.isdecimal() and state:
-                for place in places(fields.get("tasks", "")):
-                    yield Row(id=id, index=place, name=fields.get("JB_name", ""), status=_live(state))
+        """Elements that wait are written as one, ``4-10:1``. On a host that is lost, jobs are said to run for ever."""
+        for part in done.stdout.split("<Queue-List>"):
+            lost = re.search(r"<state>\w*u\w*</state>", part.partition("<job_list")[0]) is not None
+            for block in re.findall(r"(?s)<job_list\b.*?</job_list>", part):
+                fields = dict(re.findall(r"<(JB_job_number|JB_name|state|tasks)>([^<]*)</", block))
+                id, state = fields.get("JB_job_number", ""), fields.get("state", "")
+                if id.isdecimal() and state:
+                    for place in places(fields.get("tasks", "")):
+                        yield Row(id=id, index=place, name=fields.get("JB_name", ""), status=_live(state, lost))
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
         """Accounting for what has left; else the reasons of what is held or waits."""
@@ -290,9 +292,11 @@ class SGEExecutor(CommandExecutor):
     own_settings = ("pe", "mem_resource", "gpu_resource")
 
 
-def _live(state: str) -> JobStatus:
+def _live(state: str, lost: bool) -> JobStatus:
     if "E" in state:
         return held("error state; `qstat -j` tells why", state)
+    if lost and re.search("[rtsST]", state):
+        return running(state, "its host does not answer")
     if re.search("[rtsST]", state):
         return running(state, "suspended" if re.search("[sST]", state) else "being deleted" if "d" in state else "")
     if "q" in state or "w" in state:

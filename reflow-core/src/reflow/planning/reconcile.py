@@ -110,9 +110,12 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
                 back.append(index)  # it was run again, or the scheduler was confused
             elif before is not None and not explains(_class(status), before.f):
                 continue  # only why it has gone would be news
+            if status.reason and (
+                status.state is JobState.PENDING
+                or (status.state is JobState.RUNNING and flight.tag not in waiting)  # suspended, on a lost host
+            ):
+                waiting[flight.tag] = status.reason
             if status.state is JobState.PENDING:
-                if status.reason:
-                    waiting[flight.tag] = status.reason
                 if status.failure_class is not None:
                     stuck.setdefault(status.reason or status.native, []).append(index)
             if status.state is JobState.UNKNOWN and now - flight.at <= lag:
