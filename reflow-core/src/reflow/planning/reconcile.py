@@ -115,9 +115,8 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
                 or (status.state is JobState.RUNNING and flight.tag not in waiting)  # suspended, on a lost host
             ):
                 waiting[flight.tag] = status.reason
-            if status.state is JobState.PENDING:
-                if status.failure_class is not None:
-                    stuck.setdefault(status.reason or status.native, []).append(index)
+            if status.state is JobState.PENDING and status.failure_class is not None:
+                stuck.setdefault(status.reason or status.native, []).append(index)
             if status.state is JobState.UNKNOWN and now - flight.at <= lag:
                 unheard.add(flight.tag)
             elif status.state.ended or status.state is JobState.UNKNOWN:
