@@ -11,7 +11,7 @@ import pytest
 
 from reflow.authoring import Flow
 from reflow.cli.commands import logs
-from reflow.errors import NotReady, ReflowError
+from reflow.errors import NotReady, ReflowError, Stalled
 
 ID = "demo-20250301-a1b2"
 
@@ -338,10 +338,25 @@ def test_following_a_log_to_its_end(
     monkeypatch.setattr(logs, "_STATE", 0.0)
     run = shelf.add(
         log_path=log,
-        status=lambda **_: {"elements": [element("compute", 3, state["compute"]), element("other", 3, "RUNNING")]},
+        status=lambda **_: {
+            "run": {"status": "RUNNING"},
+            "elements": [element("compute", 3, state["compute"]), element("other", 3, "RUNNING")],
+        },
     )
     logs._follow(run, "compute", 3)
     assert capfdbinary.readouterr().out == b"one\ntwo \xff\n"
+
+
+def test_following_what_nobody_drives(shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_STATE", 0.0)
+    monkeypatch.setattr(logs, "_GROWS", 0.0)
+    told = {
+        "run": {"status": "STALLED", "reason": "its driver is gone"},
+        "elements": [element("compute", 3, "RUNNING")],
+    }
+    run = shelf.add(log_path=tmp_path / "3.log", status=lambda **_: told)
+    with pytest.raises(Stalled, match="its driver is gone"):
+        logs._follow(run, "compute", 3)
 
 
 def test_following_what_has_ended(reflow: Call, shelf: Any, tmp_path: Path) -> None:

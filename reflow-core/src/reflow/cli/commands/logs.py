@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...errors import Stalled
 from ...model.names import TaskState
 from .. import render
 from ..options import ElementArgument, JsonOption, RunOption, StoreOption, one_of_a_run
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 #: seconds between two looks at a log that grows, and between two looks at the run's state
 _GROWS, _STATE = 0.25, 2.0
+
+#: looks at a run's state that find nobody driving it, before its log is no longer waited for
+_STALLED_LOOKS = 5
 
 
 def command(
@@ -46,19 +51,30 @@ def command(
 
 
 def _follow(run: Run, task: str, index: int | None) -> None:
-    """Print a log as it grows, until its task has ended."""
+    """Print a log as it grows, until its task has ended.
+
+    Raises
+    ------
+    Stalled
+        It will not end by itself.
+    """
     path = run.log_path(task, index)
-    position = 0
-    looked, ended = float("-inf"), False
+    position = stalled = 0
+    looked, ended, reason = float("-inf"), False, ""
     while True:
         if time.monotonic() - looked >= _STATE:
-            ended, looked = _ended(run, task, index), time.monotonic()
+            told, looked = run.status(elements=True), time.monotonic()
+            ended = _ended(told, task, index)
+            stalled = stalled + 1 if told["run"]["status"] == "STALLED" else 0
+            reason = told["run"].get("reason", "")
         # The state is asked before the file is read: what was written before the end is never missed.
         position += _print_from(path, position)
         if ended:
             if not os.path.exists(path):
                 run.logs(task, index)  # says why there is none
             return
+        if stalled >= _STALLED_LOOKS:
+            raise Stalled(f"nothing more will be written: {reason}")
         time.sleep(_GROWS)
 
 
@@ -75,9 +91,8 @@ def _print_from(path: str | os.PathLike[str], position: int) -> int:
     return len(new)
 
 
-def _ended(run: Run, task: str, index: int | None) -> bool:
+def _ended(status: Mapping[str, Any], task: str, index: int | None) -> bool:
     """Whether nothing more will be written; an element that there is not is none that will write."""
-    status = run.status(elements=True)
     wanted = [row for row in status["elements"] if row["task"] == task and (index is None or row["index"] == index)]
     if wanted:
         return all(TaskState(row["state"]).ended for row in wanted)
