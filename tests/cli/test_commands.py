@@ -377,10 +377,9 @@ def test_following_what_never_wrote(reflow: Call, shelf: Any, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("state", "size", "ended"), [("PENDING", None, False), ("SKIPPED", None, True), ("RUNNING", 10, True)]
 )
-def test_an_element_that_is_not_there(state: str, size: int | None, ended: bool, shelf: Any) -> None:
-    found = {"elements": [], "tasks": [{"name": "other", "state": "RUNNING", "size": None}]}
-    run = shelf.add(status={**found, "tasks": [*found["tasks"], {"name": "work", "state": state, "size": size}]})
-    assert logs._ended(run, "work", 99) is ended
+def test_an_element_that_is_not_there(state: str, size: int | None, ended: bool) -> None:
+    tasks = [{"name": "other", "state": "RUNNING", "size": None}, {"name": "work", "state": state, "size": size}]
+    assert logs._ended({"elements": [], "tasks": tasks}, "work", 99) is ended
 
 
 # explain
