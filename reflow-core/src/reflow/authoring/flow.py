@@ -143,7 +143,8 @@ class Flow:
             The task's name; by default the function's.
         cpus, nodes, tasks, gpus : int, optional
             CPU cores for each MPI task, nodes, MPI tasks in total, GPUs for
-            each node. Not given: configuration decides, else one cpu.
+            each node. Not given: configuration decides, else one cpu; ``None`` or
+            ``False``, where it is written, takes back what configuration sets.
         time : str, int, float or timedelta, optional
             Walltime: ``"02:00:00"``, ``"1-00:00:00"``, ``"90m"``, or seconds.
         mem : str or int, optional
