@@ -110,7 +110,7 @@ def migrate_definitions(root: str) -> None:
             write_new(path, msgspec.json.encode(definition))
 
 
-class Secrets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     """What only the run's owner may read: ``secrets.json``, mode 0600.
 
     ``env`` holds the tasks' environment variables, ``config`` secret configuration, ``overrides`` what was given of
@@ -169,4 +169,6 @@ def save_secrets(root: str, generation: int, secrets: Secrets) -> None:
 
 
 def _seal(secrets: Secrets) -> str:
-    return sha256(msgspec.json.encode(msgspec.structs.replace(secrets, seal=""))).hexdigest()
+    """Of what is there: what another version has besides, and does not use, changes nothing."""
+    there = {name: value for name in secrets.__struct_fields__ if name != "seal" and (value := getattr(secrets, name))}
+    return sha256(msgspec.json.encode(there)).hexdigest()
