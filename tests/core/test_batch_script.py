@@ -207,7 +207,7 @@ def test_a_shell_that_outlives_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["exit 7", "kill -9 $$"])
 def test_what_a_command_that_ends_badly_has_left_is_killed(tmp_path: Path, end: str) -> None:
     path, other = tmp_path / "x.sh", subprocess.Popen(["sleep", "60"], env={"REFLOW_INNER": "1"})
-    path.write_text(f"#!/bin/bash\n{outliving()}\nsetsid sleep 60 & echo $! >{tmp_path}/left\n{end}\n")
+    path.write_text(f"#!/bin/bash\n{outliving()}\nsetsid sleep 60 >/dev/null 2>&1 & echo $! >{tmp_path}/left\n{end}\n")
     path.chmod(0o700)
     done = subprocess.run([str(path)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (7 if end == "exit 7" else 137, "")

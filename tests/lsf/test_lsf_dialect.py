@@ -221,7 +221,7 @@ def test_submitted(tmp_path: Path, queue: str) -> None:
     assert "#BSUB -W 2\n" in text
     assert "#BSUB -o /dev/null\n" in text
     assert f" < {script}\n" in text
-    assert "REFLOW_INNER=$$" in text
+    assert "REFLOW_INNER=$reflow_mark" in text
 
 
 @pytest.mark.parametrize(

@@ -190,9 +190,16 @@ def outliving(remap: str = "") -> str:
     lines = (
         'if [ -z "${REFLOW_INNER-}" ]; then',
         "  reflow_killed=; trap 'reflow_killed=130' INT TERM; trap : USR1 USR2 XCPU ALRM",
-        '  REFLOW_INNER=$$ /bin/bash "$0"; code=$?',
+        # Process ids are not unique where containers share a host.
+        "  reflow_mark=$$.$RANDOM$RANDOM",
+        '  REFLOW_INNER=$reflow_mark /bin/bash "$0"; code=$?',
         '  if [ "$code" != 0 ]; then',
-        '    grep -lszxF "REFLOW_INNER=$$" /proc/[0-9]*/environ | tr -dc "0-9\\n" | xargs -r kill -9 2>/dev/null',
+        # Twice, for what is just being started has no environment that could be seen.
+        "    for reflow_pause in 0.2 0; do",
+        '      grep -lszxF "REFLOW_INNER=$reflow_mark" /proc/[0-9]*/environ | tr -dc "0-9\\n"'
+        " | xargs -r kill -9 2>/dev/null",
+        "      sleep $reflow_pause",
+        "    done",
         "  fi",
         '  if [ "$code" = 0 ]; then code=${reflow_killed:-0}; fi',
         *((f"  {remap}",) if remap else ()),
