@@ -111,6 +111,19 @@ def test_no_task_runs_without_its_variables(cut: Cut, how: str) -> None:
     cut.ends_well()
 
 
+def test_no_job_runs_without_what_it_inherits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFLOW_EXECUTOR_INHERIT_ENV", "SITE_KEY")
+    monkeypatch.setenv("SITE_KEY", "secret")
+    cut = Cut(tmp_path)
+    (cut.root / "secrets.json").unlink()
+    assert "what jobs inherit of the submission are lost" in repair(str(cut.root)).problems[0]
+    assert cut.run.drive() is RunState.FAILED
+    assert "what jobs inherit of the submission were lost" in cut.run.status()["failures"][0]["reason"]
+    cut.run.retry()
+    assert b"secret" in max(cut.root.glob("**/secrets*.json"), key=lambda path: path.stat().st_mtime).read_bytes()
+    cut.ends_well()
+
+
 @pytest.mark.parametrize("first", ["repair", "drive"])
 def test_no_element_runs_code_that_was_not_submitted(cut: Cut, first: str) -> None:
     (frozen,) = cut.root.glob("code/1/*.py")

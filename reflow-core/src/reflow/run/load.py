@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -134,8 +134,13 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
 
     def missing(self, task: str) -> str:
         """Of what a task's jobs are given, that which is lost, in words; "" for nothing."""
-        words = {f"env.{task}": f"the variables of {task}", "inherited": "what jobs inherit of the submission"}
-        return " and ".join(said for name, said in words.items() if name in self.lost)
+        return " and ".join(in_words([part for part in self.lost if part in (f"env.{task}", "inherited")]))
+
+
+def in_words(parts: Sequence[str]) -> list[str]:
+    """Of parts of secrets, see `Definition.private`, those that jobs are given."""
+    said = [f"the variables of {part.removeprefix('env.')}" for part in parts if part.startswith("env.")]
+    return [*said, *(["what jobs inherit of the submission"] if "inherited" in parts else [])]
 
 
 def load_secrets(root: str, definition: Definition) -> Secrets:

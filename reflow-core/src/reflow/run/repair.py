@@ -25,7 +25,7 @@ from ..worker.tags import void
 from .create import FOLDERS, freeze, record_of
 from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
-from .load import Secrets, decode_definition, load_secrets, migrate_definitions, read_definition, save_secrets
+from .load import Secrets, decode_definition, in_words, load_secrets, migrate_definitions, read_definition, save_secrets
 from .salvage import Salvage, index_of, survey
 from .trust import require_own
 
@@ -292,9 +292,7 @@ class _Repair:
         self._done(f"{path} is lost or damaged; it was written anew{of}")
         if told:
             self.report.problems.append(f"secret configuration of this run is lost: {', '.join(told)}")
-        gone = [f"the variables of {part[len('env.') :]}" for part in lost if part.startswith("env.")]
-        gone += ["what jobs inherit of the submission"] if "inherited" in lost else []
-        if gone:
+        if gone := in_words(lost):
             self.report.problems.append(
                 f"{', '.join(gone)} are lost with {path}: `reflow retry {definition.run_id}` takes them from today's"
                 " script and environment; no job starts without them"
