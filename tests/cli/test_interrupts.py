@@ -55,6 +55,7 @@ class Slow:
 
     def __init__(self, path: Path) -> None:
         self.path, self.run_dir = path, path / "run"
+        self.begun: list[subprocess.Popen[str]] = []
         (path / "pipeline.py").write_text(PIPELINE)
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +77,7 @@ class Slow:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.begun.append(process)
         assert process.stdout is not None
         created, run_id, *_ = process.stdout.readline().split()[1:]
         assert created == "run"
@@ -85,6 +87,15 @@ class Slow:
             time.sleep(0.05)
         process.kill()
         raise AssertionError(process.communicate())
+
+    def close(self) -> None:
+        """End what a test that failed has left, so that none fails for another one's sake."""
+        if self.run_dir.exists():
+            self.go()
+        for process in self.begun:
+            if process.poll() is None:
+                process.kill()
+                process.communicate(timeout=30)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self("status", "--json").stdout)
@@ -98,8 +109,7 @@ class Slow:
 def slow(tmp_path: Path) -> Iterator[Slow]:
     found = Slow(tmp_path)
     yield found
-    if found.run_dir.exists():
-        found.go()
+    found.close()
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from random import Random
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
@@ -473,6 +475,36 @@ def make() -> int:
     one.advance()
     assert run.state.value == "CANCELLED"
     assert not one.cluster.order()
+
+
+def test_a_second_cancel_waits_for_what_the_first_is_doing(sim: Any) -> None:
+    """While somebody else is asking the scheduler to cancel, that is not taken for a scheduler that does not obey."""
+    one = sim(places=5)
+    one.lasts["work"] = 1000.0
+    run = fan(one, 10)
+    one.cluster.advance(5.0)
+    cancel, waits, said = one.cluster.cancel, Event(), []
+
+    def nap(seconds: float) -> None:
+        waits.set()
+        time.sleep(0.01)
+
+    def slow(refs: Any) -> None:
+        one.time.sleep = nap
+        second.start()
+        while second.is_alive() and not waits.wait(0.01):
+            pass
+        one.cluster.cancel = cancel
+        cancel(refs)
+
+    second = Thread(target=lambda: said.append(run.cancel()["said"]))
+    one.cluster.cancel = slow
+    assert run.cancel()["said"].startswith("cancelled 10 queued or running")
+    second.join(30)
+    assert waits.is_set()
+    assert said[0].startswith("cancelled 0 queued or running")
+    del one.time.sleep
+    one.end("CANCELLED")
 
 
 def test_a_cancel_that_only_lost_its_answer(sim: Any) -> None:

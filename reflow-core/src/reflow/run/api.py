@@ -650,7 +650,8 @@ class Run:
             answer = state.obeyed.get(id)
             if answer is not None:
                 return answer
-            if state.kills or (time.monotonic() >= deadline and watch.alive):
+            # This process has advanced the run: the answer waits for what the scheduler has yet to end.
+            if (state.kills and not watch.held) or (time.monotonic() >= deadline and watch.alive):
                 return _MAILED
             time.sleep(nap)
             nap = min(nap * 1.3, 1.0)

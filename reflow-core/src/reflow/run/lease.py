@@ -139,6 +139,8 @@ class Watch:
         self._since = 0.0
         #: whether it has beaten, or another one has come, while it was watched
         self.alive = False
+        #: whether somebody else held it when it was last asked for
+        self.held = False
         #: whether it was said that it is waited for
         self.told = False
 
@@ -244,6 +246,7 @@ class Lease:
                             say(f"{now} is not heard of; the run is taken over after {enough:g} s of silence")
                             seen.told = True
                         if clock() - started >= patience and (seen.alive or looks_again):
+                            seen.held = True
                             return None
                         time.sleep(nap)
                         nap = min(nap * 1.3, beat / 5)  # most holders are done in a moment; a dead one takes minutes
@@ -261,6 +264,7 @@ class Lease:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             since = clock()
             if claim(path, _written(mine)):
+                seen.held = False
                 return cls(root, mine, expiry, beat, since)
             known = mine.epoch
 
