@@ -256,7 +256,7 @@ def test_results_of_a_run_that_took_many_epochs_are_read(tmp_path: Path) -> None
     before = len(os.listdir("/proc/self/fd"))
     results = Results(root)
     for _ in range(2):
-        found = [results.raw(epoch, *where) for epoch, where in enumerate(lengths, 1)]
+        found = [bytes(results.record(epoch, *where).r) for epoch, where in enumerate(lengths, 1)]
         assert found == [b"%d" % epoch for epoch in range(1, epochs + 1)]
         assert len(os.listdir("/proc/self/fd")) < before + epochs // 2
     results.close()

@@ -14,7 +14,7 @@ import pytest
 
 from reflow import LocalExecutor, Run, RunState
 from reflow.local import pool as local
-from reflow.worker.main import TOKEN
+from reflow.model.record import TOKEN
 
 
 def drive(lab: Any, **given: Any) -> Run:
@@ -355,7 +355,7 @@ print(json.dumps([[one.tag, one.status.failure_class.value, one.status.reason] f
 #: serves as a lane does, but runs nothing
 SERVES = """
 import struct
-from reflow.worker.main import announcements
+from reflow.model.layout import announcements
 from reflow.worker.mailbox import Mailbox
 import msgspec
 box = Mailbox(root, tag, int(slot))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dis
-import hashlib
 import inspect
 import linecache
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from ..model.codec import codec_of
+from ..model.digest import sha256
 from .flow import Flow
 
 # Fields that say nothing of what the code does, or that differ between versions of Python.
@@ -91,7 +91,7 @@ def code_of(function: Callable[..., Any]) -> Code:
         state = _Values(inner.__module__).state(function)
     except _Opaque as error:
         return Code(problem=f"the task {error}")
-    return Code(hashlib.sha256((source + state).encode("utf-8", "surrogatepass")).hexdigest())
+    return Code(sha256((source + state).encode("utf-8", "surrogatepass")).hexdigest())
 
 
 class _Values:

@@ -139,6 +139,9 @@ class InlineExecutor:
         """Whether a task's function is being run."""
         return any(runner.inside for runner in self._runners.values())
 
+    def warm(self) -> None:
+        """There is nothing to get ready."""
+
     def wait(self, timeout: float) -> Heard:
         """Run an element, and more of them if they are short and succeed."""
         until = time.monotonic() + WITHIN

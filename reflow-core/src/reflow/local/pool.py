@@ -10,7 +10,6 @@ there is room for them.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import select
 import signal
@@ -20,23 +19,25 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from subprocess import Popen
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..batch.script import preparation
 from ..errors import ExecutorError, UsageError
 from ..model import layout
+from ..model.digest import sha256
 from ..model.frames import parse
 from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges
-from ..model.record import Closed, Finished, JobSpec, Mail, Opened, Started
+from ..model.record import RING_END, RING_START, TOKEN, Announced, Closed, Finished, JobSpec, Mail, Opened, Started
 from ..model.resources import THREADS, Resources
 from ..process.spawn import spawn
 from ..worker import children
-from ..worker.main import RING_END, RING_START, TOKEN, Announced, announcements
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _mail = msgspec.json.Decoder(Mail)
 
@@ -397,7 +398,7 @@ class LocalExecutor:
 
     def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
         """Work for a run."""
-        path = announcements(root, tag)
+        path = layout.announcements(root, tag)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self._index, self._indexed = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), 0
         self._bell_read, self._bell_write = os.pipe()
@@ -405,6 +406,15 @@ class LocalExecutor:
         os.set_blocking(self._bell_write, False)
         self._poll.register(self._bell_read, select.POLLIN)
         self._root, self._tag, self._python, self._cwd = root, tag, python, cwd
+
+    def warm(self) -> None:
+        """Start one more worker, where others run and there is room: it gets ready while this process is busy.
+
+        Where none runs, all that came before may have been cached, and what comes next as well.
+        """
+        groups = [lane.group for lane in self._lanes if lane.began and not (lane.retired or lane.group.clearing)]
+        if groups and len(self._lanes) < self._max_workers:
+            self._hire(groups[-1])
 
     def wait(self, timeout: float) -> Heard:
         """Let workers work until something is heard."""
@@ -662,9 +672,7 @@ class LocalExecutor:
 
     def _group(self, spec: JobSpec) -> _Group:
         cpus = spec.resources.cpus or 1
-        key = hashlib.sha256(
-            msgspec.json.encode([cpus, sorted(spec.env.items()), spec.modules, spec.setup])
-        ).hexdigest()[:12]
+        key = sha256(msgspec.json.encode([cpus, sorted(spec.env.items()), spec.modules, spec.setup])).hexdigest()[:12]
         group = self._groups.get(key)
         if group is None:
             env = dict(os.environ)

@@ -41,13 +41,25 @@ from .codec_scalar import (
     write_int,
     wrong,
 )
-from .codec_wire import Tree, accepts, convert, files, join, split
+from .codec_wire import Tree, accepts, convert, convert_each, files, join, names_files, split
 from .schema import Field, Schema, describe, escape, unescape
 
 if TYPE_CHECKING:
     import dataclasses  # where there are any: it costs a worker more than all of this module
 
-__all__ = ["Codec", "accepts", "codec_of", "convert", "describe", "files", "join", "schema_of", "split"]
+__all__ = [
+    "Codec",
+    "accepts",
+    "codec_of",
+    "convert",
+    "convert_each",
+    "describe",
+    "files",
+    "join",
+    "names_files",
+    "schema_of",
+    "split",
+]
 
 _json = msgspec.json.encode
 

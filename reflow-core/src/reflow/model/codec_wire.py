@@ -203,10 +203,15 @@ def convert(raw: bytes, src: Schema, dst: Schema) -> bytes:
     CodecError
         ``dst`` does not accept ``src``, or an int is too large for a float.
     """
-    if src is dst:
-        return raw
-    change = converter(src, dst)
-    return raw if change is None else msgspec.json.encode(change(parse(raw)))
+    return convert_each([raw], src, dst)[0]
+
+
+def convert_each(raws: Iterable[bytes], src: Schema, dst: Schema) -> list[bytes]:
+    """`convert`, of many values of one type."""
+    change = None if src is dst else converter(src, dst)
+    if change is None:
+        return list(raws)
+    return [msgspec.json.encode(change(parse(raw))) for raw in raws]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -394,6 +399,11 @@ def files(raw: bytes, schema: Schema) -> list[tuple[str, bool]]:
 
     walk(parse(raw), see)
     return list(found)
+
+
+def names_files(schema: Schema) -> bool:
+    """Whether a value of this type can name a file at all."""
+    return _walker(schema)[0] is not None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -233,6 +233,10 @@ class Pool(Executor, Protocol):
         """Work for the run at `root`; workers report below the mailbox's `tag`."""
         ...
 
+    def warm(self) -> None:
+        """Get ready for an array, whose elements are being found out; nothing need come of it."""
+        ...
+
     def wait(self, timeout: float) -> Heard:
         """Let workers work until something is heard, at most `timeout` seconds."""
         ...

@@ -59,6 +59,11 @@ def mailbox(root: str, tag: str) -> str:
     return f"{root}/mailbox/{tag[:2]}/{tag}"
 
 
+def announcements(root: str, tag: str) -> str:
+    """The file in which a pool tells its lanes of jobs: a line of JSON (`Announced`) each, written before any token."""
+    return f"{mailbox(root, tag)}/jobs"
+
+
 def commands(root: str) -> str:
     """Directory of commands (cancel, retry) mailed to the run."""
     return f"{root}/mailbox/commands"

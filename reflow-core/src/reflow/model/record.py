@@ -7,6 +7,7 @@ Times are seconds since the epoch, memory is in bytes.
 """
 
 from collections.abc import Mapping
+from struct import Struct
 
 import msgspec
 
@@ -443,6 +444,22 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     at: float = 0.0
     reason: str = ""
+
+
+#: one element that a lane of the local pool is to run, in the pool's pipe: number of the job, element, flags
+TOKEN = Struct("<IIII")
+#: ring the bell when the element has ended, and when it has started
+RING_END, RING_START = 1, 2
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """A job made known to lanes: its number in tokens, its tag, and what is reported of its elements."""
+
+    number: int
+    tag: str
+    task: str
+    array: bool
+    attempt: int
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 
 import msgspec
 
+from ..model.digest import sha256
 from ..model.task import Task
 
 #: counts changes of this scheme; entries of another scheme are never hit

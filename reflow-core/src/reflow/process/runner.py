@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..batch.runner import Completed
 from ..errors import ExecutorError
 from .environment import scrub
+
+if TYPE_CHECKING:
+    import subprocess  # each that runs something imports it then: most runs on one machine run nothing
 
 #: errors of starting a program that go away: no process or memory left just now, the file still being written
 _PASSING = (errno.EAGAIN, errno.ENOMEM, errno.ETXTBSY, errno.EMFILE, errno.ENFILE)
@@ -57,6 +60,8 @@ class Runner:
         cwd: str | None = None,
     ) -> Completed:
         """Run a command to its end, or until its time is over."""
+        import subprocess
+
         environment = scrub(os.environ if self._environ is None else self._environ, self._keep) | dict(env or {})
         process = self._start(tuple(argv), stdin is not None, environment, cwd)
         data = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
@@ -85,6 +90,8 @@ class Runner:
     def _start(
         self, argv: tuple[str, ...], reads: bool, env: Mapping[str, str], cwd: str | None
     ) -> subprocess.Popen[bytes]:
+        import subprocess
+
         for pause in (*_PAUSES, None):
             try:
                 return subprocess.Popen(
@@ -125,6 +132,8 @@ def _say_so(program: str, limit: float) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """End a command and all that it started in its session; what they had written."""
+    import subprocess
+
     written = (b"", b"")
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, PermissionError):

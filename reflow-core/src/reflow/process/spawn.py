@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 def spawn(
@@ -27,6 +30,8 @@ def spawn(
     keep : sequence of int
         Descriptors that it inherits under their own numbers.
     """
+    import subprocess  # where all is cached, nothing is started
+
     return subprocess.Popen(
         list(argv),
         env=dict(env),

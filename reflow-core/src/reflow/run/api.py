@@ -270,10 +270,7 @@ class Run:
         codec = self._codec(task.name, state.generation)
         results = Results(self.root)
         try:
-            return [
-                codec.decode(results.raw(file, offset, length))
-                for file, offset, length in zip(progress.file, progress.offset, progress.length, strict=True)
-            ]
+            return [codec.decode(raw) for raw in results.outputs(progress) if raw is not None]
         finally:
             results.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeGuard
 
 import msgspec
@@ -47,9 +49,20 @@ from .writer import Writer
 #: seconds between two looks for mailed commands while a pool works
 _LISTEN = 0.5
 
-
 #: seconds by which clocks of two hosts may differ; by more, and what the one says tells the other nothing
 _ASKEW = 60.0
+
+
+@contextmanager
+def _unscanned() -> Iterator[None]:
+    """Look for no garbage: what is made of many elements has no cycles, and would be gone through again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Engine:
@@ -71,12 +84,13 @@ class Engine:
 
     def __init__(self, root: str, lease: Lease, executor: Executor, cache: CacheBackend | None, config: Config) -> None:
         self.pooled = is_pool(executor)
-        self.config = config
         #: when this process will advance the run again, if it waits to do so
         self.back = 0.0
         #: a command of this process's own is in the mail
         self.hurry = False
         self._planned = 0.0
+        #: where this process has workers of its own
+        self._pool: Pool | None = None
         self._policy = str(config.get("cache.policy"))
         self.config = config
         self.writer = Writer(root, lease)
@@ -110,6 +124,7 @@ class Engine:
 
     # --- one step ------------------------------------------------------------
 
+    @_unscanned()
     def ingest(self, letters: Iterable[Letter]) -> None:
         """Write down what workers have reported."""
         for letter in letters:
@@ -158,6 +173,7 @@ class Engine:
                 )
             )
 
+    @_unscanned()
     def advance(self) -> bool:
         """Do all that can be done now.
 
@@ -224,10 +240,11 @@ class Engine:
 
     def _expand(self, name: str) -> None:
         self.writer.flush()
+        if self._pool is not None and self.definition.task(name).array:
+            self._pool.warm()
         expander = Expander(self.root, self.definition, self.state, self._results, self._cache, self._policy)
         try:
-            for event in expander.expand(name):
-                self.writer.add(event)
+            self.writer.add_all(expander.expand(name))
         except ReflowError as error:
             self._doom(name, error)
 
@@ -370,6 +387,7 @@ class Engine:
         for said in self.obey():
             progress(self, said)
         pool.open(self.root, tag, python=self.definition.python, cwd=self.definition.cwd)
+        self._pool = pool
         self.writer.add(PoolOpened(tag=tag, host=os.uname().nodename, at=self.writer.now()))
         self.writer.commit()
         listened = time.monotonic()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from ..model import layout
 from ..model.cache import CacheBackend, CacheEntry
-from ..model.codec import files
+from ..model.codec import files, names_files
 from ..model.definition import Definition
 from ..model.frames import frame
 from ..model.names import Fingerprint, Source
@@ -49,16 +52,6 @@ class _Value(msgspec.Struct, frozen=True, gc=False):
     digest: bytes
     files: Mapping[str, str] = {}
     guards: Mapping[str, str] = {}
-
-    @property
-    def parts(self) -> dict[str, str]:
-        """Short digests of it, for `explain`: what it says, and the files that it names."""
-        if not self.digest:
-            return {}
-        if not self.files:
-            return {self.name: self.digest.hex()[:_SHORT]}
-        found = digest(b"", sorted(self.files.items()))
-        return {self.name: digest(self.raw).hex()[:_SHORT], f"files of {self.name}": found.hex()[:_SHORT]}
 
 
 class Expander:
@@ -122,14 +115,14 @@ class Expander:
         lacking = {i for column in wired.own.values() for i in wanted if column[i] is None}
         wanted = [i for i in wanted if i not in lacking]
         inputs = {one.name: one for one in task.inputs}
-        common = {one: self._value(task, inputs[one], raw) for one, raw in wired.common.items()}
+        common = {one: self._reader(task, inputs[one])(raw) for one, raw in wired.common.items()}
         names = sorted(wired.own)
         # Numbered within the lease's epoch: a former owner who thaws overwrites nothing of its successor's.
         part = max(progress.parts, self._state.epoch * _PARTS)
         writer = _Writer(layout.inputs(self._root, task.name, part), wired.size)
         lookup = _Lookup(self._cache, self._definition, task, self._policy, self._barrier(task), common)
         lookup.after = {upstream: self._state.tasks[upstream].made for upstream in task.after}
-        columns = [(inputs[own], wired.own[own]) for own in names]
+        columns = [(self._reader(task, inputs[own]), wired.own[own]) for own in names]
         shared = {one: value.digest for one, value in common.items()}
         exact = Identity(self._definition.workflow, task, task.code, shared, names)
         loose = Identity(self._definition.workflow, task, "", shared, names)
@@ -141,9 +134,8 @@ class Expander:
             chunk = wanted[first : first + _AT_ONCE]
             elements: dict[int, _Element] = {}
             for i in chunk:
-                own = [self._value(task, one, column[i] or b"null") for one, column in columns]
-                digests = [value.digest for value in own]
-                elements[i] = _Element(exact.key(digests), loose, own)
+                own = [value_of(column[i] or b"null") for value_of, column in columns]
+                elements[i] = _Element(exact.key([value.digest for value in own]), loose, own)
             hits, reasons = lookup.find(elements)
             for i, found in elements.items():
                 entry = hits.get(i)
@@ -169,10 +161,21 @@ class Expander:
 
     # --- identity ------------------------------------------------------------
 
-    def _value(self, task: Task, wired: Input, raw: bytes) -> _Value:
-        """Digest of one value; of a run directory by its path alone, or not at all where the task is portable."""
+    def _reader(self, task: Task, wired: Input) -> Callable[[bytes], _Value]:
+        """What takes the digests of one parameter's values.
+
+        A run directory counts by its path alone, or not at all where the task is portable.
+        """
+        name = wired.name
         if wired.source is Source.RUN_DIR:
-            return _Value(wired.name, raw, b"" if task.cache == "portable" else digest(raw))
+            portable = task.cache == "portable"
+            return lambda raw: _Value(name, raw, b"" if portable else digest(raw))
+        if names_files(wired.schema):
+            return partial(self._value, task, wired)
+        return lambda raw: _Value(name, raw, digest(raw))
+
+    def _value(self, task: Task, wired: Input, raw: bytes) -> _Value:
+        """Digests of one value that may name files."""
         named = files(raw, wired.schema)
         if not named:
             return _Value(wired.name, raw, digest(raw))
@@ -214,8 +217,8 @@ class Expander:
             common={name: msgspec.Raw(value.raw) for name, value in common.items() if name not in plain},
             names=tuple(names),
             parts=_parts(common.values()),
-            files={path: mark for value in common.values() for path, mark in value.files.items()},
-            guards={path: guard for value in common.values() for path, guard in value.guards.items()},
+            files=_merged(value.files for value in common.values()),
+            guards=_merged(value.guards for value in common.values()),
             generation=self._definition.generation,
         )
 
@@ -235,11 +238,11 @@ class _Element(msgspec.Struct, frozen=True, gc=False):
     def stored(self, keep: bool) -> Element:
         """What its inputs file says of it; `keep`: its result may be kept in the cache."""
         return Element(
-            v=tuple(msgspec.Raw(value.raw) for value in self.own),
+            v=tuple([msgspec.Raw(value.raw) for value in self.own]),
             k=self.exact if keep else "",
             d={**_parts(self.own), "loose": self.loose} if keep else {},
-            f={path: mark for value in self.own if value.files for path, mark in value.files.items()},
-            g={path: guard for value in self.own if value.guards for path, guard in value.guards.items()},
+            f=_merged([value.files for value in self.own]),
+            g=_merged([value.guards for value in self.own]),
         )
 
 
@@ -248,7 +251,7 @@ class _Writer:
 
     def __init__(self, path: str, size: int) -> None:
         self._path = path
-        self._index = bytearray(8 * size)
+        self._index = array("Q", bytes(8 * size))
         self._chunks: list[bytes] = []
         self._offset = 0
         self._file = -1
@@ -266,7 +269,7 @@ class _Writer:
 
     def add(self, index: int, element: Element) -> None:
         """Write one element's inputs."""
-        self._index[8 * index : 8 * index + 8] = self._offset.to_bytes(8, "little")
+        self._index[index] = self._offset
         self._append(msgspec.json.encode(element))
         if len(self._chunks) >= _AT_ONCE:
             self._flush()
@@ -288,7 +291,9 @@ class _Writer:
         self._flush()
         os.fsync(self._file)
         os.close(self._file)
-        write_new(self._path + ".idx", bytes(self._index))
+        if sys.byteorder == "big":
+            self._index.byteswap()
+        write_new(self._path + ".idx", self._index.tobytes())
 
 
 class _Lookup:
@@ -322,13 +327,19 @@ class _Lookup:
         if self._barrier is not None or self._cache is None:
             return {}, dict.fromkeys(elements, self._barrier or "")
         found = self._cache.lookup([element.exact for element in elements.values()])
-        hits = {i: found[element.exact] for i, element in elements.items() if element.exact in found}
-        missing = {i: element for i, element in elements.items() if i not in hits}
+        hits: dict[int, CacheEntry] = {}
+        missing: dict[int, _Element] = {}
+        for i, element in elements.items():
+            entry = found.get(element.exact)
+            if entry is None:
+                missing[i] = element
+            else:
+                hits[i] = entry
         if missing and self._policy != "track":
             hits |= self._of_other_code(missing)
         reasons: dict[int, str] = {}
-        for i in list(hits):
-            spoiled = self._spoiled(hits[i])
+        for i, entry in list(hits.items()):
+            spoiled = self._spoiled(entry) if self.after or entry.outputs or entry.guards else ""
             if spoiled:
                 reasons[i] = spoiled
                 del hits[i]
@@ -403,7 +414,24 @@ class _Lookup:
 
 
 def _parts(values: Iterable[_Value]) -> dict[str, str]:
-    return {name: short for value in values for name, short in value.parts.items()}
+    """Short digests of values, for `explain`: what each says, and the files that it names."""
+    found: dict[str, str] = {}
+    for value in values:
+        if value.files:
+            found[value.name] = digest(value.raw).hex()[:_SHORT]
+            found[f"files of {value.name}"] = digest(b"", sorted(value.files.items())).hex()[:_SHORT]
+        elif value.digest:
+            found[value.name] = value.digest.hex()[:_SHORT]
+    return found
+
+
+def _merged(marks: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What all values say of the files that they name; most name none."""
+    found: dict[str, str] = {}
+    for one in marks:
+        if one:
+            found.update(one)
+    return found
 
 
 def parts_of(task: Task, shared: Mapping[str, str]) -> dict[str, str]:

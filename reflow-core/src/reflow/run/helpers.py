@@ -6,6 +6,7 @@ import os
 import sys
 
 from ..model.definition import Definition, Entry
+from ..model.digest import sha256
 
 #: files that are recorded at most, and the largest of them, in bytes
 _MOST = 500
@@ -72,7 +73,6 @@ def _stat(path: str) -> str:
 
 
 def _told(path: str) -> tuple[str, str] | None:
-    from hashlib import sha256
 
     stat = _stat(path)
     try:

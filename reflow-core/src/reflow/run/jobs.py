@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -13,6 +12,7 @@ from ..config import Config
 from ..errors import UsageError
 from ..model import layout
 from ..model.definition import Definition
+from ..model.digest import sha256
 from ..model.job import Examiner, Executor, Job, JobRef
 from ..model.ranges import to_ranges
 from ..model.record import Awaited, JobSpec
@@ -88,7 +88,7 @@ class Jobs:
 
     def draft(self, task: Task) -> tuple[Job, JobSpec]:
         """The job that a task's first element would be, under a tag that nobody has."""
-        tag = new_tag(hashlib.sha256(task.name.encode()).digest())
+        tag = new_tag(sha256(task.name.encode()).digest())
         spec = self.spec(Submit(task.name, [0], 1, 0, task.resources), tag, task, {}, self._definition.generation)
         return self.job(task, spec, 1, task.array_parallelism), spec
 

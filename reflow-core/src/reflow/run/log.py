@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,7 +13,7 @@ from ..model import layout
 from ..model.frames import HEAD, frame, parse
 from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
-from ..model.state import State
+from ..model.state import CACHED, SUCCESS, Progress, State
 from ..worker.durable import naming, sync_directory
 from .lease import latest, newest, owner
 from .load import damaged, require_known
@@ -244,6 +245,15 @@ class Log:
         self._buffer += frame(payload)
         self.state.apply(event, self.epoch, offset, len(payload))
 
+    def add_all(self, events: Iterable[Event]) -> None:
+        """Write many events down, in order, as `add` does."""
+        encode, apply, buffer, epoch = msgspec.json.encode, self.state.apply, self._buffer, self.epoch
+        for event in events:
+            payload = encode(event)
+            offset = self._written + len(buffer) + HEAD
+            buffer += frame(payload)
+            apply(event, epoch, offset, len(payload))
+
     def flush(self) -> None:
         """Hand what was added to the system, so that it can be read."""
         # At its place, and kept until it is written: one that is interrupted here is written whole the next time.
@@ -297,24 +307,30 @@ class Results:
             file = self._files[epoch] = os.open(layout.events(self._root, epoch), os.O_RDONLY)
         return file
 
-    def _bytes(self, epoch: int, offset: int, length: int) -> bytes:
+    def _payload(self, epoch: int, offset: int, length: int) -> bytes:
         start = offset - self._data_at
         if epoch != self._data_of or start < 0 or start + length > len(self._data):
             self._data = os.pread(self._file(epoch), max(length, _AHEAD), offset)
             self._data_at, self._data_of, start = offset, epoch, 0
-        return self._data[start : start + length]
-
-    def _payload(self, epoch: int, offset: int, length: int) -> bytes:
-        data = self._bytes(epoch, offset, length)
+        data = self._data[start : start + length]
         schema = self._schemas.get(epoch)
         if schema is None:
             first = header(self._root, epoch)
             schema = self._schemas[epoch] = SCHEMA if first is None else first.schema
         return data if schema == SCHEMA else upgrade("event", data, schema)
 
-    def raw(self, epoch: int, offset: int, length: int) -> bytes:
-        """The encoded result of one element."""
-        return bytes(_result.decode(self._payload(epoch, offset, length)).r)
+    def outputs(self, progress: Progress) -> list[bytes | None]:
+        """The encoded results of a task's elements, in index order; None of those that did not succeed."""
+        found: list[bytes | None] = [None] * len(progress.status)
+        columns = enumerate(zip(progress.status, progress.file, progress.offset, progress.length, strict=True))
+        # As they lie in the files, where several workers' reports take turns.
+        for epoch, offset, length, index in sorted(
+            (epoch, offset, length, index)
+            for index, (status, epoch, offset, length) in columns
+            if status in (SUCCESS, CACHED)
+        ):
+            found[index] = bytes(_result.decode(self._payload(epoch, offset, length)).r)
+        return found
 
     def record(self, epoch: int, offset: int, length: int) -> Finished | Hit:
         """The whole record of one element that succeeded."""

@@ -12,7 +12,6 @@ import msgspec
 
 from .. import __version__
 from ..authoring.flow import Flow
-from ..batch.command import CommandExecutor
 from ..batch.script import INHERITED, inherited
 from ..errors import UsageError
 from ..model import layout
@@ -255,9 +254,11 @@ def begin(
         show(steps)
         return Rehearsal(layout.root(made.definition.run_dir, made.definition.run_id), made.definition, steps)
     definition, chosen = made.definition, made.executor
-    if isinstance(chosen, CommandExecutor):
-        chosen.ready(os.environ.get("PATH", os.defpath))
     if not is_pool(chosen):
+        from ..batch.command import CommandExecutor
+
+        if isinstance(chosen, CommandExecutor):
+            chosen.ready(os.environ.get("PATH", os.defpath))
         _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
         definition = msgspec.structs.replace(definition, settings=chosen.settings)
     trusted = owners(made.config.get("run.trusted_owners") or ())

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from ..errors import ReflowError
-from ..model.codec import convert, join, split
+from ..model.codec import convert, convert_each, join, split
 from ..model.definition import Definition
 from ..model.failed import Failed, marker, takes_failed
 from ..model.names import Mode, Source
 from ..model.schema import Schema, item_of
-from ..model.state import CACHED, SKIPPED, SUCCESS, Progress, State
+from ..model.state import SKIPPED, Progress, State
 from ..model.task import Input, Task
 from .log import Results
 
@@ -84,22 +84,22 @@ def _shared(definition: Definition, wired: Input, state: State, results: Results
                 items.extend(_items(upstream, item, state, results, wired.mode))
         return convert(join(items), Schema("list", (item,)), wired.schema)
     upstream = definition.task(wired.steps[0])
-    return convert(_outputs(upstream, state, results)[0] or b"null", upstream.returns, wired.schema)
+    return convert(results.outputs(state.tasks[upstream.name])[0] or b"null", upstream.returns, wired.schema)
 
 
 def _items(upstream: Task, item: Schema, state: State, results: Results, mode: Mode | None) -> list[bytes]:
     """What a step contributes to a list: elements, their items, a list's items, or one item."""
-    outputs = [raw for raw in _outputs(upstream, state, results) if raw is not None]
-    return [part for raw in outputs for part in _parts(upstream, raw, item, mode)]
+    outputs = [raw for raw in results.outputs(state.tasks[upstream.name]) if raw is not None]
+    return _parts(upstream, outputs, item, mode)
 
 
 def _marked(upstream: Task, item: Schema, state: State, results: Results, mode: Mode | None) -> list[bytes]:
     """The same of an array, with a marker in the place of each element that did not succeed."""
     progress = state.tasks[upstream.name]
     found: list[bytes] = []
-    for index, raw in enumerate(_outputs(upstream, state, results)):
+    for index, raw in enumerate(results.outputs(progress)):
         if raw is not None:
-            found.extend(_parts(upstream, raw, item, mode))
+            found.extend(_parts(upstream, [raw], item, mode))
         else:
             found.append(marker(_fate(progress, index), item))
     return found
@@ -114,13 +114,12 @@ def _fate(progress: Progress, index: int) -> Failed:
     return Failed(progress.name, index, "cancelled", progress.reason)
 
 
-def _parts(upstream: Task, raw: bytes, item: Schema, mode: Mode | None) -> list[bytes]:
-    """What one result contributes: its items, or itself."""
+def _parts(upstream: Task, outputs: Sequence[bytes], item: Schema, mode: Mode | None) -> list[bytes]:
+    """What results contribute: their items, or themselves."""
     flat = mode in (Mode.FLATTEN, Mode.CHAIN_FLATTEN) if upstream.array else upstream.returns.kind == "list"
     if not flat:
-        return [convert(raw, upstream.returns, item)]
-    source = item_of(upstream.returns)
-    return [convert(part, source, item) for part in split(raw)]
+        return convert_each(outputs, upstream.returns, item)
+    return convert_each((part for raw in outputs for part in split(raw)), item_of(upstream.returns), item)
 
 
 def _spread(definition: Definition, wired: Input, state: State, results: Results) -> list[bytes | None]:
@@ -128,20 +127,8 @@ def _spread(definition: Definition, wired: Input, state: State, results: Results
     for step in wired.steps:
         upstream = definition.task(step)
         if wired.mode is Mode.CHAIN and upstream.array:
-            outputs = _outputs(upstream, state, results)
+            outputs = results.outputs(state.tasks[step])
             found.extend(None if raw is None else convert(raw, upstream.returns, wired.schema) for raw in outputs)
         else:
             found.extend(_items(upstream, wired.schema, state, results, wired.mode))
     return found
-
-
-def _outputs(task: Task, state: State, results: Results) -> Sequence[bytes | None]:
-    """Encoded results of a task's elements, in index order; None for those that did not succeed."""
-    progress = state.tasks[task.name]
-    raw = results.raw
-    return [
-        raw(file, offset, length) if status in (SUCCESS, CACHED) else None
-        for status, file, offset, length in zip(
-            progress.status, progress.file, progress.offset, progress.length, strict=True
-        )
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from ..model.definition import Definition
 from ..model.record import CodeChanged, Event
@@ -61,6 +62,10 @@ class Writer:
         if type(event) is CodeChanged:
             self.definition = load_definition(self.root, event.generation)
             self.secrets = load_secrets(self.root, self.definition)
+
+    def add_all(self, events: Iterable[Event]) -> None:
+        """Write down what a task was found to consist of, as `add` does."""
+        self._log.add_all(events)
 
     def flush(self) -> None:
         """Hand what was added to the system, so that it can be read, and outlives this process."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ..errors import ConfigError
+from ..model.digest import sha256
 
 #: environment variable that moves the store
 VARIABLE = "REFLOW_STORE_PATH"
@@ -107,7 +108,6 @@ def safe_name(name: str) -> str:
     """Make a file name of any text: the text itself where it is harmless, else cleaned and with a digest added."""
     if name and len(name) <= _LONGEST and not name.startswith(".") and _SAFE.issuperset(name):
         return name
-    from hashlib import sha256
 
     clean = "".join(c if c in _SAFE else "_" for c in name[: _LONGEST - 17]).lstrip(".")
     return f"{clean}-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -20,6 +20,7 @@ import msgspec
 
 from ..errors import ConfigError, DataError
 from ..model.cache import CacheEntry
+from ..model.digest import sha256
 from ..model.frames import HEAD, frame, parse, salvage, unframe
 from ..worker.durable import sync_directory
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
@@ -474,8 +475,6 @@ def index_path(directory: str, index_dir: str | None = None) -> str:
 
     It is named by store and host, so that hosts that share a home directory don't share it.
     """
-    from hashlib import sha256
-
     if index_dir is None:
         import platformdirs
 

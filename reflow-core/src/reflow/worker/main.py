@@ -8,7 +8,6 @@ import select
 import signal
 import sys
 import time
-from struct import Struct
 from typing import Any, NoReturn
 
 import msgspec
@@ -18,7 +17,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.frames import parse
 from ..model.ranges import from_ranges
-from ..model.record import Finished, JobSpec, Mail, Opened
+from ..model.record import RING_END, RING_START, TOKEN, Announced, Finished, JobSpec, Mail, Opened
 from . import children, relay
 from .context import TaskInterrupted
 from .element import ElementRunner, failure_of, redirect
@@ -28,28 +27,8 @@ from .mailbox import Mailbox
 from .tags import claim
 from .values import strangers
 
-#: one element to be run, as it stands in the pool's pipe: number of the job, element, flags
-TOKEN = Struct("<IIII")
-#: ring the bell when the element has ended, and when it has started
-RING_END, RING_START = 1, 2
-
 #: jobs whose inputs a lane keeps open
 _MOST_OPEN = 64
-
-
-class Announced(msgspec.Struct, frozen=True):
-    """A job made known to lanes: its number in tokens, its tag, and what is reported of its elements."""
-
-    number: int
-    tag: str
-    task: str
-    array: bool
-    attempt: int
-
-
-def announcements(root: str, tag: str) -> str:
-    """The file in which a pool tells its lanes of jobs: a line of JSON (`Announced`) each, written before any token."""
-    return f"{layout.mailbox(root, tag)}/jobs"
 
 
 class Work:
@@ -112,7 +91,7 @@ class Lane:
         signal.signal(signal.SIGINT, _pass_over)
         self._mailbox = Mailbox(root, tag, slot)
         self._work = Work(root, self._interrupts)
-        self._announcements = announcements(root, tag)
+        self._announcements = layout.announcements(root, tag)
         self._read = 0
         #: whether this process is not as it was any more, and another one has to take its place
         self._spent = False
