@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,67 @@ def test_no_directory_of_many_elements_grows_beyond_a_thousand_entries(lab: Any)
     found = {path: len(dirs) + len(names) for path, dirs, names in os.walk(run.root)}
     assert max(found.values()) == 1000
     assert run.log_path("work", 2099).parent.name == "2"
+
+
+def test_results_of_several_workers_are_read_as_they_lie(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of two workers take turns in the file: it is read once, not forth and back with each of them."""
+    lab.write(FAN)
+    run = lab.good(LocalExecutor(max_workers=2), n=2000)
+    reads = 0
+    pread = os.pread
+
+    def counting(*args: Any) -> bytes:
+        nonlocal reads
+        reads += 1
+        return pread(*args)
+
+    monkeypatch.setattr(os, "pread", counting)
+    assert run.results("work") == list(range(2000))
+    assert reads <= 2 + sum(path.stat().st_size for path in Path(run.root).glob("events/*/*.log")) // (1 << 16)
+
+
+def test_a_worker_gets_ready_while_an_array_is_found_out(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, and none where there may be nothing to do, or no room."""
+    lab.write(FAN)
+    seen: list[tuple[int, int]] = []
+    warm = LocalExecutor.warm
+
+    def watched(pool: LocalExecutor) -> None:
+        before = len(pool._lanes)
+        warm(pool)
+        seen.append((before, len(pool._lanes)))
+
+    monkeypatch.setattr(LocalExecutor, "warm", watched)
+    lab.good(LocalExecutor(max_workers=3), n=20)
+    lab.good(LocalExecutor(max_workers=3), n=20)
+    lab.good(LocalExecutor(max_workers=1), n=20, force=True)
+    assert seen == [(1, 2), (0, 0), (1, 1)]
+
+
+LEAN = (
+    """
+from __future__ import annotations
+import sys
+from typing import Annotated
+import msgspec
+before = set(sys.modules)  # of Python 3.10's, it loads some of them itself
+from reflow import Param, Result, Workflow
+
+wf = Workflow("lean")
+"""
+    + FAN
+    + """
+if __name__ == "__main__":
+    wf.run_local("run", n=5, executor="local")
+    unwanted = {"subprocess", "hashlib", "_hashlib", "reflow.batch.command", "reflow.worker.main", "typer", "rich"}
+    print(sorted(unwanted & set(sys.modules) - before))
+"""
+)
+
+
+def test_a_run_of_which_all_is_cached_loads_nothing_that_starts_processes(tmp_path: Path) -> None:
+    (tmp_path / "lean.py").write_text(LEAN)
+    argv = [sys.executable, "lean.py"]
+    said = [subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert said[0] == "['subprocess']\n" or sys.version_info < (3, 11)
+    assert said[1] == "[]\n"
