@@ -108,6 +108,7 @@ def test_every_place_in_a_run_is_named() -> None:
         f"{layout.code('', 1)}/pipeline.py",
         layout.events("", 1),
         layout.lease("", 1),
+        layout.announcements("", "tag"),
         layout.box("", "tag", 0),
         f"{layout.commands('')}/1.json",
         layout.job("", "tag"),
@@ -124,8 +125,8 @@ def test_every_place_in_a_run_is_named() -> None:
     ]
     functions = {name for name, value in vars(layout).items() if callable(value) and not name.startswith("_")}
     assert functions == {
-        *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "box", "commands", "job", "script"),
-        *("job_log", "definition_copy", "unpublished"),
+        *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "announcements", "box", "commands"),
+        *("job", "script", "job_log", "definition_copy", "unpublished"),
         *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch", "checkpoint"),
     }, "a place is new: name it on the page, and here"
     known = patterns()
