@@ -515,8 +515,26 @@ def test_a_variable_that_sets_nothing(place: Place) -> None:
     assert "warning: REFLOW_QEUE sets nothing. Did you mean 'REFLOW_QUEUE'?" in found.stderr
 
 
-def test_a_script_without_its_guard(place: Place) -> None:
-    (place.path / "bare.py").write_text(PIPELINE.replace('if __name__ == "__main__":\n    wf.cli()', "wf.cli()"))
+BARE = PIPELINE.replace('if __name__ == "__main__":\n    wf.cli()', "wf.cli()")
+
+
+@pytest.mark.parametrize("executor", ["local", "flux"])
+def test_a_script_without_its_guard_starts_no_run(place: Place, executor: str) -> None:
+    (place.path / "bare.py").write_text(BARE)
+    before = sorted(place.path.iterdir())
+    found = place("bare.py", "submit", "--executor", executor, "--run-dir", str(place.run_dir), "--count", "1")
+    assert found.returncode == 2
+    line = BARE[: BARE.index("wf.cli()")].count("\n") + 1
+    assert found.stderr.splitlines() == [
+        f"error: {place.path / 'bare.py'}:{line} would run the workflow in each worker, too",
+        "hint: put that under `if __name__ == '__main__':`",
+    ]
+    assert sorted(place.path.iterdir()) == before
+    assert place("bare.py", "submit", "--dry-run", "--run-dir", str(place.run_dir), "--count", "1").returncode == 0
+
+
+def test_a_script_that_looks_at_its_name_and_has_no_guard(place: Place) -> None:
+    (place.path / "bare.py").write_text(BARE.replace("wf.cli()", "NAME = __name__\nwf.cli()"))
     found = place("bare.py", "run", "--executor", "local", "--run-dir", str(place.run_dir), "--count", "1")
     assert found.returncode == 1
     assert "calls cli() when it is imported" in found.stderr

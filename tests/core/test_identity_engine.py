@@ -601,6 +601,7 @@ def test_policies_that_take_results_of_other_code(lab: Any, monkeypatch: pytest.
     assert run.result("two") == 4
     warned = [line for line in said if "computed by other code" in line]
     assert bool(warned) == (policy == "warn")
+    assert [reason.partition(", ")[2] for _, reason in lab.why(run, "one").values()] == ["by other code than today's"]
     lab.good(n=9)  # other values are no hit under any policy
     assert lab.ran() == ["one", "two"]
     monkeypatch.setenv("REFLOW_CACHE_POLICY", "track")

@@ -146,7 +146,7 @@ class Expanded(_Record, tag="expanded"):
 
 
 class Hit(_Record, tag="hit"):
-    """An element was taken from the cache; ``by`` is the run that computed it, ``at`` when."""
+    """An element was taken from the cache; ``by`` is the run that computed it, ``at`` when, ``w`` with what reserve."""
 
     t: str
     i: int
@@ -154,6 +154,7 @@ class Hit(_Record, tag="hit"):
     by: str = ""
     at: float = 0.0
     o: Mapping[str, str] = {}
+    w: str = ""
 
 
 class Intent(_Record, tag="intent"):

@@ -42,6 +42,7 @@ _AT_ONCE = 5000
 _PARTS = 1000
 
 NEW = "no earlier result"
+OTHER = "by other code than today's"
 
 
 class _Value(msgspec.Struct, frozen=True, gc=False):
@@ -140,7 +141,8 @@ class Expander:
             for i, found in elements.items():
                 entry = hits.get(i)
                 if entry is not None:
-                    yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, at=entry.time, o=entry.outputs)
+                    other = "" if entry.key == found.exact else OTHER
+                    yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, at=entry.time, o=entry.outputs, w=other)
                     continue
                 if writer.empty:
                     writer.add_header(self._header(task, wired.size, common, names))

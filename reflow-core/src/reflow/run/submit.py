@@ -25,7 +25,7 @@ from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import owners, require
-from ..worker.load import refuse_in_import
+from ..worker.load import refuse_in_import, require_guard
 from .chain import IN_PLACE, advance
 from .create import create, new_run_id, prepare
 from .drive import Progress, cache_places, drive
@@ -170,6 +170,8 @@ def check(
         plugins.cache_backend(str(config.get("cache.backend")))
     inline = chosen.name == "inline"
     entry = entry_of(flow, importable=not inline)
+    if not (inline or dry):
+        require_guard(entry.file)
     for path, what in (
         (directory, "the run directory"),
         (cwd, "the working directory"),

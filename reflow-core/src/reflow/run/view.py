@@ -266,7 +266,8 @@ def explain(root: str, definition: Definition, only: str | None) -> list[dict[st
                 if code == CACHED:
                     record = results.record(progress.file[index], progress.offset[index], progress.length[index])
                     decision = "hit"
-                    reason = f"computed by run {record.by}" if isinstance(record, Hit) else ""
+                    if isinstance(record, Hit):
+                        reason = f"computed by run {record.by}{record.w and ', ' + record.w}"
                 elif not progress.attempt[index]:
                     decision, reason = "none", progress.reason or "its upstream element did not succeed"
                 rows.append(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from ..authoring.flow import Flow
 from ..errors import DataError, UsageError
 from ..model.definition import Entry
 from ..model.digest import sha256
+
+_GUARD = "put that under `if __name__ == '__main__':`"
 
 #: scripts that are being imported
 _importing: list[str] = []
@@ -28,7 +30,23 @@ def refuse_in_import(what: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename != file:
         frame = frame.f_back
     where = f"{file}:{frame.f_lineno}" if frame.f_code.co_filename == file else file
-    raise Unguarded(f"{where} {what} when it is imported", hint="put that under `if __name__ == '__main__':`")
+    raise Unguarded(f"{where} {what} when it is imported", hint=_GUARD)
+
+
+def require_guard(file: str) -> None:
+    """Raise `Unguarded` where a script that runs now would do what it does whenever it is imported.
+
+    It has no guard where its top level does not even look at ``__name__``; one that does may still have none, which
+    the workers then find.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "<module>" and os.path.abspath(code.co_filename) == file:
+            if "__name__" not in code.co_names:
+                raise Unguarded(f"{file}:{frame.f_lineno} would run the workflow in each worker, too", hint=_GUARD)
+            return
+        frame = frame.f_back
 
 
 def module_name(file: str) -> str:
