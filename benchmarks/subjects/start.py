@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from pathlib import Path
 
 from reflow import Workflow
 
@@ -19,6 +16,10 @@ def leave() -> None:
 
 
 if __name__ == "__main__":
+    import json  # none of these is the worker's
+    import sys
+    from pathlib import Path
+
     run = wf.run_local(sys.argv[1])
     root = Path(run.run_dir) / ".reflow" / run.run_id
     (job,) = (root / "jobs").glob("*.json")
