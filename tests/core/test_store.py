@@ -934,6 +934,36 @@ def test_sqlite_empty_file_is_an_empty_cache(tmp_path: Path) -> None:
     cache.close()
 
 
+@pytest.mark.parametrize(
+    ("how", "why"), [("directory", "world-writable"), ("file", "world-writable"), ("owner", "belongs to 1234")]
+)
+def test_a_strangers_sqlite_is_not_believed(tmp_path: Path, how: str, why: str) -> None:
+    if how == "owner" and os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    path = tmp_path / "place" / "c"
+    before = os.umask(0)
+    try:
+        SqliteCache(path).publish([entry(1)])
+    finally:
+        os.umask(before)
+    assert value(SqliteCache(path), 1) == 1, "whatever the umask, what is published is believed"
+    if how == "owner":
+        os.chown(path, 1234, -1)
+    else:
+        path.parent.chmod(0o777 if how == "directory" else 0o755)
+        path.chmod(0o666)
+    cache = SqliteCache(path)
+    with pytest.raises(Untrusted, match=why):
+        cache.lookup(["1"])
+    with pytest.raises(Untrusted, match=why):
+        cache.publish([entry(2)])
+    assert cache.damaged() == ""
+    if how == "owner":
+        shared = SqliteCache(path, trusted={0, 1234})
+        assert value(shared, 1) == 1
+        shared.close()
+
+
 def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from ..errors import DataError
+from ..errors import DataError, Untrusted
 from ..model.cache import CacheEntry
 from ..model.frames import HEAD, frame
-from .paths import StoreContext
+from .paths import StoreContext, trusted_of
+from .trust import close_to_others, owners, require
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,6 +63,8 @@ class SqliteCache:
     ----------
     path : path-like
         The database file; created by the first `publish`.
+    trusted : collection of int, optional
+        Owners whose file is believed, from `reflow.store.trust.owners`; this process's and root where not given.
 
     Attributes
     ----------
@@ -69,8 +72,9 @@ class SqliteCache:
         What was met and passed over, each a sentence, said once.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], trusted: Collection[int] | None = None) -> None:
         self.path = os.path.abspath(os.fspath(path))
+        self.trusted = owners() if trusted is None else trusted
         self.problems: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._writable = False
@@ -84,10 +88,11 @@ class SqliteCache:
         settings : mapping
             ``[cache]``'s own table; ``path``: the file, ``STORE/cache/cache.sqlite`` where not given.
         context : StoreContext
-            Tells the store.
+            Tells the store, and where it can the owners that are trusted.
         """
         path = settings.get("path")
-        return cls(os.path.expanduser(str(path)) if path else os.path.join(context.store, "cache", "cache.sqlite"))
+        place = os.path.expanduser(str(path)) if path else os.path.join(context.store, "cache", "cache.sqlite")
+        return cls(place, trusted_of(context))
 
     def lookup(self, keys: Sequence[str]) -> Mapping[str, CacheEntry]:
         """Find the entry of each key that has one, in one statement; see `CacheBackend.lookup`.
@@ -96,6 +101,8 @@ class SqliteCache:
         ------
         DataError
             Where the file is damaged or of a newer schema; it is left as it is.
+        Untrusted
+            Where it, or its directory, is another user's, or anybody may write there.
         """
         text = msgspec.json.encode(keys).decode()
         rows = self._query(lambda db: db.execute(_FIND, (text,)).fetchall()) if keys else None
@@ -125,6 +132,8 @@ class SqliteCache:
             Where the file cannot be written.
         DataError
             Where it is damaged or of a newer schema; it is left as it is.
+        Untrusted
+            As for `lookup`.
         """
         if not entries:
             return
@@ -191,7 +200,7 @@ class SqliteCache:
         try:
             db = self._open(write=False)
             said = "ok" if db is None else str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, Untrusted):
             return ""  # out of reach, which is another matter
         except sqlite3.Error as error:
             return str(error)
@@ -216,10 +225,14 @@ class SqliteCache:
         from urllib.parse import quote
 
         self.close()
-        if write:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        elif not os.path.exists(self.path):
+        directory = os.path.dirname(self.path)
+        if write and not os.path.isdir(directory):
+            os.makedirs(directory, exist_ok=True)
+            close_to_others(directory)
+        elif not write and not os.path.exists(self.path):
             return None
+        # The directory too, were it one like /tmp: who may make files there can plant a journal beside it.
+        require((directory, self.path), "the cache", self.trusted)
         connection = sqlite3.connect(
             f"file:{quote(self.path)}?mode={'rwc' if write else 'rw'}",
             uri=True,  # rw: a file that may only be read is opened so, and a crashed writer's journal is undone
