@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -942,11 +942,13 @@ def test_a_strangers_sqlite_is_not_believed(tmp_path: Path, how: str, why: str) 
         pytest.skip("only root can give files away")
     path = tmp_path / "place" / "c"
     before = os.umask(0)
-    try:
-        SqliteCache(path).publish([entry(1)])
-    finally:
-        os.umask(before)
-    assert value(SqliteCache(path), 1) == 1, "whatever the umask, what is published is believed"
+    with closing(SqliteCache(path)) as mine:
+        try:
+            mine.publish([entry(1)])
+        finally:
+            os.umask(before)
+    with closing(SqliteCache(path)) as mine:
+        assert value(mine, 1) == 1, "whatever the umask, what is published is believed"
     if how == "owner":
         os.chown(path, 1234, -1)
     else:
@@ -959,9 +961,8 @@ def test_a_strangers_sqlite_is_not_believed(tmp_path: Path, how: str, why: str) 
         cache.publish([entry(2)])
     assert cache.damaged() == ""
     if how == "owner":
-        shared = SqliteCache(path, trusted={0, 1234})
-        assert value(shared, 1) == 1
-        shared.close()
+        with closing(SqliteCache(path, trusted={0, 1234})) as shared:
+            assert value(shared, 1) == 1
 
 
 def test_sqlite_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
