@@ -64,6 +64,8 @@ class Cluster:
         self.fate: Callable[[int, int], Died | None] = lambda index, attempt: None
         #: what the scheduler says of the first attempt, which it ends by SIGTERM
         self.ends: Died | None = None
+        #: how often the scheduler starts a job again, under the same attempt, whose worker a signal has ended
+        self.reruns = 0
         #: each job, and when it was submitted
         self.jobs: list[tuple[float, Job]] = []
         start, self._slept, submit = time.time(), 0.0, self.cluster.submit
@@ -110,11 +112,10 @@ class Cluster:
             died = self.fate(from_ranges(job.spec.elements)[start.slot], job.spec.attempt)
             if died is not None:
                 return died
-        if not (pid := os.fork()):
-            try:
-                worker.slot(root, job.tag, start.slot)
-            finally:
-                os._exit(0)
+        for _ in range(self.reruns):
+            if os.WIFSIGNALED(os.waitpid(self._worker(root, start), 0)[1]):
+                yield 1.0
+        pid = self._worker(root, start)
         if self.ends is not None and job.spec.task == "work" and job.spec.attempt == 1:
             while not (self.lab.path / "up").exists():
                 pass
@@ -123,6 +124,15 @@ class Cluster:
             return self.ends
         os.waitpid(pid, 0)
         return 0
+
+    def _worker(self, root: str, start: Start) -> int:
+        pid = os.fork()
+        if not pid:
+            try:
+                worker.slot(root, start.job.tag, start.slot)
+            finally:
+                os._exit(0)
+        return pid
 
 
 @pytest.fixture
@@ -149,6 +159,22 @@ def test_only_what_failed_is_sent_again_in_one_array_and_with_more(lab: Any, clu
     assert [job.resources.mem for _, job, _ in sent] == [2 * GIB, 6 * GIB, 8 * GIB]
     assert [job.resources.time for _, job, _ in sent] == [3600] * 3
     assert attempts(lab) == dict.fromkeys(range(6), 1)
+
+
+def test_a_rerun_by_the_scheduler_is_counted(lab: Any, cluster: Cluster) -> None:
+    """OpenPBS runs the elements of an array again when their node's daemon was started anew, and says nothing of it."""
+    cluster.reruns = 2
+    run = cluster.run("""
+    @wf.job()
+    def work() -> list[int]:
+        told = reflow.context()
+        note("starts", told.restarts, told.attempt)
+        if told.restarts < 2:
+            os.kill(os.getpid(), 9)
+        return [told.restarts, told.attempt]
+    """)
+    assert run.result("work") == [2, 1]
+    assert lab.ran() == ["starts 0 1", "starts 1 1", "starts 2 1"]
 
 
 def test_each_class_is_answered_in_its_own_way(lab: Any, cluster: Cluster) -> None:

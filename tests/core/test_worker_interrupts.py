@@ -110,8 +110,11 @@ def test_a_warning_interrupts_the_task_ahead_of_its_walltime(lab: Any, name: str
 
 def test_an_unheeded_warning_is_a_timeout(lab: Any) -> None:
     lab.write(WARNED.format(time="30s", signal="INT@29", more=", retries=1", answer="raise"))
-    (failure,) = lab.run("local").status()["failures"]
+    run = lab.run("local")
+    (failure,) = run.status()["failures"]
     assert (failure["class"], failure["attempt"]) == ("timeout", 2)
+    *_, frame, line, end = run.logs("work").strip().splitlines()
+    assert ("in work" in frame, line.strip(), "TaskInterrupted" in end) == (True, "time.sleep(60)", True)
     assert failure["reason"] == "interrupted by SIGINT, 29 s before its walltime of 30 s is over"
 
 

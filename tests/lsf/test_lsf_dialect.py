@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -32,7 +33,10 @@ LAVA = {"bsub -V": {"stderr": VERSION}, "bparams": MISREAD}
 IBM = {
     "bsub -V": {"stderr": "IBM Spectrum LSF Standard 10.1.0.0\n"},
     "bparams": "Maximum size of a job array: MAX_JOB_ARRAY_SIZE = 5000\n",
+    "bjobs -o": {"returncode": 255, "stderr": "bjobs: illegal option -- o\n"},
 }
+#: as IBM documents it; nothing of it was recorded
+JSON = {**IBM, "bjobs -o": '{"COMMAND":"bjobs","JOBS":0,"RECORDS":[]}\n'}
 
 
 def record(id: str, end: str, status: str = "EXIT", more: str = "") -> str:
@@ -126,11 +130,89 @@ def test_names_that_look_like_columns() -> None:
         ("Exited with exit code 140.\n TERM_RUNLIMIT: job killed", 140, None, FailureClass.TIMEOUT, JobState.FAILED),
         ("Exited.\n TERM_PREEMPT: x", None, None, FailureClass.PREEMPTED, JobState.FAILED),
         ("Exited with exit code 130.\n TERM_OWNER: killed", None, None, FailureClass.CANCELLED, JobState.CANCELLED),
+        # Users' own text in the record, which is no termination reason.
+        ("Exited with exit code 7.\n LONG_TERM_MEANS: x", 7, None, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 7.\n no TERM_OWNER: x", 7, None, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 7.\n TERM_NEW_REASON: x", 7, None, FailureClass.EXIT, JobState.FAILED),
+        ("Exited with exit code 1.\n TERM_CWD_NOTEXIST: x", 1, None, FailureClass.LAUNCH, JobState.FAILED),
+        ("Exited with exit code 1.\n TERM_PRE_EXEC_FAIL: x", 1, None, FailureClass.LAUNCH, JobState.FAILED),
+        ("Exited with exit code 130.\n TERM_RC: x", 130, None, FailureClass.PREEMPTED, JobState.FAILED),
+        ("Exited by signal 9.\n TERM_EXTERNAL_SIGNAL: x", None, 9, FailureClass.EXIT, JobState.FAILED),
     ],
 )
 def test_ends(end: str, code: int | None, signal: int | None, cls: FailureClass, state: JobState) -> None:
     status = asked(CANCELLED, JobRef("165"), long=record("165", end))[JobRef("165")]
     assert (status.state, status.exit_code, status.signal, status.failure_class) == (state, code, signal, cls)
+
+
+def test_the_command_in_the_record_is_no_reason() -> None:
+    own = "Command <export TERM_OWNER=1; TERM_MEMLIMIT: x; Exited with exit code 9."
+    long = record("165", "Exited with exit code 7. The CPU time").replace("Command <", own)
+    assert asked(CANCELLED, JobRef("165"), long=long)[JobRef("165")].exit_code == 7
+
+
+def test_a_reason_behind_the_time_at_which_the_job_ended() -> None:
+    done = "Exited with exit code 140. The CPU time used is 0.0 seconds.\n"
+    done += "Mon Nov 23 03:08:32: Completed <exit>; TERM_RUNLIMIT: job killed after reaching LSF run time limit."
+    status = asked(CANCELLED, JobRef("165"), long=record("165", done))[JobRef("165")]
+    assert (status.failure_class, status.native) == (FailureClass.TIMEOUT, "EXIT TERM_RUNLIMIT exit code 140")
+
+
+#: IBM's table of termination reasons for LSF 10.1
+REASONS = {
+    FailureClass.TIMEOUT: "RUNLIMIT DEADLINE CPULIMIT",
+    FailureClass.OOM: "MEMLIMIT SWAP",
+    FailureClass.PREEMPTED: "PREEMPT WINDOW LOAD OTHER RC REQUEUE_RC MC_RECALL KUBE",
+    FailureClass.NODE_FAIL: "ZOMBIE RMS CSM_ALLOC REMOVE_HUNG_JOB",
+    FailureClass.LAUNCH: "CWD_NOTEXIST PRE_EXEC_FAIL DATA",
+    FailureClass.CANCELLED: "OWNER ADMIN FORCE_OWNER FORCE_ADMIN BUCKET_KILL REQUEUE_OWNER REQUEUE_ADMIN CHKPNT"
+    " ORPHAN_SYSTEM",
+    FailureClass.EXIT: "PROCESSLIMIT THREADLIMIT EXTERNAL_SIGNAL",
+}
+
+
+def in_json(*records: dict[str, str]) -> str:
+    whole = {"JOBINDEX": "0", "JOB_NAME": "k3f9x2abqd.compute", "EXEC_HOST": "h1", "PEND_REASON": ""}
+    rows = [{**whole, "EXIT_CODE": "", "EXIT_REASON": "", **one} for one in records]
+    return json.dumps({"COMMAND": "bjobs", "JOBS": len(rows), "RECORDS": rows}) + "\n"
+
+
+def test_the_records_own_reason_decides() -> None:
+    """One call, in which ids of any length and text of users' cannot be taken for anything else."""
+    lines = [(cls, reason) for cls, reasons in REASONS.items() for reason in reasons.split()]
+    ids = [str(123456789 + number) for number in range(len(lines))]
+    text = in_json(
+        *(
+            {"JOBID": id, "STAT": "EXIT", "EXIT_CODE": "130", "EXIT_REASON": f"TERM_{reason}: job killed"}
+            for id, (_, reason) in zip(ids, lines, strict=True)
+        ),
+        {"JOBID": "7", "JOBINDEX": "3", "STAT": "EXIT", "EXIT_CODE": "7", "JOB_NAME": "x TERM_OWNER: y"},
+        {"JOBID": "8", "STAT": "EXIT", "EXEC_HOST": ""},
+        {"JOBID": "9", "STAT": "PEND", "EXEC_HOST": "", "PEND_REASON": "Job slot limit reached;"},
+        {"JOBID": "10", "STAT": "EXIT", "EXIT_CODE": "5", "EXIT_REASON": "LONG_TERM_MEANS: no word of LSF"},
+        {"JOBID": "11", "ERROR": "Job <11> is not found"},
+    )
+    made, replay = executor({"bjobs -a -o": text}, JSON)
+    found = made.query([JobRef(id) for id in (*ids, "7", "8", "9", "10", "11")])
+    assert len(replay.calls) == 1
+    assert [found[JobRef(id)].failure_class for id in ids] == [cls for cls, _ in lines]
+    assert found[JobRef("7", 2)].exit_code == 7
+    assert found[JobRef("8")].reason == "cancelled before it ran"
+    assert found[JobRef("9")].reason == "waiting: Job slot limit reached"
+    assert (found[JobRef("10")].exit_code, found[JobRef("10")].failure_class) == (5, FailureClass.EXIT)
+    assert found[JobRef("11")].state is JobState.UNKNOWN
+
+
+def test_without_json_the_columns_are_read() -> None:
+    made, replay = executor({"bjobs -a": LISTED}, IBM)
+    assert made.query([JobRef("130")])[JobRef("130")].state is JobState.SUCCESS
+    assert replay.calls[0] == ("bjobs", "-a", "-w", "130")
+
+
+def test_openlava_is_asked_nothing_that_it_misreads() -> None:
+    replay = Replay(LAVA)  # type: ignore[arg-type]
+    assert LSFExecutor(runner=replay).limits
+    assert [call[0] for call in replay.calls] == ["bsub", "bparams"]
 
 
 def test_elements_are_asked_for_by_name() -> None:
@@ -303,6 +385,19 @@ def test_units_of_the_site(unit: str | None, limit: int, reserved: int) -> None:
     assert f"-M {limit} -R rusage[mem={reserved}]" in got
     lava = words("openlava", {"unit": unit}, resources=Resources(mem=1536 * 2**20 + 1))
     assert "-M 1572865 -R rusage[mem=1537]" in lava
+
+
+def test_memory_as_the_site_counts_it() -> None:
+    """Where it is reserved for each task, the host that has the fewest has enough; a limit of a process is a share."""
+    seven = Resources(nodes=2, tasks=7, cpus=2, mem=6 * 2**30)
+    assert "-M 6291456" in words(resources=seven)
+    assert "rusage[mem=6144]" in words(resources=seven)
+    assert "-M 6291456 -n 14 -R rusage[mem=1024] " in words(settings={"mem_per": "task"}, resources=seven)
+    assert "-M 2097152 -n 14 -R rusage[mem=6144] " in words(settings={"limit_per": "process"}, resources=seven)
+    assert "rusage[mem=6144/host]" in words(settings={"mem_per": "host"}, resources=seven)
+    made, _ = executor({}, {**IBM, "bparams": "Resource reservation: RESOURCE_RESERVE_PER_TASK = Y\n"})
+    groups = made.speaks.flags(a_job(resources=seven), made._site())
+    assert any("rusage[mem=1024]" in word for group in groups for word in group)
 
 
 def test_unit_out_of_the_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,11 +171,27 @@ def test_lines_that_go_on() -> None:
         ("job_state = zz", JobState.UNKNOWN, ""),
         ("job_state = F\n    Exit_status = -27", JobState.FAILED, "more memory than it asked for"),
         ("job_state = F\n    Exit_status = -1", JobState.FAILED, "could not be started (exit status -1)"),
+        ("job_state = F\n    Exit_status = -24", JobState.FAILED, "killed: used more cores than it asked for"),
     ],
 )
 def test_states(fields: str, state: JobState, reason: str) -> None:
     status = one(f"Job Id: 9.pbs1\n    {fields}\n\n", "9.pbs1")
     assert (status.state, status.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(("code", "end"), [(-20, ""), (-4, " and failed"), (-14, ""), (-5, ""), (-6, "")])
+def test_a_node_that_fails_is_no_fault_of_the_job(code: int, end: str) -> None:
+    """-20 and -4 as they were recorded; the others are of their family."""
+    text = (
+        "Job Id: 961.pbs1\n    job_state = F\n    exec_host = node2/0\n    Rerunable = False\n    substate = 93\n"
+        f"    comment = Job run at Mon Nov 30 at 21:06 on (node2:ncpus=1){end}\n"
+        f"    run_count = 1\n    Exit_status = {code}\n\n"
+    )
+    status = one(text, "961.pbs1")
+    assert (status.state, status.failure_class) == (JobState.FAILED, FailureClass.NODE_FAIL)
+    assert status.native == f"F {code}"
+    again = one(text.replace(f"= {code}\n", "= -11\n"), "961.pbs1")
+    assert again.failure_class is FailureClass.PREEMPTED
 
 
 def test_held_for_good() -> None:

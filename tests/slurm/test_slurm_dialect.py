@@ -72,6 +72,31 @@ def test_memory_kill_without_cgroups_is_told_from_a_plain_kill() -> None:
     assert "50M" in status.reason
 
 
+def test_exit_codes_and_signals_of_both_forms() -> None:
+    """From 23.02 on the controller writes them as accounting does; the older wait status is read as well."""
+    told = (RECORDED / "more" / "squeue-26.live.txt").read_text()
+    for squeue in (told, told.replace("|3:0|", "|768|").replace("|0:9|", "|9|").replace("|0:53|", "|53|")):
+        (code,) = asked(741, squeue=squeue, sacct="").values()
+        (signal,) = asked(743, squeue=squeue, sacct="").values()
+        (launch,) = asked(744, squeue=squeue, sacct="").values()
+        assert (code.exit_code, code.signal, code.failure_class) == (3, None, FailureClass.EXIT)
+        assert (signal.exit_code, signal.signal, signal.failure_class) == (None, 9, FailureClass.EXIT)
+        assert launch.failure_class is FailureClass.LAUNCH
+        memory = "743|FAILED|0:9||50M\n743.batch|CANCELLED|0:9|419228K|\n"
+        assert asked(743, squeue=squeue, sacct=memory)[None].failure_class is FailureClass.OOM
+
+
+def test_a_reason_names_the_signal_where_the_code_says_nothing() -> None:
+    for told in ("N/A", ""):
+        (status,) = asked(9, squeue=f"9|N/A|FAILED|{told}|RaisedSignal:9(Killed)|\n", sacct="").values()
+        assert (status.exit_code, status.signal) == (None, 9)
+
+
+def test_limits_of_a_newer_version() -> None:
+    made, _ = executor({"scontrol show config": (RECORDED / "scontrol-config-26.txt").read_text()})
+    assert (made.limits.max_array, made.limits.max_submitted) == (1001, 9999)
+
+
 def test_missing_log_directory_is_a_failed_launch() -> None:
     for squeue in (SQUEUE, ""):
         (status,) = asked(3, squeue=squeue).values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -48,8 +49,14 @@ _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50, "EB":
 #: where LSF looks for lsf.conf without LSF_ENVDIR
 _CONFIGURATION = "/etc"
 
+#: what `bjobs -o` is asked for, where it can answer in JSON: its columns are cut, and users' text may look like one
+_FIELDS = "jobid jobindex stat job_name exec_host exit_code exit_reason pend_reason"
+
 #: the longest list of elements that is asked for, else all of the array; characters of ids, else all of the user's jobs
 _LONGEST, _ROOM = 250, 100_000
+
+#: what stands before what happened to a job, in the long form
+_STAMP = r"[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d(?: \d{4})?:"
 
 _STATES = {
     "PEND": pending("PEND", "waiting"),
@@ -64,14 +71,70 @@ _STATES = {
     "DONE": succeeded("DONE"),
     "EXIT": failed(FailureClass.EXIT, "EXIT"),
 }
+
+
+def _family(cls: FailureClass, **reasons: str) -> dict[str, tuple[FailureClass, str]]:
+    return {f"TERM_{name}": (cls, why) for name, why in reasons.items()}
+
+
+#: IBM's table of termination reasons; TERM_UNKNOWN, the one left out, says nothing
 _TERMINATED = {
-    "TERM_RUNLIMIT": (FailureClass.TIMEOUT, "walltime exceeded"),
-    "TERM_DEADLINE": (FailureClass.TIMEOUT, "deadline reached"),
-    "TERM_CPULIMIT": (FailureClass.TIMEOUT, "CPU time exceeded"),
-    "TERM_MEMLIMIT": (FailureClass.OOM, "more memory than it asked for"),
-    "TERM_SWAP": (FailureClass.OOM, "more memory than it asked for"),
-    "TERM_PREEMPT": (FailureClass.PREEMPTED, "preempted"),
-    "TERM_ZOMBIE": (FailureClass.NODE_FAIL, "its host was lost"),
+    **_family(
+        FailureClass.TIMEOUT,
+        RUNLIMIT="walltime exceeded",
+        DEADLINE="deadline reached",
+        CPULIMIT="CPU time exceeded",
+    ),
+    **_family(
+        FailureClass.OOM,
+        MEMLIMIT="more memory than it asked for",
+        SWAP="more memory than it asked for",
+    ),
+    **_family(
+        FailureClass.PREEMPTED,
+        PREEMPT="preempted",
+        WINDOW="its queue's run window closed",
+        LOAD="its host's load exceeded a threshold",
+        OTHER="ended by LSF, to be run again",
+        RC="its host was reclaimed by the cloud",
+        RC_RECLAIM="its host was reclaimed by the cloud",
+        REQUEUE_RC="its host was reclaimed by the cloud",
+        MC_RECALL="recalled by the cluster that it came from",
+        KUBE="ended by LSF for Kubernetes",
+    ),
+    **_family(
+        FailureClass.NODE_FAIL,
+        ZOMBIE="its host was lost",
+        RMS="a system error of RMS",
+        SLURM="a node failed",
+        CSM_ALLOC="its allocation failed",
+        REMOVE_HUNG_JOB="its host did not answer, and LSF removed the job",
+        CTRL_PID="the process that watched it ended",
+    ),
+    **_family(
+        FailureClass.LAUNCH,
+        CWD_NOTEXIST="its working directory does not exist on the host",
+        PRE_EXEC_FAIL="its pre-execution command failed too often",
+        DATA="its data could not be staged",
+    ),
+    **_family(
+        FailureClass.CANCELLED,
+        OWNER="killed by its owner",
+        ADMIN="killed by an administrator",
+        FORCE_OWNER="killed by its owner",
+        FORCE_ADMIN="killed by an administrator",
+        BUCKET_KILL="killed by bkill -b",
+        REQUEUE_OWNER="killed and requeued by its owner",
+        REQUEUE_ADMIN="killed and requeued by an administrator",
+        CHKPNT="killed after its checkpoint",
+        ORPHAN_SYSTEM="killed by LSF: what it waits for can not be satisfied",
+    ),
+    **_family(
+        FailureClass.EXIT,
+        PROCESSLIMIT="too many processes",
+        THREADLIMIT="too many threads",
+        EXTERNAL_SIGNAL="killed by a signal that LSF did not send",
+    ),
 }
 
 
@@ -87,7 +150,11 @@ class LSF(Dialect):
     job_id = '"${LSB_JOBID-}"'
     # A job whose topmost shell is killed counts as done on OpenLava, and so does one that survives being killed.
     outlive = outliving()
-    asks: ClassVar[Mapping[str, Words]] = {"variant": ("bsub", "-V"), "parameters": ("bparams", "-a")}
+    asks: ClassVar[Mapping[str, Words]] = {
+        "variant": ("bsub", "-V"),
+        "parameters": ("bparams", "-a"),
+        "json": ("bjobs", "-o", _FIELDS, "-json"),
+    }
     accepted = r"Job <(\d+)> is submitted"
     ends = "bkill"
     dashes = "-"
@@ -148,8 +215,12 @@ class LSF(Dialect):
         text = done.stdout + done.stderr
         if fact == "variant":
             return {"variant": "openlava"} if "openlava" in text.lower() else {}
+        if fact == "json":
+            return {"json": True} if _records(done.stdout) is not None else {}
         most = re.search(r"MAX_JOB_ARRAY_SIZE\s*=\s*(\d+)", text)
-        return {"max_array": int(most[1])} if most else {}
+        each = re.search(r"(?i)RESOURCE_RESERVE_PER_(?:TASK|SLOT)\s*=\s*(?:Y|yes|true)\b", text)
+        found: dict[str, JSON] = {"max_array": int(most[1])} if most else {}
+        return found | ({"mem_per": "task"} if each else {})
 
     def named(self, job: Job, name: str) -> Iterable[Words]:
         """Name and array are one argument."""
@@ -181,9 +252,9 @@ class LSF(Dialect):
         wish = self.features(job)
         needs = [f"select[{wish}]"] if wish else []
         if asked.mem:
-            limit, reserved = self._units()
-            needs.append(f"rusage[mem={ceiling(asked.mem, reserved)}]")
-            yield "-M", str(ceiling(asked.mem, limit))
+            limit, reserved = self._memory(asked.mem, nodes, max(tasks, nodes), cpus)
+            needs.append(f"rusage[mem={reserved}]")
+            yield "-M", limit
         if slots > 1:
             each = ceiling(max(tasks, nodes), nodes)
             if each * (nodes - 1) >= max(tasks, nodes) > 1:
@@ -202,6 +273,15 @@ class LSF(Dialect):
         if asked.time:
             yield "-W", str(ceiling(asked.time, 60))
 
+    def _memory(self, mem: int, nodes: int, tasks: int, cpus: int) -> tuple[str, str]:
+        """Return a node's memory as the site counts limits and reservations: none is less than was asked for."""
+        limit, reserved = self._units()
+        fewest = tasks - ceiling(tasks, nodes) * (nodes - 1)
+        per = self.settings.get("mem_per", self.facts.get("mem_per"))
+        share = ceiling(mem, fewest * cpus) if per == "task" else mem
+        whole = ceiling(mem, fewest) if self.settings.get("limit_per") == "process" else mem
+        return str(ceiling(whole, limit)), f"{ceiling(share, reserved)}{'/host' if per == 'host' else ''}"
+
     def _units(self) -> tuple[int, int]:
         """Bytes in the units of limits, and of reservations: LSF_UNIT_FOR_LIMITS is for both, KB and MB without it."""
         unit = _UNITS.get(str(self.settings.get("unit", "")).upper())
@@ -213,10 +293,19 @@ class LSF(Dialect):
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Jobs that have ended are kept for a while."""
-        return Call(argv=(self.program("bjobs"), "-a", "-w", *ids))
+        form = ("-o", _FIELDS, "-json") if self.facts.get("json") else ("-w",)
+        return Call(argv=(self.program("bjobs"), "-a", *form, *ids))
 
     def read_live(self, done: Completed) -> Iterable[Row]:
-        """Fields from the left; the index at the end of a name that may hold anything."""
+        """Read records; else fields from the left, with the index at the end of a name that may hold anything."""
+        if self.facts.get("json"):
+            for record in _records(done.stdout) or ():
+                if record.get("JOBID", "").isdecimal() and record.get("STAT"):
+                    number = record.get("JOBINDEX", "")
+                    place = int(number) if number.isdecimal() and int(number) else None
+                    name = record.get("JOB_NAME", "")
+                    yield Row(id=record["JOBID"], index=place, name=name, status=_in_fields(record))
+            return
         who = r"(\d+)(?:\[(\d+)\])? +\S+ +([A-Z]+) +\S+ +\S+ +(\S+) +"
         line = who + r"(.*?)(?:\[(\d+)\])? +[A-Z]\w\w +\d+ +\d\d:\d\d *"
         for text in done.stdout[: done.stdout.rfind("\n") + 1].splitlines():
@@ -232,6 +321,8 @@ class LSF(Dialect):
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
         """The long form: exit codes of all that has failed, and what some of those that wait are waiting for."""
+        if self.facts.get("json"):
+            return None
         ended = [row for row in rows if row.status.state is JobState.FAILED]
         waiting = [row for row in rows if row.status.native == "PEND"][:500]
         asked: dict[str, list[int]] = {}
@@ -253,7 +344,7 @@ class LSF(Dialect):
 
     def search(self, site: Site) -> Sequence[Call]:
         """All jobs of the user that are not forgotten."""
-        return [Call(argv=(self.program("bjobs"), "-a", "-w"))]
+        return [self.live((), site)]
 
 
 class OpenLava(LSF):
@@ -267,6 +358,7 @@ class OpenLava(LSF):
         "reservation": refused("OpenLava has none"),
     }
     native = names("a c D E f F H i is k L m S t Zs")
+    asks: ClassVar[Mapping[str, Words]] = {name: LSF.asks[name] for name in ("variant", "parameters")}
 
     def resources(self, job: Job) -> Iterable[Words]:
         """GPUs can't be asked for."""
@@ -287,10 +379,16 @@ class LSFExecutor(CommandExecutor):
         Paths of the programs; found on PATH where not given.
     unit : {"KB", "MB", "GB", "TB", "PB", "EB"}, optional
         The site's LSF_UNIT_FOR_LIMITS; `create` reads it from ``lsf.conf``.
+    mem_per : {"task", "host"}, optional
+        What the site reserves memory for: ``"task"`` where RESOURCE_RESERVE_PER_TASK
+        is set, as `bparams` shows; ``"host"`` writes ``/host`` behind the amount,
+        where LSF knows that.
+    limit_per : {"process"}, optional
+        Whether ``-M`` limits each process: a task's share of the memory is asked for then.
     """
 
     dialect: ClassVar[type[Dialect]] = LSF
-    own_settings = ("unit",)
+    own_settings = ("unit", "mem_per", "limit_per")
 
     @classmethod
     def choose(cls, settings: Mapping[str, JSON]) -> type[Dialect]:
@@ -319,20 +417,54 @@ def _in_full(record: str) -> JobStatus:
         return pending(state, f"waiting: {' '.join(why[1].split()).rstrip(';')}" if why else "waiting")
     if state != "EXIT":
         return _STATES.get(state, unknown(state))
-    term = re.search(r"TERM_[A-Z_]+", record)
-    code = re.search(r"Exited with exit code (\d+)", record)
-    signal = re.search(r"Exited by signal (\d+)", record)
-    native = " ".join(match[0] for match in (term, code, signal) if match) or "EXIT"
-    if term and term[0] in _TERMINATED:
-        cls, why_ = _TERMINATED[term[0]]
-        return failed(cls, native, why_, int(code[1]) if code else None)
-    if term and re.match(r"TERM_(?:OWNER|ADMIN|FORCE_OWNER|FORCE_ADMIN|REQUEUE_\w+)", term[0]):
-        return cancelled(native)
-    if code and code[1] == "140":
+    # What LSF says stands at the head of a line, behind its time; the rest may be the user's own text.
+    said = re.findall(rf"(?m)^(?:{_STAMP})? *(?:Completed <exit>[;.] *)?(\S.*)$", record.partition("\n")[2])
+    term = next((match[0] for line in said if (match := re.match(r"TERM_[A-Z_]+(?=[:;.])", line))), "")
+    code = next((match[1] for line in said if (match := re.match(r"Exited with exit code (\d+)", line))), "")
+    signal = next((match[1] for line in said if (match := re.match(r"Exited by signal (\d+)", line))), "")
+    return _exited(term, int(code) if code else None, int(signal) if signal else None)
+
+
+def _records(text: str) -> list[dict[str, str]] | None:
+    """Return the records of an answer in JSON; None where it is none."""
+    try:
+        told = json.loads(text[text.index("{") :])
+    except ValueError:
+        return None
+    records = told.get("RECORDS") if isinstance(told, dict) else None
+    if not isinstance(records, list):
+        return None
+    return [{str(name): str(value) for name, value in one.items()} for one in records if isinstance(one, dict)]
+
+
+def _in_fields(record: Mapping[str, str]) -> JobStatus:
+    state, host = record["STAT"], record.get("EXEC_HOST", "")
+    if state == "PEND":
+        why = " ".join(record.get("PEND_REASON", "").split()).rstrip(";")
+        return pending(state, f"waiting: {why}" if why.strip("-") else "waiting")
+    if state != "EXIT":
+        return _STATES.get(state, unknown(state))
+    term = re.match(r"TERM_[A-Z_]+", record.get("EXIT_REASON", "").strip())
+    if host in ("", "-") and (term is None or term[0] not in _TERMINATED):
+        return cancelled(state, "cancelled before it ran")
+    code = record.get("EXIT_CODE", "").strip()
+    return _exited(term[0] if term else "", int(code) if code.isdecimal() else None, None)
+
+
+def _exited(term: str, code: int | None, signal: int | None) -> JobStatus:
+    """Return the end of a job whose state is EXIT: its termination reason decides where LSF gives a known one."""
+    parts = (term, "" if code is None else f"exit code {code}", "" if signal is None else f"signal {signal}")
+    native = " ".join(part for part in ("EXIT", *parts) if part)
+    if term in _TERMINATED:
+        cls, why = _TERMINATED[term]
+        if cls is FailureClass.CANCELLED:
+            return cancelled(native, why)
+        return failed(cls, native, why, code, signal)
+    if code == 140:
         return failed(FailureClass.TIMEOUT, native, "walltime exceeded (SIGUSR2)", 140, 12)
-    if signal or (code and code[1] == "130"):
+    if signal is not None or code == 130:
         # The outer shell, which nothing but a signal to the whole job ends.
         return cancelled(native, "killed from outside, as by bkill")
-    return (
-        exited(int(code[1]), native, shell=True) if code else failed(FailureClass.EXIT, native, "ended, not known how")
-    )
+    if code is None:
+        return failed(FailureClass.EXIT, native, "ended, not known how")
+    return exited(code, native, shell=True)

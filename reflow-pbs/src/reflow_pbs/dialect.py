@@ -53,6 +53,11 @@ _CLONED = 900
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
 
 _CPUTIME = (FailureClass.TIMEOUT, "CPU time exceeded")
+_CORES = (FailureClass.EXIT, "killed: used more cores than it asked for")
+_RERUN = (FailureClass.PREEMPTED, "ended by the server, to be run again")
+_NODE = (FailureClass.NODE_FAIL, "its node failed, or the daemon there was started again")
+#: the daemon of the node was started while the job ran, in either family
+_NODES: Mapping[int, tuple[FailureClass, str]] = dict.fromkeys((-4, -5, -6), _NODE)
 
 
 class PBS(Dialect):
@@ -118,6 +123,13 @@ class PBS(Dialect):
     }
     #: what negative exit statuses mean
     killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {
+        **_NODES,
+        -11: _RERUN,
+        -14: _NODE,
+        -15: _RERUN,
+        -20: _NODE,
+        -24: _CORES,
+        -25: _CORES,
         -26: _MEMORY,
         -27: _MEMORY,
         -28: _CPUTIME,
@@ -325,7 +337,12 @@ class Torque(PBS):
     }
     native = names("b c d h k K l m S T u v V W z")
     own = names("a C D e f F I j J N o P t w x X")
-    killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {-10: _MEMORY, -11: _WALLTIME, -12: _CPUTIME}
+    killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {
+        **_NODES,
+        -10: _MEMORY,
+        -11: _WALLTIME,
+        -12: _CPUTIME,
+    }
     done = "C"
     counts = False
 

@@ -217,14 +217,13 @@ class Slurm(Dialect):
         return Call(argv=argv, env=_WHOLE)
 
     def read_live(self, done: Completed) -> Iterable[Row]:
-        """The exit code is a raw wait status."""
+        """Read a line for each job and element."""
         for line in done.stdout.splitlines():
             fields = line.split("|")
             if len(fields) < 5 or not fields[0].strip().isdecimal():
                 continue
-            id, index, state, wait, reason = (field.strip() for field in fields[:5])
-            raw = int(wait) if wait.isdecimal() else 0
-            status = _status(state, raw >> 8 & 0xFF, raw & 0x7F, reason)
+            id, index, state, ended, reason = (field.strip() for field in fields[:5])
+            status = _status(state, *_exit(ended, reason), reason)
             for slot in places(index):
                 yield Row(id=id, index=slot, status=status)
 
@@ -249,8 +248,7 @@ class Slurm(Dialect):
                 steps.append(fields)
         for name, ((_, state, code, _, asked), *steps) in found.items():
             id, _, elements = name.partition("_")
-            ended = re.fullmatch("([0-9]+):([0-9]+)", code) or (code, 0, 0)
-            status = _status(state, int(ended[1]), int(ended[2]), "")
+            status = _status(state, *_exit(code), "")
             if status.state in (JobState.PENDING, JobState.RUNNING):
                 # The controller, asked first, knows nothing of it: the end is still to be written, or never will be.
                 status = unknown(state, f"ended: accounting still says {state}")
@@ -286,6 +284,20 @@ class SlurmExecutor(CommandExecutor):
     """
 
     dialect = Slurm
+
+
+def _exit(text: str, reason: str = "") -> tuple[int, int]:
+    """Return exit code and signal.
+
+    Accounting, and the controller from 23.02 on, write ``3:0``; an older controller writes a wait status. What is
+    neither says nothing; then the signal that the reason names counts.
+    """
+    if pair := re.fullmatch(r"(\d+):(\d+)", text):
+        return int(pair[1]), int(pair[2])
+    if text.isdecimal():
+        return int(text) >> 8 & 0xFF, int(text) & 0x7F
+    raised = re.match(r"RaisedSignal:(\d+)", reason)
+    return 0, int(raised[1]) if raised else 0
 
 
 def _status(state: str, code: int, signal: int, reason: str) -> JobStatus:

@@ -410,13 +410,17 @@ class CommandExecutor:
         if self._runner is None or self._facts.get("asked"):
             return
         self._facts["asked"] = True
-        for fact, call in self.speaks.learn().items():
+        known: set[str] = set()
+        # What the first answer tells may be that another dialect has other questions.
+        while left := {fact: call for fact, call in self.speaks.learn().items() if fact not in known}:
+            fact, call = next(iter(left.items()))
+            known.add(fact)
             try:
                 done = self._ask(call)
             except ExecutorError:
                 continue
             self._facts.update(self.speaks.learned(fact, done))
-        self._speak(self.choose({**self._settings, **self._facts}))
+            self._speak(self.choose({**self._settings, **self._facts}))
 
     def _site(self) -> Site:
         import pwd

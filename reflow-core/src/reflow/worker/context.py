@@ -53,6 +53,9 @@ class Context:
         CPU cores it may use.
     mem : int or None
         Bytes of memory it asked for; None where it did not.
+    restarts : int
+        How often the scheduler has started this same attempt before, by itself: after
+        a node failed, or where somebody requeued the job.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Context:
         attempt: int,
         cpus: int,
         mem: int | None,
+        restarts: int = 0,
         deadline: float | None = None,
         mark: Callable[[int], str] = lambda index: "",
     ) -> None:
@@ -74,6 +78,7 @@ class Context:
         self.attempt = attempt
         self.cpus = cpus
         self.mem = mem
+        self.restarts = restarts
         self._root = root
         self._deadline = deadline
         self._mark = mark

@@ -175,6 +175,7 @@ class ElementRunner:
                 attempt=attempt,
                 cpus=self._cpus,
                 mem=self._spec.resources.mem,
+                restarts=self._mailbox.restarts,
                 deadline=deadline,
                 mark=self._mark,
             )
@@ -362,6 +363,11 @@ def failure_of(
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("reflow.worker"):
         trace = trace.tb_next
+    below = trace
+    while interrupted and below is not None and below.tb_next is not None:
+        if below.tb_next.tb_frame.f_globals.get("__name__") == Interrupts.__module__:
+            below.tb_next = None  # the last frame shown is where the task was, not the handler that ended it
+        below = below.tb_next
     if isinstance(error, SystemExit):
         code = error.code
         record.f = "exit"

@@ -75,6 +75,8 @@ class Mailbox:
     def __init__(self, root: str, tag: str, slot: int, *, job: str = "", brief: bool = False, own: bool = True) -> None:
         self._brief = brief
         self._file, self.start = _create(root, tag, slot)
+        #: how often the scheduler has started this slot before: a lane of the local pool is no job of one element
+        self.restarts = self.start - 1 if brief else 0
         self.path = layout.box(root, tag, slot, self.start)
         self.host = os.uname().nodename
         self._host = msgspec.json.encode(self.host)
