@@ -177,7 +177,7 @@ def test_another_users_run_is_read_and_not_acted_on(lab: Any, give: Give, monkey
         run.retry,
         run.drive,
         lambda: repair(run.root),
-        lambda: run._flow(1),
+        lambda: run._codec("one", 1).__enter__(),
     ]
     monkeypatch.setattr(run, "_memory", None)
     monkeypatch.setitem(__import__("sys").modules, lab.module, None)

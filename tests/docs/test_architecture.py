@@ -105,7 +105,7 @@ def test_every_place_in_a_run_is_named() -> None:
         layout.definition_copy("", 1),
         layout.unpublished(""),
         layout.secrets(""),
-        f"{layout.code('', 1)}/pipeline.py",
+        layout.frozen("", 1, "pipeline.py"),
         layout.events("", 1),
         layout.lease("", 1),
         layout.announcements("", "tag"),
@@ -125,7 +125,19 @@ def test_every_place_in_a_run_is_named() -> None:
     ]
     functions = {name for name, value in vars(layout).items() if callable(value) and not name.startswith("_")}
     assert functions == {
-        *("root", "definition", "secrets", "code", "events", "lease", "mailbox", "announcements", "box", "commands"),
+        *(
+            "root",
+            "definition",
+            "secrets",
+            "code",
+            "frozen",
+            "events",
+            "lease",
+            "mailbox",
+            "announcements",
+            "box",
+            "commands",
+        ),
         *("job", "script", "job_log", "definition_copy", "unpublished"),
         *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch", "checkpoint"),
     }, "a place is new: name it on the page, and here"

@@ -21,7 +21,7 @@ from ..model.ranges import from_ranges
 from ..model.record import Finished, Mail, Opened, Started
 from ..process.spawn import spawn
 from ..worker.element import ElementRunner, failure_of
-from ..worker.load import load_flow
+from ..worker.isolated import Isolated, loaded, same_code
 from ..worker.mailbox import Mailbox
 from ..worker.values import strangers
 
@@ -69,8 +69,11 @@ class InlineExecutor:
         self._offset = 0
         self._runners: dict[str, ElementRunner] = {}
         self._smooth = True
-        #: tasks whose constants are not what they were at submit
-        self._strange: frozenset[str] = frozenset()
+        #: code generation -> its workflow, and the tasks whose constants are not what they were at submit
+        self._flows: dict[int, tuple[Flow, frozenset[str]]] = {}
+        #: code generation -> its frozen script, where this process has not imported the same code itself
+        self._isolated: dict[int, Isolated] = {}
+        self._inside: Isolated | None = None
 
     @classmethod
     def create(cls, settings: Mapping[str, Any], context: object = None) -> InlineExecutor:
@@ -159,6 +162,7 @@ class InlineExecutor:
         if self._mailbox is not None:
             self._mailbox.close()
             self._mailbox = None
+        self._enter(None)
         for runner in self._runners.values():
             runner.close()
         self._runners.clear()
@@ -197,6 +201,7 @@ class InlineExecutor:
         begin = time.time()
         mailbox.started(msgspec.json.encode(spec.task), index, spec.attempt, begin)
         try:
+            self._enter(self._isolated.get(spec.generation))
             runner = self._runners.get(spec.tag)
             if runner is None:
                 while len(self._runners) >= 16:
@@ -222,11 +227,8 @@ class InlineExecutor:
         assert spec is not None
         with open(layout.definition(self._root, spec.generation), "rb") as stream:
             definition = msgspec.json.decode(stream.read(), type=Definition)
-        if self.flow is None:
-            self.flow = load_flow(definition.entry, layout.code(self._root, spec.generation))
-            functions = {name: step.function for name, step in self.flow.tasks.items()}
-            self._strange = strangers(definition, functions)
-        step = self.flow.tasks[spec.task]
+        flow, strange = self._code(definition)
+        step = flow.tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         return ElementRunner(
             self._root,
@@ -235,8 +237,35 @@ class InlineExecutor:
             step.function,
             types,
             mailbox,
-            strange=spec.task in self._strange,
+            strange=spec.task in strange,
         )
+
+    def _code(self, definition: Definition) -> tuple[Flow, frozenset[str]]:
+        """The workflow of a code generation, and the tasks whose constants are not what they were at submit."""
+        if self.flow is not None and (definition.generation == 1 or not definition.entry.importable):
+            return self.flow, frozenset()
+        found = self._flows.get(definition.generation)
+        if found is None:
+            flow = loaded(definition)
+            if flow is None or not same_code(flow, definition):
+                frozen = layout.code(self._root, definition.generation)
+                isolated = self._isolated.setdefault(definition.generation, Isolated(definition.entry, frozen))
+                self._enter(isolated)
+                flow = isolated.flow
+            functions = {name: step.function for name, step in flow.tasks.items()}
+            found = self._flows[definition.generation] = flow, strangers(definition, functions)
+        return found
+
+    def _enter(self, isolated: Isolated | None) -> None:
+        """Have the modules of a frozen script where imports find them, and those of no other."""
+        if isolated is self._inside:
+            return
+        if self._inside is not None:
+            self._inside.leave()
+            self._inside = None
+        if isolated is not None:
+            isolated.enter()
+            self._inside = isolated
 
     def _keep_traceback(self, work: _Work, index: int) -> None:
         spec = work.job.spec

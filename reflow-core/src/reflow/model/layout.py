@@ -39,6 +39,11 @@ def code(root: str, generation: int) -> str:
     return f"{root}/code/{generation}"
 
 
+def frozen(root: str, generation: int, file: str) -> str:
+    """The entry script as submitted; `file` is the user's own."""
+    return f"{code(root, generation)}/{file.rpartition('/')[2]}"
+
+
 def events(root: str, epoch: int) -> str:
     """Log of what one lease holder decided."""
     return f"{root}/events/{epoch // FANOUT}/{epoch:06d}.log"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,21 @@ import msgspec
 
 from ..authoring.flow import Flow
 from ..batch.script import INHERITED, inherited
-from ..errors import NotReady, ReflowError, RunNotFound, Stalled, Untrusted, UsageError
+from ..errors import CodecError, NotReady, ReflowError, RunNotFound, Stalled, Untrusted, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
-from ..model.definition import Definition
+from ..model.definition import Definition, Entry
 from ..model.job import Executor
-from ..model.names import RunState, Source, did_you_mean
+from ..model.names import RunState, did_you_mean
 from ..model.ranges import to_ranges
 from ..model.record import Command
 from ..model.state import CACHED, FAILED, SUCCESS, State
 from ..model.task import Task
-from ..planning.graph import dag, describe_tasks, difference
+from ..planning.graph import dag, describe_tasks
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import user
+from ..worker.isolated import Isolated, loaded
 from .chain import IN_PLACE, advance, ask
 from .create import write_generation
 from .drive import Progress, attend, config_of, drive, executor_of
@@ -61,6 +63,10 @@ class Run:
     def __init__(self, root: str, definition: Definition) -> None:
         self.root = root
         self.definition = definition
+        #: the workflow with which this process has made the run
+        self._memory: Flow | None = None
+        #: code generation -> its frozen script, where this process's own classes are not those of its results
+        self._frozen: dict[int, Isolated] = {}
 
     @classmethod
     def open(cls, ref: str | os.PathLike[str], *, store_path: str | os.PathLike[str] | None = None) -> Run:
@@ -267,60 +273,51 @@ class Run:
                 what = f"{done} of {progress.size} elements of {task.name} succeeded"
             yet = "" if progress.ended else " yet"
             raise NotReady(f"there is no result{yet}: {what}", hint=f"see `reflow status {self.run_id}`")
-        codec = self._codec(task.name, state.generation)
         results = Results(self.root)
         try:
-            return [codec.decode(raw) for raw in results.outputs(progress) if raw is not None]
+            with self._codec(task.name, state.generation) as codec:
+                return [codec.decode(raw) for raw in results.outputs(progress) if raw is not None]
         finally:
             results.close()
 
-    def _codec(self, task: str, generation: int) -> Codec:
-        from ..authoring.hints import resolve
-
-        step = self._flow(generation).tasks[task]
-        hint = resolve(step.function, step.names).get("return")
-        return codec_of(hint.type if hint is not None else None)
-
-    def _flow(self, generation: int, *, today: bool = False) -> Flow:
-        """The workflow whose code the run uses: the one in memory where it is the same, else the frozen copy.
-
-        With `today`, that of the session as it is now: where a notebook's cell has made it anew, the new one.
-        """
-        import sys
-
-        from ..worker.load import load_flow
-
-        if self._memory is not None and not today:
-            return self._memory
-        entry = self.definition.entry
-        for module in (sys.modules.get(entry.module), sys.modules.get("__main__")):
-            flow = getattr(module, entry.variable, None) if module is not None and entry.variable else None
-            if not isinstance(flow, Flow) or flow.name != self.workflow:
+    @contextmanager
+    def _codec(self, task: str, generation: int) -> Iterator[Codec]:
+        """What reads a task's results: of this process's own classes, where results are still of their form."""
+        if not self.definition.entry.importable:
+            yield _codec_of(self._session(), task)
+            return
+        definition = load_definition(self.root, generation)
+        for flow in (self._memory, loaded(definition)):
+            if flow is None or task not in flow.tasks:
                 continue
-            if (os.path.abspath(flow.file) if flow.file else "") == entry.file:
-                return flow
-        if self._memory is not None:
-            return self._memory
-        if not entry.importable:
+            with suppress(CodecError):
+                codec = _codec_of(flow, task)
+                if codec.schema == definition.task(task).returns:
+                    break
+        else:
+            require_own(self.root)  # its code is about to be run
+            frozen = self._frozen.setdefault(generation, Isolated(definition.entry, layout.code(self.root, generation)))
+            with frozen as flow:
+                yield _codec_of(flow, task)
+            return
+        yield codec
+
+    def _session(self, *, today: bool = False) -> Flow:
+        """The workflow of a notebook or a function; with `today`, the new one where a cell has made it anew."""
+        found = (loaded(self.definition) if today else None) or self._memory or loaded(self.definition)
+        if found is None:
             raise ReflowError(
                 f"the workflow of run {self.run_id} was defined in a notebook or inside a function",
                 hint="its results can be read, and it can go on, where it was submitted, as long as that session lives",
             )
-        require_own(self.root)  # its code is about to be run
-        if generation > 1:
-            entry = load_definition(self.root, generation).entry
-        self._memory = load_flow(entry, layout.code(self.root, generation))
-        return self._memory
+        return found
 
     def _executor(self) -> Executor:
         """What runs the run's jobs, as it was submitted."""
         executor = executor_of(self.definition, self.root)
         if not self.definition.entry.importable:
-            executor.flow = self._flow(1, today=True)  # type: ignore[attr-defined]
+            executor.flow = self._session(today=True)  # type: ignore[attr-defined]
         return executor
-
-    #: the workflow as this process has it
-    _memory: Flow | None = None
 
     def _task(self, name: str) -> Task:
         for task in self.definition.tasks:
@@ -663,39 +660,17 @@ class Run:
 
     def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
         """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
-        from ..config.overrides import hidden, parse_overrides
-        from ..worker.load import flow_of
-        from .freeze import encode_parameters, environments, freeze_tasks
-        from .scripts import ScriptError, import_script
+        from ..config.overrides import hidden
+        from .scripts import ScriptError
+        from .today import today, today_of
 
         definition = load_definition(self.root, current)
         entry = definition.entry
-        same = not overrides
-        if not entry.importable:
-            flow = self._flow(current, today=True)
-        elif not os.path.isfile(entry.file):
+        if entry.importable and not os.path.isfile(entry.file):
             notes.append(f"{entry.file} is gone: the run goes on with the code as it was submitted")
             return current
-        else:
-            with open(entry.file, "rb") as stream:
-                today = stream.read()
-            frozen = f"{layout.code(self.root, current)}/{os.path.basename(entry.file)}"
-            try:
-                with open(frozen, "rb") as stream:
-                    same = same and stream.read() == today
-            except FileNotFoundError:
-                same = False
-            try:
-                flow = flow_of(import_script(entry), entry)
-            except ScriptError as error:
-                if not same:
-                    raise
-                # What is frozen may well run where it is to run.
-                notes.append(f"{error.message}; it has not changed, and the run goes on with the code it has")
-                return current
-        compiled = flow.compile()
+        same = not overrides and (not entry.importable or _is_frozen(self.root, current, entry))
         config = config_of(definition, self.root)
-        names = [task.name for task in compiled.tasks]
         secrets = load_secrets(self.root, definition)
         if "inherited" in secrets.lost:
             given_now = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
@@ -704,44 +679,36 @@ class Run:
         public, secret = hidden(overrides)
         shown = (*definition.overrides, public) if public else definition.overrides
         unseen = (*secrets.overrides, secret) if secret else secrets.overrides
-        said = [one for given in (*shown, *unseen) for one in parse_overrides(given, tasks=names)]
-        whole = freeze_tasks(compiled, config, said)
-        tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
-        # The same text may mean something else now: what the script takes from the environment is part of its code.
-        if same and tasks == definition.tasks and environments(whole) == secrets.env and not secrets.lost:
+        try:
+            if entry.importable:
+                found = today(definition, self.root, (*shown, *unseen))
+            else:
+                found = today_of(definition, self.root, self._session(today=True), (*shown, *unseen))
+        except ScriptError as error:
+            if not same:
+                raise
+            # What is frozen may well run where it is to run.
+            notes.append(f"{error.message}; it has not changed, and the run goes on with the code it has")
             return current
-        told = difference(definition.tasks, tasks)
-        kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
-        told += [f"parameter {key} is gone" for key in definition.parameters if key not in kept]
-        told += [
-            f"parameter {key} is new, and has no default"
-            for key, one in compiled.parameters.items()
-            if key not in kept and one.default is None
-        ]
-        if told:
+        # The same text may mean something else now: what the script takes from the environment is part of its code.
+        if same and found.tasks == definition.tasks and found.env == secrets.env and not secrets.lost:
+            return current
+        if found.changes:
             raise UsageError(
-                f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(told)}",
+                f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(found.changes)}",
                 hint="submit a new run: what has not changed is taken from the cache",
             )
-        inputs = [one for task in definition.tasks for one in task.inputs]
-        before = {one.key: one.default for one in inputs if one.source is Source.PARAM}
-        notes += [
-            f"{key} stays {bytes(raw).decode()}, as submitted; its default is {compiled.parameters[key].default} now"
-            for key, raw in kept.items()
-            if compiled.parameters[key].default not in (None, before.get(key), bytes(raw).decode())
-        ]
-        Jobs(self.root, definition, config, {}).examine(executor_of(definition, self.root), tasks)
-        given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
+        notes += found.notes
+        Jobs(self.root, definition, config, {}).examine(executor_of(definition, self.root), found.tasks)
         following = msgspec.structs.replace(
             definition,
             generation=current + 1,
-            tasks=tasks,
+            tasks=found.tasks,
             overrides=shown,
             helpers=helpers_of(entry),
-            parameters=encode_parameters(compiled.parameters, given, definition.cwd),
+            parameters=found.parameters,
         )
-        secrets = msgspec.structs.replace(secrets, env=environments(whole), overrides=unseen, lost=())
-        self._memory = flow
+        secrets = msgspec.structs.replace(secrets, env=found.env, overrides=unseen, lost=())
         write_generation(self.root, following, secrets, entry.file if entry.importable else "")
         return current + 1
 
@@ -765,6 +732,23 @@ class Run:
         )
         title = f"{escape(self.run_id)}: {told['run']['status']}"
         return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _codec_of(flow: Flow, task: str) -> Codec:
+    from ..authoring.hints import resolve
+
+    step = flow.tasks[task]
+    hint = resolve(step.function, step.names).get("return")
+    return codec_of(hint.type if hint is not None else None)
+
+
+def _is_frozen(root: str, generation: int, entry: Entry) -> bool:
+    """Whether a generation's copy of the script is what the script is today."""
+    try:
+        with open(entry.file, "rb") as now, open(layout.frozen(root, generation, entry.file), "rb") as then:
+            return now.read() == then.read()
+    except FileNotFoundError:
+        return False
 
 
 def runs(

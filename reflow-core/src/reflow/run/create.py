@@ -173,7 +173,7 @@ def freeze(root: str, definition: Definition, source: str) -> Definition:
     if source:
         with open(source, "rb") as stream:
             script, mode = stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-        copy = f"{layout.code(root, definition.generation)}/{os.path.basename(definition.entry.file)}"
+        copy = layout.frozen(root, definition.generation, definition.entry.file)
         # Who may not read the script, which may hold what is not for everybody's eyes, may not read its copy.
         write_new(copy, script, mode & 0o666 | 0o600)
         entry = msgspec.structs.replace(definition.entry, digest=sha256(script).hexdigest())

@@ -339,10 +339,11 @@ def _cancelled_by_signals(root: str, engine: Engine, watcher: Watcher) -> Iterat
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
-        if before[number] is not signal.SIG_IGN:
+        if before[number] not in (signal.SIG_IGN, None):  # None: no Python code has set it, nor can put it back
             signal.signal(number, handle)
     try:
         yield
     finally:
         for number, former in before.items():
-            signal.signal(number, former)
+            if former is not None:
+                signal.signal(number, former)

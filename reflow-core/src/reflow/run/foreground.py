@@ -133,10 +133,11 @@ def _stopped_by_signals(report: Reporter) -> Iterator[_Stops]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
-        if before[number] is not signal.SIG_IGN:
+        if before[number] not in (signal.SIG_IGN, None):  # None: no Python code has set it, nor can put it back
             signal.signal(number, stops)
     try:
         yield stops
     finally:
         for number, former in before.items():
-            signal.signal(number, former)
+            if former is not None:
+                signal.signal(number, former)

@@ -349,7 +349,7 @@ class _Repair:
         entry = definition.entry
         if not entry.variable:
             return
-        frozen = f"{layout.code(self.root, state.generation)}/{os.path.basename(entry.file)}"
+        frozen = layout.frozen(self.root, state.generation, entry.file)
         damage = _damage(frozen, entry.digest)
         if not damage:
             return
@@ -432,9 +432,10 @@ def _secret_keys(definition: Definition) -> list[str]:
 def _same_code(definition: Definition) -> bool:
     """Whether today's script has the very code that was frozen, of every task."""
     from ..authoring.source import code_of
-    from ..worker.load import load_flow
+    from ..worker.isolated import Isolated
 
-    now = {spec.name: code_of(spec.function).digest for spec in load_flow(definition.entry).compile().tasks}
+    with Isolated(definition.entry, None) as flow:
+        now = {spec.name: code_of(spec.function).digest for spec in flow.compile().tasks}
     return bool(now) and now == {task.name: task.code for task in definition.tasks}
 
 
