@@ -138,11 +138,15 @@ def test_disabled_plugins(site: Site) -> None:
     site.install("hello", entry("hello"))
     found = site("-m", "reflow", "hello", REFLOW_PLUGINS_DISABLED="hello")
     assert found.returncode == 2
-    (site.path / "reflow.toml").write_text("[plugins]\ndisabled = ['hello']\n")
-    for way in BOTH:
-        assert "hello" not in site(*way, "--help").stdout
-        assert site(*way, "hello").returncode == 2
-    found = site("-m", "reflow", "plugins")
+    text = "[plugins]\ndisabled = ['hello']\n"
+    project, own = site.path / "reflow.toml", site.path / "own.toml"
+    project.write_text(text)
+    own.write_text(text)
+    assert "hello" in site("-m", "reflow", "--help").stdout, "a project's file counts for its pipeline only"
+    for way, environ in zip(BOTH, ({"REFLOW_CONFIG": str(own)}, {}), strict=True):
+        assert "hello" not in site(*way, "--help", **environ).stdout
+        assert site(*way, "hello", **environ).returncode == 2
+    found = site("-m", "reflow", "plugins", REFLOW_CONFIG=str(own))
     assert "hello 1.0 (hello): disabled" in found.stdout
     assert found.stderr == ""
 
@@ -150,9 +154,10 @@ def test_disabled_plugins(site: Site) -> None:
 def test_disabling_what_is_no_plugin_is_told(site: Site) -> None:
     """One of this project's that is not installed may be named: a site's configuration does that."""
     site.install("hello", entry("hello"))
-    (site.path / "reflow.toml").write_text("[plugins]\ndisabled = ['helo', 'flux', 'reflow-lsf']\n")
+    own = site.path / "own.toml"
+    own.write_text("[plugins]\ndisabled = ['helo', 'flux', 'reflow-lsf']\n")
     said = "the configuration ([plugins] disabled) names 'helo', which is no plugin. Did you mean 'hello'?"
     for words in (["plugins"], ["config", "show", "plugins"]):
-        assert site("-m", "reflow", *words).stderr == f"warning: {said}\n"
+        assert site("-m", "reflow", *words, REFLOW_CONFIG=str(own)).stderr == f"warning: {said}\n"
     said = "REFLOW_PLUGINS_DISABLED names 'slrum', which is no plugin. Did you mean 'slurm'?"
     assert site("-m", "reflow", "config", "show", REFLOW_PLUGINS_DISABLED="slrum").stderr == f"warning: {said}\n"

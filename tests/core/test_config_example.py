@@ -48,7 +48,7 @@ def test_the_example_shows_every_key_and_is_valid_when_it_is_not_commented_out(t
     text = uncommented(example(TABLES))
     file = tmp_path / "all.toml"
     file.write_text(text)
-    config = load_config(file, environ={"HOME": "/h"}, tables=TABLES)
+    config = load_config(environ={"HOME": "/h", "REFLOW_CONFIG": str(file)}, tables=TABLES)
     assert config.warnings == ()
     data = tomllib.loads(text)
     for section in SECTIONS:

@@ -23,6 +23,7 @@ from reflow.store import sqlite as sqlite_module
 from reflow.store.index import SCHEMA
 from reflow.store.segments import SegmentCache, index_path
 from reflow.store.sqlite import SqliteCache
+from reflow.worker.trust import Trust
 
 
 class Context(msgspec.Struct):
@@ -590,7 +591,7 @@ def test_a_strangers_segment_is_not_believed(make: Make, tmp_path: Path, what: s
         (problem,) = cache.problems
         assert "belongs to 1234" in problem
         assert "trusted_owners" in problem
-    shared = SegmentCache(tmp_path / "store", None, str(tmp_path / "theirs"), trusted={0, 1234, 1235})
+    shared = SegmentCache(tmp_path / "store", None, str(tmp_path / "theirs"), trusted=Trust(frozenset({0, 1234, 1235})))
     os.chown(segment(tmp_path).with_name("two.log"), 1235, -1)
     assert sorted(shared.lookup(keys([entry(1), entry(2)]))) == keys([entry(1), entry(2)])
     assert shared.problems == []
@@ -961,7 +962,7 @@ def test_a_strangers_sqlite_is_not_believed(tmp_path: Path, how: str, why: str) 
         cache.publish([entry(2)])
     assert cache.damaged() == ""
     if how == "owner":
-        with closing(SqliteCache(path, trusted={0, 1234})) as shared:
+        with closing(SqliteCache(path, trusted=Trust(frozenset({0, 1234})))) as shared:
             assert value(shared, 1) == 1
 
 

@@ -12,14 +12,16 @@ import msgspec
 import pytest
 
 from reflow import Run
-from reflow.errors import Untrusted, UsageError
+from reflow.config import load_config
+from reflow.errors import ConfigError, Untrusted, UsageError
 from reflow.model import layout
 from reflow.model.frames import frame
 from reflow.model.record import Command, Finished
-from reflow.run.mail import STRANGE, commands, read_box
+from reflow.run.mail import STRANGE, commands, frozen_trust, read_box
 from reflow.run.repair import repair
 from reflow.run.view import look
-from reflow.store import trust
+from reflow.store.trust import distrust
+from reflow.worker.trust import trust, user_name, wrong_name
 
 FLOW = """
 @wf.job()
@@ -52,7 +54,9 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Give:
                 return status
             return os.stat_result([*status[:4], STRANGER, *status[5:]])
 
+        lstat = os.lstat
         monkeypatch.setattr(os, "stat", lambda *args, **named: look(real(*args, **named)))
+        monkeypatch.setattr(os, "lstat", lambda *args, **named: look(lstat(*args, **named)))
         fstat = os.fstat
         monkeypatch.setattr(os, "fstat", lambda file: look(fstat(file)))
 
@@ -65,6 +69,11 @@ def umask() -> Iterator[Callable[[int], int]]:
     os.umask(before)
     yield os.umask
     os.umask(before)
+
+
+def mailed(run: Run) -> list[Command]:
+    state = look(run.root, run.definition)
+    return commands(run.root, state, frozen_trust(state))
 
 
 def all_of(run: Run) -> list[Path]:
@@ -210,7 +219,7 @@ def test_a_strangers_command_is_passed_over_and_reported(lab: Any, give: Give, m
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(msgspec.json.encode(Command(id="evil", verb="cancel", at=1.0)))
     give(path)
-    (command,) = commands(run.root, look(run.root, run.definition))
+    (command,) = mailed(run)
     assert command.verb == STRANGE
     told: list[str] = []
     run.retry(on_progress=lambda progress: told.append(progress.message))
@@ -227,7 +236,7 @@ def test_a_trusted_users_command_is_obeyed(lab: Any, give: Give, monkeypatch: py
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(msgspec.json.encode(Command(id="kind", verb="cancel", at=1.0)))
     give(path)
-    (command,) = commands(run.root, look(run.root, run.definition))
+    (command,) = mailed(run)
     assert command.verb == "cancel"
 
 
@@ -239,7 +248,7 @@ def test_a_strangers_report_is_no_result(lab: Any, give: Give) -> None:
     report = Finished(t="one", i=0, a=1, b=0.0, e=1.0, r=msgspec.Raw(b"666"))
     box.write_bytes(frame(msgspec.json.encode(report)))
     name = str(box)[len(f"{run.root}/mailbox/") :]
-    trusted = trust.owners()
+    trusted = trust()
     letter = read_box(run.root, name, 0, trusted)
     assert letter is not None
     assert len(letter.records) == 1
@@ -264,9 +273,9 @@ def test_a_umask_that_lets_everybody_write_closes_the_run_to_others(
     umask(0o022)
     lab.good("local")  # what the first one has made is used again
     repair(run.root)
-    assert stat.S_IMODE(os.stat(run.root).st_mode) == 0o770
-    assert not os.stat(run.run_dir / ".reflow").st_mode & stat.S_IWOTH
-    assert stat.S_IMODE(os.stat(lab.path / "new-store").st_mode) == 0o770
+    for path in [*all_of(run), lab.path / "new-store", *(lab.path / "new-store").rglob("*")]:
+        if not path.is_symlink():
+            assert not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH), path
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o027, 0o007])
@@ -305,7 +314,21 @@ def test_names_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     import pwd
 
     own = pwd.getpwuid(os.getuid()).pw_name
-    assert trust.owners([own, "17", "no such user"]) == {os.geteuid(), 0, 17, os.getuid()}
-    assert trust.user(os.getuid()) == own
-    assert trust.user(STRANGER) == str(STRANGER)
-    assert trust.distrust(["/no/such/path"], ()) == ("", "")
+    assert trust([own, "17", "no such user"]).owners == {os.geteuid(), 0, 17, os.getuid()}
+    assert trust((), ["17", "no such group"]).groups == {17}
+    assert user_name(os.getuid()) == own
+    assert user_name(STRANGER) == str(STRANGER)
+    assert distrust(["/no/such/path"], trust()) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["", "²", "٣", "-1", "4294967295", "a b", "a:b", "a\0b", "\x1b[2J"])
+def test_what_is_no_name_is_an_error_and_trusts_nobody(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wrong_name(name)
+    for key in ("trusted_owners", "trusted_groups"):
+        with pytest.raises(ConfigError, match=f"{key} (holds|must not hold)"):
+            load_config(overrides={f"run.{key}": [name]})
+
+
+@pytest.mark.parametrize("name", ["alice", "1000", "DOMAIN\\alice", "alice@site", "proj-1", "élise"])
+def test_names_that_users_and_groups_have(name: str) -> None:
+    assert not wrong_name(name)

@@ -55,8 +55,10 @@ OWN = {
     "reflow.worker.load",
     "reflow.worker.mailbox",
     "reflow.worker.main",
+    "reflow.worker.opener",
     "reflow.worker.relay",
     "reflow.worker.tags",
+    "reflow.worker.trust",
     "reflow.worker.values",
     "reflow.workflow",
 }

@@ -111,6 +111,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         The run that it is created for; "" where there is none.
     trusted : frozenset of int
         User ids whose files are believed: this user's, root's, those of ``[run] trusted_owners``; empty: not known.
+    trusted_groups : frozenset of int
+        Group ids whose members may write them: those of ``[run] trusted_groups``.
     """
 
     environ: Mapping[str, str] = {}
@@ -120,6 +122,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     config: Mapping[str, JSON] = {}
     run_id: str = ""
     trusted: frozenset[int] = frozenset()
+    trusted_groups: frozenset[int] = frozenset()
 
 
 def __getattr__(name: str) -> object:

@@ -196,7 +196,7 @@ class CommandExecutor:
         preview = self.preview(job)
         _complete(job.script, preview.script)
         if job.log != "/dev/null":
-            os.makedirs(os.path.dirname(job.log), exist_ok=True)
+            os.makedirs(os.path.dirname(job.log), 0o755, exist_ok=True)
         done = self._run(preview.call, self._submit_timeout, safe=lambda done: not self._uncertain(done))
         submission = self.speaks.submitted(job, done)
         if done.returncode == 0 and submission is not None:
@@ -617,9 +617,9 @@ def _complete(path: str, text: str) -> None:
     with open(path, "rb") as stream:
         if stream.read() == data:
             return
-    draft = f"{path}.{os.getpid()}"
+    draft = f"{path}.{os.urandom(8).hex()}"
     mode = os.stat(path).st_mode | 0o100
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as stream:
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as stream:
         stream.write(data)
         os.fchmod(stream.fileno(), mode)
     os.replace(draft, path)

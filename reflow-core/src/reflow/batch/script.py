@@ -211,7 +211,13 @@ def outliving(remap: str = "") -> str:
 
 def _source(file: str) -> list[str]:
     path = quote(file)
-    return [f"[ -r {path} ] || reflow_stop {quote('cannot read ' + file)}", f". {path}", ""]
+    return [
+        f"[ -r {path} ] || reflow_stop {quote('cannot read ' + file)}",
+        # Whoever may write a directory above may have put another file in its place while the job was queued.
+        f"[ -O {path} ] || reflow_stop {quote('somebody else owns ' + file)}",
+        f". {path}",
+        "",
+    ]
 
 
 def _line(text: str) -> str:

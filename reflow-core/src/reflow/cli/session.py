@@ -49,7 +49,8 @@ class Session:
         from ..config import load_config
 
         try:
-            return tuple(load_config(self.project).get("plugins.disabled") or ())
+            flow = self.flow.file if self.flow is not None else None
+            return tuple(load_config(flow or None).get("plugins.disabled") or ())
         except ConfigError:
             return ()
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from contextlib import suppress
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Untrusted
 from ..model.task import JSON
+from ..worker.opener import open_regular, read_open
+from ..worker.trust import Trust, doubt
+
+#: bytes that a file has at most
+_MOST = 4 << 20
 
 _TOKEN = re.compile(
     r"""
@@ -46,23 +53,39 @@ class Document:
         return 0
 
 
-def read(file: str, *, required: bool = False) -> Document | None:
+def read(file: str, trusted: Trust | None = None, *, required: bool = False) -> Document | None:
     """Read a file; None where there is none.
+
+    Parameters
+    ----------
+    file : str
+        Its path.
+    trusted : Trust, optional
+        Who must own it and may write it; None: whoever.
+    required : bool
+        Whether there must be one.
 
     Raises
     ------
+    Untrusted
+        Where it is another user's, or others may write it.
     ConfigError
         Where it cannot be read, is not UTF-8, or is no TOML (with the line), or where a
         required one does not exist.
     """
     try:
-        with open(file, "rb") as stream:
-            raw = stream.read()
+        opened = open_regular(file, trusted, follow=True)
+        try:
+            raw = read_open(opened, file, most=_MOST)
+        finally:
+            os.close(opened)
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError(f"configuration file {file} does not exist") from None
         return None
     except OSError as error:
+        if trusted is not None:
+            _require_own(file, trusted)
         raise ConfigError(f"configuration file {file} cannot be read: {error.strerror or error}") from None
     try:
         text = raw.decode("utf-8")
@@ -76,12 +99,22 @@ def read(file: str, *, required: bool = False) -> Document | None:
         import tomli as tomllib
     try:
         return Document(file, tomllib.loads(text), text)
+    except RecursionError:
+        raise ConfigError(f"{file}: no TOML: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         at = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)", message)
         line = int(at[1]) if at and at[1] else text.count("\n") + 1
         said = message[: at.start()] if at else message
         raise ConfigError(f"{file}:{line}: no TOML: {said}", hint=_advice(text.split("\n")[line - 1])) from None
+
+
+def _require_own(file: str, trusted: Trust) -> None:
+    """Raise `Untrusted` where a file that cannot be read is another user's, or others may write it."""
+    with suppress(OSError):
+        why, hint = doubt(file, os.stat(file), trusted)
+        if why:
+            raise Untrusted(why, hint=hint)
 
 
 def _advice(line: str) -> str | None:

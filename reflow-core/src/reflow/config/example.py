@@ -10,6 +10,7 @@ from textwrap import wrap
 from ..errors import ConfigError
 from ..hookspecs import Setting
 from ..model.task import JSON
+from ..worker.durable import beside, create
 from .load import config_path
 from .schema import PLUGIN_SECTIONS, SECTIONS, TABLES, Key, variable
 from .values import toml, toml_key
@@ -129,11 +130,11 @@ def write_example_config(
     target = config_path() if path is None else Path(path)
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists already", hint="Edit it, or move it away first.")
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = Path(beside(str(target.with_name(f".{target.name}"))))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = create(str(draft), 0o600)
             with open(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(example(tables))
             os.replace(draft, target)

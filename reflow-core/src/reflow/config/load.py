@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Untrusted
 from ..hookspecs import Setting
 from ..model.options import PORTABLE
 from ..model.task import JSON
+from ..worker.trust import GROUPS, OWNERS, trust, wrong_name
 from . import document
 from .config import Config, Item, Origin
 from .schema import DRY_RUN, PLUGIN_SECTIONS, RESOURCES, TABLES, Key, Schema, normal
@@ -54,6 +55,9 @@ _PLACES = ("REFLOW_CONFIG", "REFLOW_SITE_CONFIG", "REFLOW_STORE_PATH")
 Tables = Mapping[str, Sequence[Setting]]
 _Problem = tuple[str, "str | None"]
 
+#: whom to believe: set by site, user, environment and overrides, never by the files that are to be judged with it
+POLICY = {"trusted_owners": OWNERS, "trusted_groups": GROUPS}
+
 
 def load_config(
     project: str | os.PathLike[str] | None = None,
@@ -68,7 +72,8 @@ def load_config(
     ----------
     project : path, optional
         The pipeline's script or its directory, where ``reflow.toml`` is looked for; or a
-        configuration file, which must exist.
+        configuration file, which must exist. A file that is another user's, or that others may write, is left out
+        with a warning, whatever layer it is of.
     environ : mapping, optional
         Environment variables; those of this process where not given.
     overrides : mapping or iterable of str
@@ -86,10 +91,12 @@ def load_config(
         wrong type, syntax, unreadable files.
     """
     environ = os.environ if environ is None else environ
-    documents = [found for layer in _files(project, environ) if (found := _read(*layer, environ))]
+    documents, ignored = _read_all(_files(project, environ), environ)
     if callable(tables):
         tables = tables(_disabled(documents, environ))
-    return _Loader(Schema(tables), environ).load(documents, overrides)
+    loader = _Loader(Schema(tables), environ)
+    loader.warnings += ignored
+    return loader.load(documents, overrides)
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:
@@ -140,9 +147,33 @@ def _files(project: str | os.PathLike[str] | None, environ: Mapping[str, str]) -
     return files
 
 
-def _read(layer: str, file: str, required: bool, environ: Mapping[str, str]) -> _Read | None:
-    found = document.read(file, required=required)
-    return _Read(layer, found, environ) if found else None
+def _read_all(files: Sequence[tuple[str, str, bool]], environ: Mapping[str, str]) -> tuple[list[_Read], list[str]]:
+    """Read the files that are believed, each by the policy of the layers below; and say which are not."""
+    documents: list[_Read] = []
+    ignored: list[str] = []
+    said: dict[str, list[str]] = {key: _names(environ.get(name)) for key, name in POLICY.items()}
+    for layer, file, required in files:
+        try:
+            found = document.read(file, trust(said["trusted_owners"], said["trusted_groups"]), required=required)
+        except Untrusted as error:
+            ignored.append(f"the configuration file {file} is ignored: {error.line}")
+            continue
+        if found is None:
+            continue
+        documents.append(_Read(layer, found, environ))
+        table = found.data.get("run")
+        if layer != "project" and isinstance(table, dict):
+            for name, value in table.items():
+                key = normal(name)
+                if key in POLICY and not environ.get(POLICY[key]):
+                    said[key] = _names(value)
+    return documents, ignored
+
+
+def _names(value: object) -> list[str]:
+    """Names in a value of the policy; what is wrong with it is told later."""
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    return [word.strip() for word in words if isinstance(word, str) and not wrong_name(word.strip())]
 
 
 def _disabled(documents: Sequence[_Read], environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -342,8 +373,16 @@ class _Loader:
         self, section: str, key: Key, value: JSON, place: Place, origin: Origin, lines: Mapping[str, Origin]
     ) -> None:
         where = f"{origin}: [{section}] {key.name}"
+        if section == "run" and key.name in POLICY and origin.layer == "project":
+            self.warnings.append(
+                f"{where} counts in the user's and the site's file only, and is ignored here: who may change a"
+                " pipeline does not decide whose code is run"
+            )
+            return
         try:
             parsed = parse(key, value, place)
+            if section == "run" and key.name in POLICY:
+                _require_names(parsed)
         except Wrong as wrong:
             # What a secret's value looks like is nobody's business.
             message = f"is not of type {key.type}" if key.secret else wrong.message
@@ -366,6 +405,13 @@ class _Loader:
         for entry, one in parsed.items():
             kind = RESOURCE_TYPES.get(entry, "str") if key.type == "options" else "str"
             self.items[f"{name}.{entry}"] = Item(one, origins.get(entry, origin), kind, key.secret)
+
+
+def _require_names(names: Sequence[str]) -> None:
+    """Refuse what can be no user's or group's name or number."""
+    for name in names:
+        if wrong := wrong_name(name):
+            raise Wrong(f"holds {name!r}, which {wrong}", "Write names as `id` prints them, or their numbers.")
 
 
 _DEFAULT = Origin("built-in")

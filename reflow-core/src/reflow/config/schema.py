@@ -298,7 +298,14 @@ SECTIONS: tuple[Section, ...] = (
                 type="list[str]",
                 default=[],
                 example=["alice"],
-                help="Other users whose run and cache directories are read and written.",
+                help="Other users whose run and cache directories are read and written: their code runs as yours.",
+            ),
+            Key(
+                name="trusted_groups",
+                type="list[str]",
+                default=[],
+                example=["proj"],
+                help="Groups that may write your run and cache directories: their members run code as you.",
             ),
             Key(
                 name="grace",

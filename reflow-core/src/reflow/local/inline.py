@@ -20,9 +20,11 @@ from ..model.names import FailureClass
 from ..model.ranges import from_ranges
 from ..model.record import Finished, Mail, Opened, Started
 from ..process.spawn import spawn
+from ..worker.durable import FILE
 from ..worker.element import ElementRunner, failure_of
 from ..worker.isolated import Isolated, loaded, same_code
 from ..worker.mailbox import Mailbox
+from ..worker.opener import LOG, WHOLE, read_regular
 from ..worker.values import strangers
 
 _mail = msgspec.json.Decoder(Mail)
@@ -225,8 +227,8 @@ class InlineExecutor:
     def _runner(self, work: _Work, mailbox: Mailbox) -> ElementRunner:
         spec = work.job.spec
         assert spec is not None
-        with open(layout.definition(self._root, spec.generation), "rb") as stream:
-            definition = msgspec.json.decode(stream.read(), type=Definition)
+        raw = read_regular(layout.definition(self._root, spec.generation), most=WHOLE)
+        definition = msgspec.json.decode(raw, type=Definition)
         flow, strange = self._code(definition)
         step = flow.tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
@@ -274,7 +276,8 @@ class InlineExecutor:
         path = layout.log(self._root, spec.task, spec.array, index)
         for record, _ in letter.records if letter else ():
             if isinstance(record, Finished) and record.i == index and record.t == spec.task:
-                with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
+                opened = os.open(path, LOG, FILE)
+                with open(opened, "a", encoding="utf-8", errors="backslashreplace") as log:
                     log.write(record.d)
 
     def _peek(self) -> Letter | None:
@@ -301,7 +304,7 @@ class InlineExecutor:
     def _script(self, work: _Work, slot: int) -> None:
         """A plain script is a process of its own, waited for."""
         try:
-            output = os.open(work.job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            output = os.open(work.job.log, LOG, FILE)
             try:
                 env = {**os.environ, "REFLOW_SLOT": str(slot)}
                 code = spawn([work.job.script], env=env, cwd=work.job.cwd, output=output).wait()

@@ -27,7 +27,6 @@ from ..batch.script import preparation
 from ..errors import ExecutorError, UsageError
 from ..model import layout
 from ..model.digest import sha256
-from ..model.frames import parse
 from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges
@@ -35,6 +34,9 @@ from ..model.record import RING_END, RING_START, TOKEN, Announced, Closed, Finis
 from ..model.resources import THREADS, Resources
 from ..process.spawn import spawn
 from ..worker import children
+from ..worker.durable import FILE, create, make_directories, write_new
+from ..worker.opener import LOG, frames_of, open_regular, read_regular
+from ..worker.trust import trust
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -399,8 +401,8 @@ class LocalExecutor:
     def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
         """Work for a run."""
         path = layout.announcements(root, tag)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        self._index, self._indexed = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), 0
+        make_directories(os.path.dirname(path))
+        self._index, self._indexed = create(path), 0
         self._bell_read, self._bell_write = os.pipe()
         os.set_blocking(self._bell_read, False)
         os.set_blocking(self._bell_write, False)
@@ -687,9 +689,8 @@ class LocalExecutor:
 
     def _wrapper(self, key: str, spec: JobSpec) -> str:
         path = f"{self._root}/scripts/{self._tag}.{key}.sh"
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(preparation(spec.modules, spec.setup))
+        make_directories(os.path.dirname(path))
+        write_new(path, preparation(spec.modules, spec.setup).encode("utf-8", "surrogateescape"), durable=False)
         return path
 
     def _announce(self, work: _Work, spec: JobSpec) -> None:
@@ -770,7 +771,7 @@ class LocalExecutor:
         mark = children.mark(self._tag, slot)
         control_read, control_write = os.pipe()
         try:
-            output = os.open(self._workers_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            output = os.open(self._workers_log, LOG, FILE)
             try:
                 numbers = (slot, group.reader, self._bell_write, control_read, os.getpid())
                 process = spawn(
@@ -866,16 +867,10 @@ class LocalExecutor:
     def _read(self, lane: _Lane) -> Letter | None:
         if lane.file < 0:
             try:
-                lane.file = os.open(lane.path, os.O_RDONLY)
+                lane.file = open_regular(lane.path, trust())
             except FileNotFoundError:
                 return None
-        data = b""
-        while more := os.pread(lane.file, 1 << 22, lane.offset + len(data)):
-            data += more
-        if not data:
-            return None
-        payloads, end = parse(data)
-        lane.offset += end
+        payloads, lane.offset = frames_of(lane.file, lane.offset)
         records: list[tuple[Mail, bytes]] = []
         for payload in payloads:
             record = _mail.decode(payload)
@@ -989,8 +984,8 @@ class LocalExecutor:
     def _last_words(self) -> str:
         """What a worker said before it had an element's log to say it to."""
         try:
-            with open(self._workers_log, encoding="utf-8", errors="replace") as stream:
-                return stream.read()[-400:].strip().rpartition("\n")[2]
+            said = read_regular(self._workers_log).decode("utf-8", "replace")
+            return said[-400:].strip().rpartition("\n")[2]
         except OSError:
             return ""
 
@@ -1042,7 +1037,7 @@ class LocalExecutor:
         self._enter(work, slot)
         work.state[slot] = _RUNNING
         try:
-            output = os.open(work.job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            output = os.open(work.job.log, LOG, FILE)
             try:
                 process = spawn([work.job.script], env=env, cwd=work.job.cwd, output=output)
             finally:

@@ -58,7 +58,7 @@ def parse(data: bytes, start: int = 0) -> tuple[list[bytes], int]:
             break
         begin = position + HEAD
         stop = begin + length
-        if stop >= size or data[stop] != 10 or data[position + 8] != 32:
+        if stop >= size or data[stop] != 10 or data[position + 8] != 32 or data[begin - 1] != 32:
             break
         payload = data[begin:stop]
         if crc32(payload) != check:

@@ -317,9 +317,9 @@ class Progress:
         self.status[index] = code
 
 
-def _trusted(definition: Definition) -> tuple[str, ...]:
+def _named(definition: Definition, key: str) -> tuple[str, ...]:
     section = definition.config.get("run")
-    names = section.get("trusted_owners") if isinstance(section, dict) else None
+    names = section.get(key) if isinstance(section, dict) else None
     return tuple(map(str, names or ()))
 
 
@@ -335,7 +335,9 @@ class State:
     def __init__(self, definition: Definition) -> None:
         self.run_id = definition.run_id
         #: users whose mail counts as if it were the owner's, by name or number
-        self.trusted_owners = _trusted(definition)
+        self.trusted_owners = _named(definition, "trusted_owners")
+        #: groups whose members may write it, by name or number
+        self.trusted_groups = _named(definition, "trusted_groups")
         self.tasks = {task.name: Progress(task.name) for task in definition.tasks}
         self.run = RunState.PENDING
         self.reason = ""

@@ -26,8 +26,9 @@ from ..model.task import Task
 from ..planning.graph import dag, describe_tasks
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
-from ..store.trust import user
 from ..worker.isolated import Isolated, loaded
+from ..worker.opener import WHOLE, read_regular
+from ..worker.trust import user_name
 from .chain import IN_PLACE, advance, ask
 from .create import write_generation
 from .drive import Progress, attend, config_of, drive, executor_of
@@ -353,7 +354,7 @@ class Run:
         """
         path = self.log_path(task, index)
         try:
-            return path.read_text(encoding="utf-8", errors="surrogateescape")
+            return read_regular(str(path), most=WHOLE).decode("utf-8", "surrogateescape")
         except FileNotFoundError:
             element = task if index is None else f"{task}[{index}]"
             state = look(self.root, self.definition).tasks[task]
@@ -412,7 +413,7 @@ class Run:
             )
         path = layout.script(self.root, task, flight.tag)
         try:
-            text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+            text = read_regular(path).decode("utf-8", "surrogateescape")
         except FileNotFoundError:
             raise NotReady(
                 f"there is no script of {element}: the executor {self.definition.executor!r} runs tasks without",
@@ -598,7 +599,7 @@ class Run:
         try:
             post(self.root, command)
         except PermissionError:
-            name = user(os.stat(self.root).st_uid)
+            name = user_name(os.stat(self.root).st_uid)
             raise UsageError(
                 f"run {self.run_id} belongs to {name}, and takes no mail from others",
                 hint=f"ask {name}; you may look at it",
@@ -745,8 +746,7 @@ def _codec_of(flow: Flow, task: str) -> Codec:
 def _is_frozen(root: str, generation: int, entry: Entry) -> bool:
     """Whether a generation's copy of the script is what the script is today."""
     try:
-        with open(entry.file, "rb") as now, open(layout.frozen(root, generation, entry.file), "rb") as then:
-            return now.read() == then.read()
+        return read_regular(entry.file, follow=True) == read_regular(layout.frozen(root, generation, entry.file))
     except FileNotFoundError:
         return False
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Collection
 from contextlib import suppress
 
 import msgspec
@@ -17,8 +16,11 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.digest import sha256
 from ..store.registry import Registry, RunRecord
-from ..store.trust import close_to_others, require
-from ..worker.durable import sync_directory, write_new
+from ..store.trust import require
+from ..worker.durable import DIRECTORY, FILE, beside, make_directories, sync_directory, write_new
+from ..worker.durable import create as create_file
+from ..worker.opener import read_regular
+from ..worker.trust import Trust
 from .load import Secrets, save_secrets
 
 #: directories of every run
@@ -36,20 +38,20 @@ def run_id_beginning(workflow: str) -> str:
     return f"{safe}-"
 
 
-def prepare(run_dir: str, trusted: Collection[int]) -> None:
+def prepare(run_dir: str, trusted: Trust) -> None:
     """Make a run directory, or make sure that it can be used.
 
     Parameters
     ----------
     run_dir : str
         Absolute path.
-    trusted : collection of int
-        Users whose directories are used, see `reflow.store.trust`.
+    trusted : Trust
+        Whose directories are used.
 
     Raises
     ------
     UsageError
-        It is a file, or cannot be made or written, or is another user's, or world-writable.
+        It is a file, or cannot be made or written, or is another user's, or others may write it.
     """
     home = os.path.join(run_dir, ".reflow")
     require((run_dir,), "the run directory", trusted, sticky=True)
@@ -58,14 +60,10 @@ def prepare(run_dir: str, trusted: Collection[int]) -> None:
         raise UsageError(f"the run directory {run_dir} is a file", hint="name a directory with --run-dir")
     try:
         for directory in (run_dir, home):
-            if not os.path.isdir(directory):
-                os.makedirs(directory, exist_ok=True)
-                mode = stat.S_IMODE(os.stat(directory).st_mode)
-                if mode & stat.S_IWOTH:  # as the umask has it
-                    os.chmod(directory, mode & ~stat.S_IWOTH)
+            make_directories(directory)
         probe = os.path.join(home, f".probe-{os.getpid()}-{os.urandom(4).hex()}")
         try:
-            with open(probe, "wb") as stream:
+            with open(create_file(probe), "wb") as stream:
                 stream.write(b"x" * 4096)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -101,8 +99,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
     while True:
         root = layout.root(definition.run_dir, definition.run_id)
         try:
-            os.mkdir(root)
-            close_to_others(root)
+            os.mkdir(root, DIRECTORY)
         except FileExistsError:
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
             continue
@@ -117,7 +114,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         break
     try:
         for name in FOLDERS:
-            os.makedirs(f"{root}/{name}", exist_ok=True)
+            make_directories(f"{root}/{name}")
         definition = write_generation(root, definition, secrets, source)  # who sees the definition may rely on the rest
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
@@ -163,7 +160,7 @@ def write_generation(root: str, definition: Definition, secrets: Secrets, source
         As written: it tells what the rest is.
     """
     directory = layout.code(root, definition.generation)
-    os.makedirs(directory, exist_ok=True)
+    make_directories(directory)
     save_secrets(root, definition.generation, secrets)
     return freeze(root, msgspec.structs.replace(definition, private=secrets.parts), source)
 
@@ -171,11 +168,10 @@ def write_generation(root: str, definition: Definition, secrets: Secrets, source
 def freeze(root: str, definition: Definition, source: str) -> Definition:
     """Write a generation's copy of the script, where there is one, and the definition, which knows its digest."""
     if source:
-        with open(source, "rb") as stream:
-            script, mode = stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        script, mode = read_regular(source, follow=True), stat.S_IMODE(os.stat(source).st_mode)
         copy = layout.frozen(root, definition.generation, definition.entry.file)
         # Who may not read the script, which may hold what is not for everybody's eyes, may not read its copy.
-        write_new(copy, script, mode & 0o666 | 0o600)
+        write_new(copy, script, mode & FILE | 0o600)
         entry = msgspec.structs.replace(definition.entry, digest=sha256(script).hexdigest())
         definition = msgspec.structs.replace(definition, entry=entry)
     text = msgspec.json.encode(definition)
@@ -187,11 +183,15 @@ def freeze(root: str, definition: Definition, source: str) -> Definition:
 def _link_logs(definition: Definition) -> None:
     """``RUN_DIR/logs/latest`` leads to the newest run's logs; a convenience, so nothing fails for it."""
     directory = os.path.join(definition.run_dir, "logs")
-    link = os.path.join(directory, "latest")
-    temporary = f"{link}.{os.getpid()}"
+    temporary = beside("latest")
     try:
-        os.makedirs(directory, exist_ok=True)
-        os.symlink(os.path.join("..", ".reflow", definition.run_id, "logs"), temporary)
-        os.replace(temporary, link)
+        make_directories(directory)
+        # Of a name that is a link itself, and leads anywhere, nothing is made there.
+        inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            os.symlink(os.path.join("..", ".reflow", definition.run_id, "logs"), temporary, dir_fd=inside)
+            os.replace(temporary, "latest", src_dir_fd=inside, dst_dir_fd=inside)
+        finally:
+            os.close(inside)
     except OSError:
         pass

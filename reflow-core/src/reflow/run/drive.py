@@ -14,6 +14,7 @@ import msgspec
 
 from ..config import Config
 from ..errors import ReflowError, Untrusted
+from ..model import layout
 from ..model.cache import CacheBackend
 from ..model.definition import Definition
 from ..model.job import Executor, Pool
@@ -23,7 +24,7 @@ from ..model.state import State
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
-from ..store.trust import owners, require
+from ..store.trust import require
 from .cache import Refused
 from .create import enter
 from .engine import Engine
@@ -33,7 +34,7 @@ from .load import load_definition, load_secrets
 from .log import readable
 from .mail import post
 from .notices import Teller
-from .trust import require_own
+from .trust import acting, require_own, trust_of
 
 #: seconds between two reports of progress
 _REPORT = 0.1
@@ -86,14 +87,19 @@ def cache_of(definition: Definition, config: Config, store: str | None = None) -
     plugins = plugin_registry(tuple(config.get("plugins.disabled") or ()))
     name = str(config.get("cache.backend"))
     places = cache_places(definition, config, store)
-    trusted = owners(config.get("run.trusted_owners") or ())
+    trusted = acting(layout.root(definition.run_dir, definition.run_id), trust_of(config))
     try:
         require(places, "the cache", trusted)
     except Untrusted as error:
         return Refused(error)  # it was looked at before the run began: what has become of it since stops nothing
     settings = {key: value for key, value in config.section(f"cache.{name}").items() if value is not None}
     context = Context(
-        environ=os.environ, store=places[0], cwd=definition.cwd, run_id=definition.run_id, trusted=trusted
+        environ=os.environ,
+        store=places[0],
+        cwd=definition.cwd,
+        run_id=definition.run_id,
+        trusted=trusted.owners,
+        trusted_groups=trusted.groups,
     )
     try:
         return plugins.create_cache_backend(name, settings, context)

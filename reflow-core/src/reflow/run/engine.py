@@ -35,6 +35,8 @@ from ..model.record import (
 from ..model.state import CACHED, QUEUED, RUNNING, SUCCESS, State
 from ..planning.plan import Action, Expand, GiveUp, Record, Skip, Submit, next_due, plan
 from ..planning.tags import new_tag
+from ..worker.durable import FILE, make_directories
+from ..worker.opener import LOG
 from .cache import Forgiving
 from .expand import Expander
 from .jobs import Jobs
@@ -96,7 +98,7 @@ class Engine:
         self.writer = Writer(root, lease)
         self.root, self.state = root, self.writer.state
         self._cache = None if cache is None else Forgiving(cache, self.writer.warn, self.writer.warn)
-        jobs = Jobs(root, self.writer.definition, config, self.writer.secrets.inherited)
+        jobs = Jobs(root, self.writer.definition, config, self.writer.secrets.inherited, self.writer.trusted)
         grace = float(config.get("run.grace"))
         relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
         self.scheduler = Scheduler(
@@ -261,9 +263,9 @@ class Engine:
         self.writer.add(Expanded(task=name, size=size, part=part, pending=str(index), at=now, misses=why))
         reason = str(error)
         directory = layout.log_dirs(self.root, name, task.array, [index])[0]
-        os.makedirs(directory, exist_ok=True)
+        make_directories(directory)
         path = layout.log(self.root, name, task.array, index)
-        with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
+        with open(os.open(path, LOG, FILE), "a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(reason + "\n")
         self.writer.add(
             Failed(
@@ -280,7 +282,7 @@ class Engine:
 
     def hear(self) -> bool:
         """Take in what the mailbox holds; says whether there was anything."""
-        letters = unread(self.root, self.state)
+        letters = unread(self.root, self.state, self.writer.trusted)
         self.ingest(letters)
         return bool(letters)
 
@@ -290,7 +292,7 @@ class Engine:
 
     def _recall(self, elements: Mapping[str, Sequence[int]]) -> None:
         """Take in what was reported of these elements after they had been given up."""
-        self.ingest(belated(self.root, self.state, elements))
+        self.ingest(belated(self.root, self.state, self.writer.trusted, elements))
 
     def settle(self) -> float | None:
         """Take in what interrupted workers said, with the scheduler's word on why they were.
@@ -333,7 +335,7 @@ class Engine:
 
         for tag in self.state.pools:
             end_workers(self.root, tag)
-        for letter in unread(self.root, self.state):
+        for letter in unread(self.root, self.state, self.writer.trusted):
             if not asked:
                 # A process that fails interrupts its workers on its way out: that is no end of what they ran.
                 records = [one for one in letter.records if not _broken_off(self.state, one[0])]

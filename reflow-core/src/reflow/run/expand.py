@@ -7,6 +7,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -23,7 +24,7 @@ from ..model.schema import escape, unescape
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest, types
-from ..worker.durable import naming, write_all, write_new
+from ..worker.durable import create, make_directories, naming, write_all, write_new
 from ..worker.files import Fingerprints, still
 from ..worker.inputs import Element, Header
 from .log import Results
@@ -265,8 +266,10 @@ class _Writer:
 
     def add_header(self, header: Header) -> None:
         """Begin the file."""
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        make_directories(os.path.dirname(self._path))
+        with suppress(FileNotFoundError):  # of a process that died before the run knew of it
+            os.unlink(self._path)
+        self._file = create(self._path)
         self._append(msgspec.json.encode(header))
 
     def add(self, index: int, element: Element) -> None:

@@ -12,13 +12,15 @@ from types import FrameType
 
 from ..model.job import Executor
 from ..model.names import RunState
+from ..model.state import State
 from ..planning.plan import plan
 from .chain import advance
 from .drive import Progress, Reporter, config_of
 from .lease import Watch
 from .load import load_definition
-from .mail import commands
+from .mail import commands, frozen_trust
 from .publish import catch_up
+from .trust import acting
 from .view import look
 
 #: seconds between two looks at a run, at first and at most; looking takes a tenth of the time at most
@@ -70,6 +72,7 @@ def foreground(
     poll, most = float(config.get("run.poll")), float(config.get("run.max_poll"))
     report, watch = Reporter(on_progress), Watch()
     next_ask, due, pause = time.monotonic() + (0.0 if ask else poll), math.inf, _FIRST
+    trusted = acting(root, frozen_trust(State(definition)))
     seen = ""
     tried: tuple[str, list[str]] | None = None
     with _stopped_by_signals(report) as stops:
@@ -84,7 +87,7 @@ def foreground(
             pause = _FIRST if standing != seen else min(pause * _CALMER, _LAST)
             seen = standing
             actions = plan(definition, state, executor.limits, time.time())
-            wanted = [type(action).__name__ for action in actions] + [one.id for one in commands(root, state)]
+            wanted = [type(action).__name__ for action in actions] + [one.id for one in commands(root, state, trusted)]
             ask = began >= next_ask
             if ask or began >= due or (wanted and (standing, wanted) != tried):
                 # What is still wanted after this cannot be had yet: it is tried again when it is due, or news come.

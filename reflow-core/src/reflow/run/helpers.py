@@ -7,6 +7,7 @@ import sys
 
 from ..model.definition import Definition, Entry
 from ..model.digest import sha256
+from ..worker.opener import read_regular
 
 #: files that are recorded at most, and the largest of them, in bytes
 _MOST = 500
@@ -78,7 +79,6 @@ def _told(path: str) -> tuple[str, str] | None:
     try:
         if not stat or int(stat.partition(":")[0]) > _LARGEST:
             return None
-        with open(path, "rb") as stream:
-            return stat, sha256(stream.read()).hexdigest()
+        return stat, sha256(read_regular(path, follow=True)).hexdigest()
     except OSError:
         return None

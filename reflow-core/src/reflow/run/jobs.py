@@ -21,7 +21,9 @@ from ..model.state import WakeUp
 from ..model.task import Task
 from ..planning.plan import Submit
 from ..planning.tags import job_name, new_tag
-from ..worker.durable import write_new
+from ..worker.durable import DIRECTORY, make_directories, write_new
+from ..worker.trust import Trust
+from .trust import handed_on
 
 #: in place of a task's name, where a job only goes on with the run, or stands for others
 WAKE_UP, JOIN = "wake-up", "join"
@@ -40,9 +42,19 @@ class Jobs:
         Its configuration: what wake-ups ask for.
     inherited : mapping
         Variables of the submission that no job may show.
+    trusted : Trust, optional
+        Whom its workers and wake-ups believe; only this user and root where not given.
     """
 
-    def __init__(self, root: str, definition: Definition, config: Config, inherited: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        root: str,
+        definition: Definition,
+        config: Config,
+        inherited: Mapping[str, str],
+        trusted: Trust | None = None,
+    ) -> None:
+        self._trusted = {} if trusted is None else handed_on(trusted)
         self._inherited = inherited
         self._root = root
         self._definition = definition
@@ -62,7 +74,7 @@ class Jobs:
             inputs=layout.inputs(self._root, task.name, action.part),
             generation=generation,
             resources=action.resources,
-            env=env,
+            env={**env, **self._trusted},
             modules=task.modules,
             setup=task.setup,
             fingerprint=task.fingerprint.value,
@@ -147,10 +159,10 @@ class Jobs:
     def write(self, task: Task, spec: JobSpec, elements: Sequence[int], *, warm: bool) -> None:
         """Write what workers need to know, and the script, unless warm workers make it needless."""
         path = layout.job(self._root, spec.tag)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directories(os.path.dirname(path))
         write_new(path, msgspec.json.encode(spec), 0o600, durable=not warm)
         for directory in layout.log_dirs(self._root, task.name, task.array, list(elements)):
-            os.makedirs(directory, exist_ok=True)
+            make_directories(directory)
         if not warm:
             variables = self.variables(spec, self._inherited)
             self._write(layout.script(self._root, task.name, spec.tag), self.body(task, spec), variables)
@@ -210,7 +222,7 @@ class Jobs:
 
     def write_wake(self, job: Job) -> None:
         """Write the script of a wake-up."""
-        self._write(job.script, self.wake_body(job.tag), self._config.dispatch().env)
+        self._write(job.script, self.wake_body(job.tag), {**self._config.dispatch().env, **self._trusted})
 
     def write_join(self, job: Job) -> None:
         """Write the script of a job that joins others."""
@@ -233,7 +245,7 @@ class Jobs:
 
     def _write(self, path: str, body: Body, env: Mapping[str, str]) -> None:
         """Write a script, and the variables that it sources, which only the owner may read."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directories(os.path.dirname(path))
         if body.inherited_file and not os.path.exists(body.inherited_file):
             text = environment(self._inherited)
             write_new(body.inherited_file, text.encode("utf-8", "surrogateescape"), 0o600)
@@ -243,5 +255,5 @@ class Jobs:
     @staticmethod
     def _file(path: str, body: Body) -> None:
         for one in (path, body.log):
-            os.makedirs(os.path.dirname(one), exist_ok=True)
-        write_new(path, render(body).encode("utf-8", "surrogateescape"), 0o777)
+            make_directories(os.path.dirname(one))
+        write_new(path, render(body).encode("utf-8", "surrogateescape"), DIRECTORY)

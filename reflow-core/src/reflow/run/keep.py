@@ -13,6 +13,7 @@ from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Finished, Kept, Uncached
 from ..model.schema import escape, unescape
 from ..model.state import SUCCESS
+from ..worker.durable import create
 from ..worker.files import Settler
 from ..worker.inputs import Inputs
 from .expand import parts_of
@@ -84,8 +85,8 @@ class Keeper:
             self._writer.warn(f"results cannot be kept in the cache now: {error}")
             for name, indices in fresh.items():
                 self._later.setdefault(name, []).extend(indices)
-            with suppress(OSError), open(layout.unpublished(self._writer.root), "wb"):
-                pass
+            with suppress(OSError):
+                os.close(create(layout.unpublished(self._writer.root)))
             return
         if force:
             with suppress(OSError):
@@ -202,7 +203,7 @@ class Keeper:
         if inputs is None:
             while len(self._inputs) >= _MOST_OPEN:
                 self._inputs.pop(next(iter(self._inputs))).close()
-            inputs = self._inputs[path] = Inputs(path)
+            inputs = self._inputs[path] = Inputs(path, self._writer.trusted)
         return inputs
 
     def close(self) -> None:

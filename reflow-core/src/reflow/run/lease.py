@@ -19,8 +19,9 @@ import msgspec
 
 from ..errors import DataError, LeaseLost
 from ..model import layout
-from ..worker.durable import claim
+from ..worker.durable import claim, make_directories
 from ..worker.mailbox import born
+from ..worker.opener import decoded, open_regular, read_regular
 
 #: seconds between two beats, and of silence after which a lease may be taken, at least
 BEAT = 5.0
@@ -75,6 +76,9 @@ class Owner(msgspec.Struct, kw_only=True):
         return bool(self.born) and born(self.pid) != self.born
 
 
+_owner = msgspec.json.Decoder(Owner)
+
+
 def space() -> str:
     """Where this process's number means this process; "" where that cannot be told."""
     try:
@@ -113,7 +117,7 @@ def newest(directory: str, suffix: str = "") -> int:
 
 def _there(path: str) -> bool:
     try:
-        os.close(os.open(path, os.O_RDONLY))
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except FileNotFoundError:
         return False
     except OSError:
@@ -123,11 +127,10 @@ def _there(path: str) -> bool:
 
 def owner(root: str, epoch: int) -> Owner:
     """Who holds, or held, that epoch; of a damaged file somebody unknown, whose counter stands still."""
-    with open(layout.lease(root, epoch), "rb") as stream:
-        data = stream.read()
+    data = read_regular(layout.lease(root, epoch))
     try:
-        return msgspec.json.decode(data.strip(), type=Owner)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decoded(_owner.decode, data.strip())
+    except msgspec.DecodeError:
         return Owner(epoch=epoch, host="", pid=0, counter=-1)  # whoever holds it writes it whole at its next beat
 
 
@@ -164,7 +167,7 @@ class Lease:
         self._mine = mine
         self._expiry = expiry
         self._interval = beat
-        self._file = os.open(layout.lease(root, mine.epoch), os.O_WRONLY)
+        self._file = open_regular(layout.lease(root, mine.epoch), flags=os.O_WRONLY)
         self._length: Callable[[], int] = int
         #: when its last beat began: others may have seen it from then on, however long it took
         self._last = since
@@ -261,7 +264,7 @@ class Lease:
                 expiry=expiry,
             )
             path = layout.lease(root, epoch + 1)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            make_directories(os.path.dirname(path))
             since = clock()
             if claim(path, _written(mine)):
                 seen.held = False
@@ -304,7 +307,7 @@ class Lease:
             expiry=self._expiry,
         )
         path = layout.lease(self.root, mine.epoch)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directories(os.path.dirname(path))
         since = clock()
         if not claim(path, _written(mine)):
             raise LeaseLost("another process has taken over this run")
@@ -333,9 +336,9 @@ class Lease:
             os.fsync(self._file)
         path = layout.lease(self.root, self.epoch)
         if os.fstat(self._file).st_nlink == 0:  # somebody has deleted it: who is here must be seen
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            make_directories(os.path.dirname(path))
             if claim(path, _written(self._mine)):
-                lost, self._file = self._file, os.open(path, os.O_WRONLY)
+                lost, self._file = self._file, open_regular(path, flags=os.O_WRONLY)
                 os.close(lost)
 
     def release(self, back: float = 0.0) -> None:
@@ -353,7 +356,7 @@ class Lease:
 
 def _opens(path: str) -> bool:
     try:
-        os.close(os.open(path, os.O_RDONLY))
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except FileNotFoundError:
         return False
     return True

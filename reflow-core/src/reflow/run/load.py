@@ -16,6 +16,10 @@ from ..model.migration import known, schema_of, upgrade
 from ..model.record import SCHEMA
 from ..model.task import JSON
 from ..worker.durable import write_new
+from ..worker.opener import WHOLE, decoded, read_regular
+from ..worker.trust import Trust
+
+_definition = msgspec.json.Decoder(Definition)
 
 
 def damaged(root: str, what: str) -> DataError:
@@ -45,31 +49,35 @@ def require_known(path: str, schema: int, version: str = "") -> None:
     )
 
 
-def load_definition(root: str, generation: int = 1) -> Definition:
-    """Read a run's frozen definition.
+def load_definition(root: str, generation: int = 1, trusted: Trust | None = None) -> Definition:
+    """Read a run's frozen definition, which somebody of `trusted` has written; None: whoever.
 
     Raises
     ------
     DataError
-        It is damaged, or was written by a version that this one does not read.
+        It is damaged, of another run, or was written by a version that this one does not read.
+    Untrusted
+        Somebody else has written it, or could have.
     """
-    definition = read_definition(root, generation)
+    definition = read_definition(root, generation, trusted)
     copy = layout.definition_copy(root, generation)
-    with suppress(OSError, msgspec.MsgspecError), open(copy, "rb") as stream:
-        if decode_definition(stream.read(), copy) != definition:
+    with suppress(OSError, msgspec.MsgspecError):
+        if decode_definition(read_regular(copy, most=WHOLE), copy) != definition:
             raise damaged(root, f"{layout.definition(root, generation)} and {copy} differ")
     return definition
 
 
-def read_definition(root: str, generation: int = 1) -> Definition:
+def read_definition(root: str, generation: int = 1, trusted: Trust | None = None) -> Definition:
     """The same, whatever its copy says."""
     path = layout.definition(root, generation)
-    with open(path, "rb") as stream:
-        raw = stream.read()
+    raw = read_regular(path, trusted, most=WHOLE)
     try:
-        return decode_definition(raw, path)
+        definition = decode_definition(raw, path)
     except msgspec.MsgspecError as error:
         raise damaged(root, f"{path} is damaged: {error}") from None
+    if definition.run_id != os.path.basename(root):
+        raise damaged(root, f"{path} is of run {definition.run_id}")
+    return definition
 
 
 def decode_definition(raw: bytes, path: str) -> Definition:
@@ -84,7 +92,7 @@ def decode_definition(raw: bytes, path: str) -> Definition:
     """
     schema = schema_of(raw)
     require_known(path, schema)
-    return msgspec.json.decode(upgrade("definition", raw, schema), type=Definition)
+    return decoded(_definition.decode, upgrade("definition", raw, schema))
 
 
 def migrate_definitions(root: str) -> None:
@@ -96,8 +104,7 @@ def migrate_definitions(root: str) -> None:
     for generation in generations:
         for path in (layout.definition(root, generation), layout.definition_copy(root, generation)):
             try:
-                with open(path, "rb") as stream:
-                    raw = stream.read()
+                raw = read_regular(path, most=WHOLE)
                 schema = schema_of(raw)
                 if schema >= SCHEMA:
                     continue
@@ -153,8 +160,7 @@ def load_secrets(root: str, definition: Definition) -> Secrets:
     """
     path = layout.secrets(root, definition.generation)
     try:
-        with open(path, "rb") as stream:
-            secrets = msgspec.json.decode(stream.read(), type=Secrets)
+        secrets = decoded(_secrets.decode, read_regular(path))
     except FileNotFoundError:
         if definition.private:
             raise damaged(root, f"{path} is lost") from None
@@ -171,6 +177,9 @@ def save_secrets(root: str, generation: int, secrets: Secrets) -> None:
     if secrets != Secrets():
         sealed = msgspec.structs.replace(secrets, seal=_seal(secrets))
         write_new(layout.secrets(root, generation), msgspec.json.encode(sealed), 0o600)
+
+
+_secrets = msgspec.json.Decoder(Secrets)
 
 
 def _seal(secrets: Secrets) -> str:

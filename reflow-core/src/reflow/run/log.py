@@ -14,7 +14,9 @@ from ..model.frames import HEAD, frame, parse
 from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ..model.state import CACHED, SUCCESS, Progress, State
-from ..worker.durable import naming, sync_directory
+from ..worker.durable import create, make_directories, naming, sync_directory
+from ..worker.opener import frames_of, open_regular
+from ..worker.trust import Trust
 from .lease import latest, newest, owner
 from .load import damaged, require_known
 
@@ -46,20 +48,25 @@ class Span(msgspec.Struct, frozen=True):
     schema: int = SCHEMA
 
 
-def header(root: str, epoch: int) -> Epoch | None:
+def header(root: str, epoch: int, trusted: Trust | None = None) -> Epoch | None:
     """The first frame of an epoch's event file, with the schema that it has; None where there is no whole one.
 
     Raises
     ------
     DataError
         It is no epoch's, or was written by a version that this one does not read.
+    Untrusted
+        Nobody of `trusted` has written it, or others could have; None: whoever.
     """
     path = layout.events(root, epoch)
     try:
-        with open(path, "rb") as stream:
-            data = stream.read(4096)
+        file = open_regular(path, trusted)
     except FileNotFoundError:
         return None
+    try:
+        data = os.read(file, 4096)
+    finally:
+        os.close(file)
     payloads, _ = parse(data)
     if not payloads:
         return None  # its writer died before it could begin
@@ -68,7 +75,7 @@ def header(root: str, epoch: int) -> Epoch | None:
         schema = schema_of(payloads[0])
         require_known(path, schema)
         first = _event.decode(upgrade("event", payloads[0], schema))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         first = None
     if isinstance(first, Epoch):
         return msgspec.structs.replace(first, schema=schema)
@@ -92,8 +99,10 @@ def readable(root: str) -> None:
 _PATIENCE = (0.1, 0.5, 2.0)
 
 
-def content(root: str, epoch: int, length: int | None, must: int) -> bytes:
-    """What an event file holds; nothing where there is none.
+def content(
+    root: str, epoch: int, length: int | None, must: int, trusted: Trust | None = None
+) -> tuple[list[bytes], int]:
+    """The whole frames of an event file, and where the last one ends; nothing where there is none.
 
     Another host's last words may be seen late, so a file that is shorter than
     it must be is opened again before anybody calls it damaged.
@@ -106,18 +115,28 @@ def content(root: str, epoch: int, length: int | None, must: int) -> bytes:
         How much of it counts; None: all.
     must : int
         How many bytes are known to be there.
+    trusted : Trust, optional
+        Who must have written it; None: whoever.
     """
-    data = b""
+    path = layout.events(root, epoch)
+    payloads: list[bytes] = []
+    end = 0
     for pause in (*_PATIENCE, None):
         try:
-            with open(layout.events(root, epoch), "rb") as stream:
-                data = stream.read() if length is None else stream.read(length)
+            file = open_regular(path, trusted)
         except FileNotFoundError:
-            data = b""
-        if len(data) >= must or pause is None:
+            size, payloads, end = 0, [], 0
+        else:
+            try:
+                size = os.fstat(file).st_size
+                with naming(path):
+                    payloads, end = frames_of(file, 0, length)
+            finally:
+                os.close(file)
+        if max(size, end) >= must or pause is None:
             break
         time.sleep(pause)
-    return data
+    return payloads, end
 
 
 def written(root: str, epoch: int) -> int:
@@ -128,7 +147,7 @@ def written(root: str, epoch: int) -> int:
         return 0
 
 
-def spans(root: str, held: int = 0) -> list[Span]:
+def spans(root: str, held: int = 0, trusted: Trust | None = None) -> list[Span]:
     """The event files that count, oldest first, each with how much of it its successor has read.
 
     Parameters
@@ -137,6 +156,8 @@ def spans(root: str, held: int = 0) -> list[Span]:
         The run's root directory.
     held : int
         An epoch that is known to have been claimed: a listing of another host's names may be stale.
+    trusted : Trust, optional
+        Who must have written them; None: whoever.
 
     Raises
     ------
@@ -149,9 +170,9 @@ def spans(root: str, held: int = 0) -> list[Span]:
     while epoch > 0:
         # Asked before the file is read: it only grows.
         must = written(root, epoch) if length is None else length
-        first = header(root, epoch)
-        if first is None and must and content(root, epoch, None, must):
-            first = header(root, epoch)
+        first = header(root, epoch, trusted)
+        if first is None and must and content(root, epoch, None, must)[1]:
+            first = header(root, epoch, trusted)
         if first is None:
             if must or chain:
                 path = layout.events(root, epoch)
@@ -163,8 +184,8 @@ def spans(root: str, held: int = 0) -> list[Span]:
     return chain[::-1]
 
 
-def replay(root: str, state: State, held: int = 0) -> Span:
-    """Bring `state` to what the log says; `held`: see `spans`.
+def replay(root: str, state: State, held: int = 0, trusted: Trust | None = None) -> Span:
+    """Bring `state` to what the log says; `held`, `trusted`: see `spans`.
 
     Returns
     -------
@@ -177,18 +198,18 @@ def replay(root: str, state: State, held: int = 0) -> Span:
         Bytes that must be there are damaged or missing.
     """
     last = Span(0, 0)
-    for span in spans(root, held):
+    for span in spans(root, held, trusted):
         path = layout.events(root, span.epoch)
         # Of a file that nobody builds on yet, what its writer had made durable must be there; the rest may be torn.
         must = written(root, span.epoch) if span.length is None else span.length
-        payloads, end = parse(content(root, span.epoch, span.length, must))
+        payloads, end = content(root, span.epoch, span.length, must, trusted)
         if end < must:
             raise damaged(root, f"{path} is damaged at byte {end}; its first {must} bytes were whole once")
         offset = HEAD
         for payload in payloads:
             try:
                 state.apply(_event.decode(upgrade("event", payload, span.schema)), span.epoch, offset, len(payload))
-            except (msgspec.MsgspecError, LookupError) as error:
+            except (msgspec.MsgspecError, LookupError, RecursionError) as error:
                 raise damaged(root, f"{path} makes no sense at byte {offset - HEAD}: {error!r}") from None
             offset += len(payload) + 1 + HEAD
         last = Span(span.epoch, end)
@@ -217,8 +238,8 @@ class Log:
         self.epoch = epoch
         self.state = state
         self.path = path or layout.events(root, epoch)
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        make_directories(os.path.dirname(self.path))
+        self._file = create(self.path, flags=os.O_RDWR)
         self._buffer = bytearray()
         self._written = 0
         self._synced = 0
@@ -304,7 +325,7 @@ class Results:
         if file is None:
             while len(self._files) >= _MOST_OPEN:
                 os.close(self._files.pop(next(iter(self._files))))
-            file = self._files[epoch] = os.open(layout.events(self._root, epoch), os.O_RDONLY)
+            file = self._files[epoch] = open_regular(layout.events(self._root, epoch))
         return file
 
     def _payload(self, epoch: int, offset: int, length: int) -> bytes:

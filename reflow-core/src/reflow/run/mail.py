@@ -7,15 +7,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ..errors import Untrusted
 from ..model import layout
 from ..model.frames import parse
 from ..model.job import Letter
 from ..model.migration import schema_of, upgrade
 from ..model.record import SCHEMA, Command, Finished, Mail, Opened, Started
 from ..model.state import CANCELLED, FAILED, QUEUED, RUNNING, Flight, State
-from ..store.trust import owners, user
-from ..worker.durable import write_new
-from .load import require_known
+from ..worker.durable import make_directories, write_new
+from ..worker.opener import decoded, frames_of, open_regular, read_open
+from ..worker.trust import Trust, doubt, trust, user_name
+from .load import damaged, require_known
 
 _mail = msgspec.json.Decoder(Mail)
 _command = msgspec.json.Decoder(Command)
@@ -33,52 +35,65 @@ UNREADABLE = "unreadable"
 STRANGE = "strange"
 
 
-def believed(root: str, state: State) -> frozenset[int]:
-    """User ids whose mail counts: the run's owner, whoever looks, root, and whom the run's configuration trusts."""
+def frozen_trust(state: State) -> Trust:
+    """Whom a run's configuration trusts, as of its submission."""
+    return trust(state.trusted_owners, state.trusted_groups)
+
+
+def believed(root: str, state: State) -> Trust:
+    """Whose mail counts for a user who only looks at a run: its owner's, too."""
     try:
         own = {os.stat(root).st_uid}
     except FileNotFoundError:  # a run that is only rehearsed: there is no mail
         own = set()
-    return owners(state.trusted_owners) | own
+    return frozen_trust(state).union(Trust(frozenset(own)))
 
 
-def read_box(root: str, box: str, start: int, trusted: Collection[int], *, last: bool = False) -> Letter | None:
+def read_box(root: str, box: str, start: int, trusted: Trust, *, last: bool = False) -> Letter | None:
     """What one mailbox file holds from `start` on, and the `last` record before it; None where there is no such file.
 
     The file is opened, not looked up: on a network file system only that tells
     what another host has written. What a stranger has written is passed over.
+
+    Raises
+    ------
+    Untrusted
+        It is of somebody who is trusted, and others may have written in it.
     """
+    path = f"{root}/mailbox/{box}"
     try:
-        file = os.open(f"{root}/mailbox/{box}", os.O_RDONLY | os.O_NONBLOCK)
+        file = open_regular(path)
     except FileNotFoundError:
         return None
-    except PermissionError:
+    except OSError:
         return Letter(box, start, [])  # nobody whom this run believes keeps its reports from it
     try:
-        if os.fstat(file).st_uid not in trusted:
+        status = os.fstat(file)
+        if status.st_uid not in trusted.owners:
             return Letter(box, start, [])
+        if (found := doubt(path, status, trusted))[0]:
+            raise Untrusted(found[0], hint=found[1])
         if last:
             before = os.pread(file, min(start, _LAST), max(0, start - _LAST))
             begin = before.rfind(b"\n", 0, -1) + 1
             if begin or start <= _LAST:
                 start -= len(before) - begin
-        data = b""
-        while more := os.pread(file, 1 << 22, start + len(data)):
-            data += more
-        opening = os.pread(file, _OPENING, 0) if data and start else data
+        payloads, end = frames_of(file, start)
+        first, _ = parse(os.pread(file, _OPENING, 0)) if payloads and start else (payloads, 0)
     finally:
         os.close(file)
-    payloads, end = parse(data)
     records = []
-    first, _ = parse(opening) if start else (payloads, 0)
     schema = schema_of(first[0]) if first else SCHEMA
-    require_known(f"{root}/mailbox/{box}", schema)
-    for payload in payloads:
-        current = upgrade("mail", payload, schema)
-        record = _mail.decode(current)
-        if not isinstance(record, Opened):
-            records.append((record, current))
-    return Letter(box, start + end, records)
+    require_known(path, schema)
+    try:
+        for payload in payloads:
+            current = upgrade("mail", payload, schema)
+            record = _mail.decode(current)
+            if not isinstance(record, Opened):
+                records.append((record, current))
+    except RecursionError:
+        raise damaged(root, f"{path} is damaged: a record is nested too deeply") from None
+    return Letter(box, end, records)
 
 
 def lanes(root: str, tag: str) -> list[str]:
@@ -95,7 +110,7 @@ def lanes(root: str, tag: str) -> list[str]:
     return sorted(found)
 
 
-def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
+def unread(root: str, state: State, trusted: Trust, *, again: bool = False) -> list[Letter]:
     """All that was reported and not yet ingested.
 
     Parameters
@@ -104,12 +119,13 @@ def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
         Directory of the run.
     state : State
         What is known of it.
+    trusted : Trust
+        Whose reports count.
     again : bool
         Read from the beginning what jobs have said whose elements have not
         ended: that they have started is in no event.
     """
     letters: list[Letter] = []
-    trusted = believed(root, state)
     for tag in state.pools:
         for box in lanes(root, tag):
             # A worker has one element at a time: what it has started is the last that it has said.
@@ -124,19 +140,19 @@ def unread(root: str, state: State, *, again: bool = False) -> list[Letter]:
     return letters
 
 
-def belated(root: str, state: State, elements: Mapping[str, Sequence[int]]) -> list[Letter]:
+def belated(root: str, state: State, trusted: Trust, elements: Mapping[str, Sequence[int]]) -> list[Letter]:
     """What the last jobs of elements have reported after those had been given up or cancelled."""
     if state.pools:
         return []  # their workers were ended before anything was given up
     positions = {state.tasks[name].job[index] for name, indices in elements.items() for index in indices}
     flights = [(position, state.flights[position]) for position in sorted(positions) if position >= 0]
-    return _slots(root, state, believed(root, state), flights, (FAILED, CANCELLED))
+    return _slots(root, state, trusted, flights, (FAILED, CANCELLED))
 
 
 def _slots(
     root: str,
     state: State,
-    trusted: Collection[int],
+    trusted: Trust,
     flights: Iterable[tuple[int, Flight]],
     wanted: Collection[int],
     *,
@@ -164,7 +180,7 @@ def _slots(
 
 def overlay(root: str, state: State) -> None:
     """Let a state that is only looked at know what workers have said since."""
-    for letter in unread(root, state, again=True):
+    for letter in unread(root, state, believed(root, state), again=True):
         for record, _ in letter.records:
             if isinstance(record, (Started, Finished)) and state.accepts(record):
                 state.apply(record)  # type: ignore[arg-type]
@@ -173,30 +189,41 @@ def overlay(root: str, state: State) -> None:
 def post(root: str, command: Command) -> None:
     """Mail a command to a run."""
     directory = layout.commands(root)
-    os.makedirs(directory, exist_ok=True)
+    make_directories(directory)
     write_new(f"{directory}/{command.id}.json", msgspec.json.encode(command))
 
 
-def commands(root: str, state: State) -> list[Command]:
-    """Commands that have not been obeyed, oldest first; for a file that holds none, one that is `UNREADABLE`."""
+def commands(root: str, state: State, trusted: Trust) -> list[Command]:
+    """Commands that have not been obeyed, oldest first; for a file that holds none, one that is `UNREADABLE`.
+
+    One of somebody who is not in `trusted`, or that others may write, is `STRANGE`.
+    """
     try:
         names = os.listdir(layout.commands(root))
     except FileNotFoundError:
         return []
     found = []
-    trusted = believed(root, state)
     for name in names:
         identifier, _dot, end = name.rpartition(".")
         if end != "json" or identifier in state.obeyed:
             continue
+        path = f"{layout.commands(root)}/{name}"
         try:
-            with open(f"{layout.commands(root)}/{name}", "rb") as stream:
-                uid = os.fstat(stream.fileno()).st_uid
-                command = _command.decode(stream.read())
-            if uid not in trusted:
-                command = Command(id=identifier, verb=STRANGE, by=user(uid))
-        except (msgspec.DecodeError, UnicodeDecodeError, PermissionError, IsADirectoryError):
+            file = open_regular(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            found.append(Command(id=identifier, verb=UNREADABLE))
+            continue
+        try:
+            status = os.fstat(file)
+            command = decoded(_command.decode, read_open(file, path))
+            if doubt(path, status, trusted)[0]:
+                command = Command(id=identifier, verb=STRANGE, by=user_name(status.st_uid))
+        except (OSError, msgspec.DecodeError):
             command = Command(id="", verb=UNREADABLE)
+        finally:
+            os.close(file)
         if command.id != identifier:  # it would be obeyed again and again
             command = Command(id=identifier, verb=UNREADABLE)
         found.append(command)

@@ -22,7 +22,7 @@ def obey(writer: Writer, scheduler: Scheduler, recall: Callable[[_Chosen], None]
 
     ``recall`` takes in what was reported of elements after they had been given up.
     """
-    for command in commands(writer.root, writer.state):
+    for command in commands(writer.root, writer.state, writer.trusted):
         verb = command.verb
         if verb == "cancel":
             answer = _cancel(writer, scheduler, command)
@@ -30,7 +30,7 @@ def obey(writer: Writer, scheduler: Scheduler, recall: Callable[[_Chosen], None]
         elif verb == STRANGE:
             answer = (
                 f"{command.id} is passed over: {command.by}, who mailed it, is not the run's owner, nor one of"
-                " [run] trusted_owners"
+                " [run] trusted_owners; or others may write it"
             )
             writer.warn(answer)
         elif verb == UNREADABLE:

@@ -20,7 +20,8 @@ from ..model.state import State
 from ..planning.plan import Submit
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
-from ..worker.durable import claim, keep, sync_directory, write_new
+from ..worker.durable import claim, keep, make_directories, sync_directory, write_new
+from ..worker.opener import WHOLE, decoded, read_regular
 from ..worker.tags import void
 from .create import FOLDERS, freeze, record_of
 from .jobs import Jobs
@@ -176,7 +177,7 @@ class _Repair:
             while time.monotonic() < deadline and latest(self.root) < epoch:
                 time.sleep(0.2)
         path = layout.lease(self.root, epoch)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directories(os.path.dirname(path))
         gone = Owner(epoch=epoch, host="", pid=0, released=True)
         if latest(self.root) < epoch and claim(path, msgspec.json.encode(gone) + b"\n"):
             self._done(f"{path} is lost; nobody holds it, and it was written anew")
@@ -194,7 +195,7 @@ class _Repair:
     def _folders(self) -> None:
         for name in FOLDERS:
             if not os.path.isdir(f"{self.root}/{name}"):
-                os.makedirs(f"{self.root}/{name}")
+                make_directories(f"{self.root}/{name}")
                 if name != "lease":
                     self._done(f"{self.root}/{name} is lost; an empty one was made")
 
@@ -242,7 +243,7 @@ class _Repair:
             return
         if os.path.lexists(place):
             self._keep(place)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
+        make_directories(os.path.dirname(place))
         write_new(place, text)
         self._done(f"{place} is lost or damaged; it was written anew from its copy")
 
@@ -264,12 +265,13 @@ class _Repair:
             if index is None:
                 continue
             try:
-                with open(f"{path}.idx", "rb") as stream:
-                    if stream.read() == index:
-                        continue
+                if read_regular(f"{path}.idx", most=WHOLE) == index:
+                    continue
                 self._keep(f"{path}.idx")
             except FileNotFoundError:
                 pass
+            except OSError:
+                self._keep(f"{path}.idx")
             write_new(f"{path}.idx", index)
             self._done(f"{path}.idx is lost or damaged; it was made again from {path}")
 
@@ -301,8 +303,9 @@ class _Repair:
     def _specs(self) -> Iterator[JobSpec]:
         for name in sorted(os.listdir(f"{self.root}/jobs")):
             if name.endswith(".json"):
-                with suppress(OSError, msgspec.MsgspecError), open(f"{self.root}/jobs/{name}", "rb") as stream:
-                    yield msgspec.json.decode(stream.read(), type=JobSpec)
+                spec = _whole_spec(f"{self.root}/jobs/{name}")
+                if spec is not None:
+                    yield spec
 
     def _jobs(self, definition: Definition, salvage: Salvage) -> None:
         """What jobs in flight need to know."""
@@ -362,7 +365,7 @@ class _Repair:
             if same:
                 if damage == "damaged":
                     self._keep(frozen)
-                os.makedirs(os.path.dirname(frozen), exist_ok=True)
+                make_directories(os.path.dirname(frozen))
                 freeze(self.root, definition, entry.file)
                 self._done(f"{problem}; {entry.file} says the same to all tasks, and was copied")
                 return
@@ -379,6 +382,9 @@ class _Repair:
                 self._done(f"the run was entered in the registry {registry.directory}")
 
 
+_job_spec = msgspec.json.Decoder(JobSpec)
+
+
 class _Tagged(msgspec.Struct):
     tag: str
 
@@ -392,8 +398,7 @@ def _whole_definition(path: str) -> bytes:
         It was written by a newer version.
     """
     try:
-        with open(path, "rb") as stream:
-            raw = stream.read()
+        raw = read_regular(path, most=WHOLE)
         decode_definition(raw, path)
     except (OSError, msgspec.MsgspecError):
         return b""
@@ -403,8 +408,7 @@ def _whole_definition(path: str) -> bytes:
 def _damage(script: str, digest: str) -> str:
     """What is wrong with a script that was frozen: "lost", "damaged", or nothing as far as is known."""
     try:
-        with open(script, "rb") as stream:
-            whole = not digest or sha256(stream.read()).hexdigest() == digest
+        whole = not digest or sha256(read_regular(script, follow=True)).hexdigest() == digest
     except OSError:
         return "lost"
     return "" if whole else "damaged"
@@ -412,8 +416,7 @@ def _damage(script: str, digest: str) -> str:
 
 def _whole_spec(path: str) -> JobSpec | None:
     try:
-        with open(path, "rb") as stream:
-            return msgspec.json.decode(stream.read(), type=JobSpec)
+        return decoded(_job_spec.decode, read_regular(path))
     except (OSError, msgspec.MsgspecError):
         return None
 

@@ -49,11 +49,13 @@ from ..model.record import (
 from ..model.state import CACHED, PENDING, QUEUED, RUNNING, SUCCESS, State
 from ..worker.durable import sync_directory
 from ..worker.inputs import Element, Header, Inputs
+from ..worker.opener import WHOLE, decoded, read_regular
 from ..worker.tags import void
 from .lease import latest, newest
 from .load import require_known
 from .log import Log, Span, content, written
-from .mail import commands
+from .mail import commands, frozen_trust
+from .trust import acting
 
 _event = msgspec.json.Decoder(Event)
 _mail = msgspec.json.Decoder(Mail)
@@ -91,7 +93,8 @@ def survey(root: str) -> list[Chapter]:
     while epoch > 0:
         path = layout.events(root, epoch)
         must = written(root, epoch) if length is None else length
-        data = content(root, epoch, length, must)
+        content(root, epoch, length, must)  # waits for what another host has written
+        data = _bytes(path)[:length]
         frames, gaps = salvage(data)
         whole = gaps[0][0] if gaps else len(data)
         schema = SCHEMA
@@ -115,6 +118,14 @@ def survey(root: str) -> list[Chapter]:
     return chapters[::-1]
 
 
+def _bytes(path: str) -> bytes:
+    """What a file holds; nothing where it is not there, or is no file that can be read."""
+    try:
+        return read_regular(path, most=WHOLE)
+    except OSError:
+        return b""
+
+
 def _upgraded(kind: str, payload: bytes, schema: int) -> bytes:
     """A record in today's schema; one that makes no sense as it is."""
     try:
@@ -126,7 +137,7 @@ def _upgraded(kind: str, payload: bytes, schema: int) -> bytes:
 def _decoded(payload: bytes) -> Event | None:
     try:
         event: Event = _event.decode(payload)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     return event
 
@@ -267,8 +278,9 @@ class Salvage:
             if end != "json" or tag in self.intents:
                 continue
             path = layout.job(self.root, tag)
-            with suppress(OSError, msgspec.MsgspecError), open(path, "rb") as stream:
-                specs.append((os.fstat(stream.fileno()).st_mtime, msgspec.json.decode(stream.read(), type=JobSpec)))
+            with suppress(OSError, msgspec.MsgspecError):
+                spec = decoded(_spec.decode, read_regular(path))
+                specs.append((os.stat(path).st_mtime, spec))
         pools = [name for name, _ in _pools(self.root)]
         for pool in pools[-1:]:
             if pool not in self.state.pools:
@@ -300,15 +312,14 @@ class Salvage:
 
     def _voided(self, tag: str) -> bool:
         try:
-            with open(layout.tag(self.root, tag), encoding="utf-8", errors="replace") as stream:
-                return stream.read() == "void"
+            return read_regular(layout.tag(self.root, tag)) == b"void"
         except OSError:
             return False
 
     def _mail_again(self) -> None:
         """Commands of which no event tells that they were obeyed may have been: nobody obeys them a second time."""
         generation = self.state.generation
-        for command in commands(self.root, self.state):
+        for command in commands(self.root, self.state, acting(self.root, frozen_trust(self.state))):
             told = f"{command.verb} may have been carried out before the run was damaged; give it again if it is due"
             self.add(Obeyed(id=command.id, verb=command.verb, at=time.time(), said=told))
             self.done.append(f"{command.id}: {told}")
@@ -469,6 +480,9 @@ def _names(directory: str) -> list[str]:
         return []
 
 
+_spec = msgspec.json.Decoder(JobSpec)
+
+
 def _pools(root: str) -> list[tuple[str, float]]:
     """Tags below which pools' workers have reported, oldest first."""
     found: list[tuple[str, float]] = []
@@ -490,9 +504,7 @@ def _boxes(root: str, damaged: bool = False) -> Iterator[tuple[str, list[tuple[M
                 with suppress(OSError):
                     paths.append((os.stat(f"{top}/{name}").st_mtime, f"{top}/{name}"))
     for _, path in sorted(paths):
-        with open(path, "rb") as stream:
-            data = stream.read()
-        frames, gaps = salvage(data)
+        frames, gaps = salvage(_bytes(path))
         if damaged and not any(offset > gaps[0][0] for offset, _ in frames if gaps):
             continue
         records: list[tuple[Mail, bytes]] = []
@@ -509,8 +521,7 @@ def _boxes(root: str, damaged: bool = False) -> Iterator[tuple[str, list[tuple[M
 
 def _whole(root: str, box: str) -> int:
     """Where the last whole frame of a mailbox file ends."""
-    with open(f"{root}/mailbox/{box}", "rb") as stream:
-        frames, _ = salvage(stream.read())
+    frames, _ = salvage(_bytes(f"{root}/mailbox/{box}"))
     return frames[-1][0] + HEAD + len(frames[-1][1]) + 1 if frames else 0
 
 
@@ -530,8 +541,7 @@ def _contents(path: str) -> tuple[int, str]:
 def index_of(path: str, size: int, pending: str) -> bytes | None:
     """Make up the index of a file of inputs from its frames; None where they are not all there."""
     try:
-        with open(path, "rb") as stream:
-            frames, gaps = salvage(stream.read())
+        frames, gaps = salvage(read_regular(path, most=WHOLE))
     except OSError:
         return None
     held = list(from_ranges(pending))

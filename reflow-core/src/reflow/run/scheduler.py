@@ -19,6 +19,7 @@ from ..planning.plan import Submit
 from ..planning.reconcile import judge, missing, overdue, references, refs
 from ..planning.tags import new_tag
 from ..planning.waking import flying, groups, joins, room, uncovered
+from ..worker.durable import make_directories
 from ..worker.mailbox import give_up
 from ..worker.tags import void
 from .jobs import Jobs
@@ -301,7 +302,7 @@ class Scheduler:
         ``refused``: what follows from it, the caller writes down.
         """
         writer = self._writer
-        os.makedirs(os.path.dirname(layout.tag(writer.root, tag)), exist_ok=True)
+        make_directories(os.path.dirname(layout.tag(writer.root, tag)))
         claimed = void(layout.tag(writer.root, tag))
         if claimed is None:
             if not refused:

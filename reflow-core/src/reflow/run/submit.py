@@ -24,7 +24,7 @@ from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
-from ..store.trust import owners, require
+from ..store.trust import require
 from ..worker.load import refuse_in_import, require_guard
 from .chain import IN_PLACE, advance
 from .create import create, new_run_id, prepare
@@ -36,6 +36,7 @@ from .helpers import helpers_of
 from .jobs import Jobs
 from .load import Secrets
 from .publish import catch_up_all
+from .trust import trust_of
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -263,7 +264,7 @@ def begin(
             chosen.ready(os.environ.get("PATH", os.defpath))
         _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
         definition = msgspec.structs.replace(definition, settings=chosen.settings)
-    trusted = owners(made.config.get("run.trusted_owners") or ())
+    trusted = trust_of(made.config)
     require(cache_places(definition, made.config), "the cache", trusted)
     prepare(definition.run_dir, trusted)
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""

@@ -8,10 +8,13 @@ import time
 
 import msgspec
 
+from ..errors import Untrusted
 from ..model.frames import parse
 from ..model.record import Opened
 from ..worker import children
 from ..worker.mailbox import born
+from ..worker.opener import open_regular
+from ..worker.trust import trust
 from .mail import lanes
 
 _opened = msgspec.json.Decoder(Opened)
@@ -27,8 +30,14 @@ def end_workers(root: str, tag: str, patience: float = 10.0) -> None:
     alive: list[tuple[int, str]] = []
     marks: list[str] = []
     for box in lanes(root, tag):
-        with open(f"{root}/mailbox/{box}", "rb") as stream:
-            payloads, _ = parse(stream.read(4096))
+        try:
+            file = open_regular(f"{root}/mailbox/{box}", trust())
+        except (OSError, Untrusted):
+            continue
+        try:
+            payloads, _ = parse(os.pread(file, 4096, 0))
+        finally:
+            os.close(file)
         if not payloads:
             continue
         first = _opened.decode(payloads[0])

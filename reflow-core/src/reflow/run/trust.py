@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import os
 
-from ..store.trust import distrust, owners, require
+from ..config import Config
+from ..store.trust import distrust, require
+from ..worker.trust import GROUPS, OWNERS, Trust, trust
 
 _PARTS = ("mailbox", "events", "code", "jobs", "scripts", "inputs", "tags", "lease")
+
+
+def trust_of(config: Config) -> Trust:
+    """Whom a configuration trusts, beside this user and root."""
+    return trust(config.get("run.trusted_owners") or (), config.get("run.trusted_groups") or ())
+
+
+def policy() -> Trust:
+    """Whom this user trusts: as site, user and environment say, whatever directory this is and whatever run."""
+    from ..config import load_config
+    from ..plugins import registry as plugin_registry
+
+    return trust_of(load_config(tables=lambda disabled: plugin_registry(disabled).settings()))
 
 
 def require_own(root: str) -> None:
@@ -17,17 +32,36 @@ def require_own(root: str) -> None:
     Raises
     ------
     Untrusted
-        It is not, or everybody may write in it.
+        It is not, or others may write in it.
     """
     home = os.path.dirname(root)
     outer = (os.path.dirname(home),)  # it may be one like /tmp
     inner = (home, root, *(f"{root}/{part}" for part in _PARTS))
-    trusted = owners()
+    trusted = trust()
     if distrust(outer, trusted, sticky=True)[0] or distrust(inner, trusted)[0]:
-        from ..config import load_config
-        from ..plugins import registry as plugin_registry
-
-        config = load_config(os.getcwd(), tables=lambda disabled: plugin_registry(disabled).settings())
-        trusted = owners(config.get("run.trusted_owners") or ())
+        trusted = policy()
         require(outer, "the run directory", trusted, sticky=True)
         require(inner, "the run", trusted)
+
+
+def acting(root: str, frozen: Trust) -> Trust:
+    """Whom this process, which acts on a run, believes.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    frozen : Trust
+        Whom the run's configuration trusts, as of its submission.
+    """
+    try:
+        own = os.stat(root).st_uid in frozen.owners
+    except FileNotFoundError:  # a run that is only rehearsed
+        own = True
+    return frozen if own else frozen.union(policy())
+
+
+def handed_on(trusted: Trust) -> dict[str, str]:
+    """Environment variables that tell workers whom they believe; none where it is nobody but this user and root."""
+    found = {OWNERS: sorted(trusted.owners - trust().owners), GROUPS: sorted(trusted.groups)}
+    return {name: ",".join(map(str, ids)) for name, ids in found.items() if ids}

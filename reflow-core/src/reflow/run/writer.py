@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from ..model.definition import Definition
 from ..model.record import CodeChanged, Event
 from ..model.state import State
+from ..worker.trust import trust
 from .lease import Lease, LeaseLapsed
 from .load import load_definition, load_secrets, migrate_definitions
 from .log import Log, replay
+from .mail import frozen_trust
+from .trust import acting
 
 
 class Writer:
@@ -31,6 +34,8 @@ class Writer:
         The run's, of the code generation that counts now.
     secrets : Secrets
         What only its owner may read: the tasks' environment variables, for instance.
+    trusted : Trust
+        Whose reports and commands count.
     warnings : list of str
         What people should hear of, each once.
     """
@@ -40,15 +45,17 @@ class Writer:
         self.warnings: list[str] = []
         self._lease = lease
         migrate_definitions(root)
-        first = load_definition(root)
+        trusted = acting(root, trust())
+        first = load_definition(root, trusted=trusted)
         self.state = State(first)
-        span = replay(root, self.state, lease.epoch)
+        span = replay(root, self.state, lease.epoch, trusted)
         #: seconds by which this host's clock is behind what was written down before
         self._behind = max(0.0, self.state.heard - time.time())
         self.definition: Definition = (
-            first if self.state.generation == 1 else load_definition(root, self.state.generation)
+            first if self.state.generation == 1 else load_definition(root, self.state.generation, trusted)
         )
         self.secrets = load_secrets(root, self.definition)
+        self.trusted = trusted.union(frozen_trust(self.state))
         self._log = Log(root, lease.epoch, self.state, span)
         lease.follow(lambda: self._log.synced)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from ..errors import ConfigError
 from ..model.digest import sha256
+from ..worker.trust import Trust
 
 #: environment variable that moves the store
 VARIABLE = "REFLOW_STORE_PATH"
@@ -19,7 +20,8 @@ _LONGEST = 80
 class StoreContext(Protocol):
     """What a cache backend needs of the context that ``create(settings, context)`` is given.
 
-    A ``run_id`` may be there too, the run that publishes, and ``trusted``, the owners whose files are believed.
+    A ``run_id`` may be there too, the run that publishes, and ``trusted`` and ``trusted_groups``, the owners whose
+    files are believed and the groups that may write them.
     """
 
     @property
@@ -33,9 +35,10 @@ def run_of(context: StoreContext) -> str | None:
     return getattr(context, "run_id", None) or None
 
 
-def trusted_of(context: StoreContext) -> Collection[int] | None:
-    """User ids whose files are believed; None where the context names none."""
-    return getattr(context, "trusted", None) or None
+def trusted_of(context: StoreContext) -> Trust | None:
+    """Who is believed; None where the context names nobody."""
+    owners = getattr(context, "trusted", None)
+    return Trust(frozenset(owners), frozenset(getattr(context, "trusted_groups", ()))) if owners else None
 
 
 def store_path(environ: Mapping[str, str] | None = None, override: str | os.PathLike[str] | None = None) -> str:

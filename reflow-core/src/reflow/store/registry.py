@@ -6,8 +6,8 @@ from contextlib import suppress
 import msgspec
 
 from ..errors import DataError, RunNotFound, UsageError
-from ..worker.durable import sync_directory
-from .trust import close_to_others
+from ..worker.durable import beside, create, make_directories, sync_directory
+from ..worker.opener import decoded, read_regular
 
 FORMAT = 1
 LATEST = "latest"
@@ -16,6 +16,9 @@ _SUFFIX = ".json"
 _SHOWN = 10
 #: characters of a workflow's name that are certainly in its runs' ids
 _NAMED = 40
+
+#: bytes of an entry, at most
+_MOST = 1 << 20
 
 REPAIR = "name the run by its run directory; `reflow repair --registry RUN_DIR` enters it again"
 
@@ -75,6 +78,10 @@ class _Version(msgspec.Struct):
     format: int = FORMAT
 
 
+_record = msgspec.json.Decoder(RunRecord)
+_version = msgspec.json.Decoder(_Version)
+
+
 class Registry:
     """The runs of one store.
 
@@ -117,13 +124,10 @@ class Registry:
             raise UsageError(f"{record.run_id!r} is no run id")
         path = self.path(record.run_id)
         data = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
-        if not os.path.isdir(self.store):
-            os.makedirs(self.store, exist_ok=True)
-            close_to_others(self.store)
-        os.makedirs(self.directory, exist_ok=True)
-        draft = f"{path}.{os.getpid():x}.{os.urandom(4).hex()}"
+        make_directories(self.directory)
+        draft = beside(path)
         try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fd = create(draft)
             with open(fd, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -268,14 +272,14 @@ class Registry:
         path = self.path(run_id)
         data = _read(path)
         try:
-            version = msgspec.json.decode(data, type=_Version).format
+            version = decoded(_version.decode, data).format
             if version > FORMAT:
                 raise DataError(
                     f"{path} was written by a newer reflow (format {version}, this one reads {FORMAT})",
                     hint="upgrade reflow, or name the run by its run directory",
                 )
-            record = msgspec.json.decode(data, type=RunRecord)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            record = decoded(_record.decode, data)
+        except msgspec.DecodeError as error:
             raise DataError(f"{path} is corrupt: {error}", hint=REPAIR) from error
         if record.run_id != run_id:
             raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=REPAIR)
@@ -296,5 +300,4 @@ class Registry:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return read_regular(path, most=_MOST)

@@ -10,22 +10,23 @@ database lies in the store: the index that finds entries is a file of this host
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, Untrusted
 from ..model.cache import CacheEntry
 from ..model.digest import sha256
 from ..model.frames import HEAD, frame, parse, salvage, unframe
-from ..worker.durable import sync_directory
+from ..worker.durable import beside, create, make_directories, sync_directory
+from ..worker.opener import WHOLE, open_regular, read_regular
+from ..worker.trust import Trust, doubt, trust
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
 from .paths import StoreContext, run_of, safe_name, trusted_of
-from .trust import closed, distrust, doubt, owners, require
+from .trust import closed, distrust, require, shut
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ FORMAT = 1
 _SUFFIX = ".log"
 #: bytes of segments read, or taken into the index, at a time
 _CHUNK = 8 << 20
+#: bytes after a torn frame that are searched for whole ones
+_MOST = 64 << 20
 #: wanted frames closer than this, in bytes, are read at once
 _GAP = 16 << 10
 
@@ -77,8 +80,8 @@ class SegmentCache:
         The run that publishes, whose lease the caller holds; None: looking up only.
     index_dir : str, optional
         Where this host's index is kept; the user's cache directory where not given.
-    trusted : collection of int, optional
-        Owners of segments that are believed, from `reflow.store.trust.owners`; this process's and root where not given.
+    trusted : Trust, optional
+        Whose segments are believed; this user's and root's where not given.
 
     Attributes
     ----------
@@ -93,11 +96,11 @@ class SegmentCache:
         store: str | os.PathLike[str],
         run_id: str | None = None,
         index_dir: str | None = None,
-        trusted: Collection[int] | None = None,
+        trusted: Trust | None = None,
     ) -> None:
         self.directory = _directory(os.path.abspath(os.fspath(store)))
         self.run_id = run_id
-        self.trusted = owners() if trusted is None else trusted
+        self.trusted = trust() if trusted is None else trusted
         self.problems: list[str] = []
         self._index_dir = index_dir
         self._opened: Index | None = None
@@ -174,7 +177,7 @@ class SegmentCache:
                 path = os.path.join(self.directory, name)
                 require((*_above(self.directory), os.path.dirname(path), path), "the cache", self.trusted)
                 header = _Header(FORMAT, workflow, self.run_id)
-                writer = _Writer(self.directory, name, header, self._index.known().get(name))
+                writer = _Writer(self.directory, name, header, self._index.known().get(name), self.trusted)
                 self._writers[workflow] = writer
             self._index.add([writer.append(group)])
 
@@ -247,17 +250,17 @@ class SegmentCache:
         Segments and folders that are not to be believed are left out, and put into `strange`.
         """
         listed: dict[str, Known] = {}
-        shut = closed(_above(self.directory))
+        outside = closed(_above(self.directory), self.trusted)
         try:
             with os.scandir(self.directory) as workflows:
                 for folder in workflows:
                     if not folder.is_dir():
                         continue
                     status = folder.stat()
-                    if self._doubted(folder.name, status, shut):
+                    if self._doubted(folder.name, status, outside):
                         strange.add(folder.name)
                         continue
-                    within = shut or not status.st_mode & stat.S_IXOTH
+                    within = outside or shut(status, self.trusted)
                     for name, status in _segments(folder):
                         if self._doubted(name, status, within):
                             strange.add(name)
@@ -270,9 +273,9 @@ class SegmentCache:
             return None
         return listed
 
-    def _doubted(self, name: str, status: os.stat_result, shut: bool) -> bool:
+    def _doubted(self, name: str, status: os.stat_result, closed: bool) -> bool:
         """Whether a segment or folder is not to be believed; said once of each folder's files of one owner."""
-        why, hint = doubt(os.path.join(self.directory, name), status, self.trusted, closed=shut)
+        why, hint = doubt(os.path.join(self.directory, name), status, self.trusted, closed=closed)
         if why and (kind := (os.path.dirname(name) or name, status.st_uid)) not in self._doubts:
             self._doubts.add(kind)
             self._note(f"{why}; the cache takes no results from there ({hint})")
@@ -281,7 +284,7 @@ class SegmentCache:
     def _vanished(self, name: str) -> bool:
         """Whether a segment that is not listed is not there: listings may be stale, opening is not."""
         try:
-            os.close(os.open(os.path.join(self.directory, name), os.O_RDONLY | os.O_CLOEXEC))
+            os.close(open_regular(os.path.join(self.directory, name)))
         except OSError:
             return True
         return False
@@ -290,7 +293,7 @@ class SegmentCache:
         """Read a segment from `begin` on, a chunk at a time."""
         path = os.path.join(self.directory, name)
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(open_regular(path, self.trusted, closed=True), "rb", buffering=0) as file:
                 if begin == 0:
                     _check_header(file.fileno())
                 status = os.fstat(file.fileno())
@@ -299,6 +302,8 @@ class SegmentCache:
                     begin = end
         except _Newer as newer:
             self._note(f"the cache segment {path} was written by a newer reflow ({newer}); it is not used")
+        except Untrusted as error:
+            self._note(f"{error.message}; the cache takes no results from there ({error.hint})")
         except OSError as error:
             self._note(f"the cache segment {path} cannot be read: {error.strerror}")
 
@@ -308,7 +313,7 @@ class SegmentCache:
             return
         self._inspected.add((name, was.size))
         path = os.path.join(self.directory, name)
-        lost, _ = salvage(_bytes(path, was.end, was.size - was.end))
+        lost, _ = salvage(_bytes(path, was.end, min(was.size - was.end, _MOST), self.trusted))
         if lost:
             self._note(
                 f"the cache segment {path} is damaged, and {len(lost)} results in it are not found;"
@@ -330,7 +335,7 @@ class SegmentCache:
         """Read the entries at these places, which are ordered by segment and offset; None where there is none."""
         for name, start, group in _spans(places):
             last = group[-1]
-            data = _bytes(os.path.join(self.directory, name), start, last.start + last.length - start)
+            data = _bytes(os.path.join(self.directory, name), start, last.start + last.length - start, self.trusted)
             for place in group:
                 yield place, _believed(data, place.start - start, place)
 
@@ -338,8 +343,9 @@ class SegmentCache:
 class _Writer:
     """One run's segment, being appended to."""
 
-    def __init__(self, directory: str, name: str, header: _Header, known: Known | None) -> None:
+    def __init__(self, directory: str, name: str, header: _Header, known: Known | None, trusted: Trust) -> None:
         self.name = name
+        self._trusted = trusted
         self.path = os.path.join(directory, name)
         self._header = header
         self._hint = known
@@ -391,9 +397,8 @@ class _Writer:
 
     def _open(self) -> int:
         """Open the segment after its last whole frame; a torn end, left by a writer that died, is cut off."""
-        # Whatever the umask: what everybody may write is not believed.
-        os.makedirs(os.path.dirname(self.path), mode=0o775, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o664)
+        make_directories(os.path.dirname(self.path))
+        fd = open_regular(self.path, self._trusted, closed=True, flags=os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             _check_header(fd)
             status = os.fstat(fd)
@@ -442,18 +447,20 @@ def mend(store: str) -> list[tuple[str, str]]:
     """
     mended = []
     directory = _directory(store)
-    trusted = owners()
+    trusted = trust()
     for folder, _, names in os.walk(directory):
         for path in sorted(os.path.join(folder, name) for name in names if name.endswith(_SUFFIX)):
             if distrust((*_above(directory), folder, path), trusted)[0]:
                 continue
-            with open(path, "rb") as file:
-                data = file.read()
+            try:
+                data = read_regular(path, trusted, most=WHOLE)
+            except (OSError, Untrusted):
+                continue
             frames, gaps = salvage(data)
             if not gaps or not frames or frames[-1][0] < gaps[0][0]:
                 continue
-            draft = f"{path}.{os.getpid():x}"
-            with open(draft, "wb") as file:
+            draft = beside(path)
+            with open(create(draft), "wb") as file:
                 file.write(b"".join(frame(payload) for _, payload in frames))
                 file.flush()
                 os.fsync(file.fileno())
@@ -583,15 +590,15 @@ def _spans(places: Sequence[Place]) -> Iterator[tuple[str, int, list[Place]]]:
         yield name, begin, group
 
 
-def _bytes(path: str, start: int, length: int) -> bytes:
-    """Part of a file; nothing where it cannot be read."""
+def _bytes(path: str, start: int, length: int, trusted: Trust) -> bytes:
+    """Part of a file; nothing where it cannot be read, or is not to be believed."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path, trusted, closed=True)
         try:
             return os.pread(fd, length, start)
         finally:
             os.close(fd)
-    except OSError:
+    except (OSError, Untrusted, MemoryError):
         return b""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -11,8 +11,10 @@ import msgspec
 from ..errors import DataError, Untrusted
 from ..model.cache import CacheEntry
 from ..model.frames import HEAD, frame
+from ..worker.durable import make_directories
+from ..worker.trust import Trust, trust
 from .paths import StoreContext, trusted_of
-from .trust import close_to_others, owners, require
+from .trust import require
 
 if TYPE_CHECKING:
     import sqlite3
@@ -63,8 +65,8 @@ class SqliteCache:
     ----------
     path : path-like
         The database file; created by the first `publish`.
-    trusted : collection of int, optional
-        Owners whose file is believed, from `reflow.store.trust.owners`; this process's and root where not given.
+    trusted : Trust, optional
+        Whose file is believed; this user's and root's where not given.
 
     Attributes
     ----------
@@ -72,9 +74,9 @@ class SqliteCache:
         What was met and passed over, each a sentence, said once.
     """
 
-    def __init__(self, path: str | os.PathLike[str], trusted: Collection[int] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], trusted: Trust | None = None) -> None:
         self.path = os.path.abspath(os.fspath(path))
-        self.trusted = owners() if trusted is None else trusted
+        self.trusted = trust() if trusted is None else trusted
         self.problems: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._writable = False
@@ -227,12 +229,12 @@ class SqliteCache:
         self.close()
         directory = os.path.dirname(self.path)
         if write and not os.path.isdir(directory):
-            os.makedirs(directory, exist_ok=True)
-            close_to_others(directory)
+            make_directories(directory)
         elif not write and not os.path.exists(self.path):
             return None
         # The directory too, were it one like /tmp: who may make files there can plant a journal beside it.
-        require((directory, self.path), "the cache", self.trusted)
+        journals = tuple(f"{self.path}{end}" for end in ("-journal", "-wal", "-shm"))
+        require((directory, self.path, *journals), "the cache", self.trusted)
         connection = sqlite3.connect(
             f"file:{quote(self.path)}?mode={'rwc' if write else 'rw'}",
             uri=True,  # rw: a file that may only be read is opened so, and a crashed writer's journal is undone

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..model import layout
+from .durable import make_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class Context:
         from pathlib import Path
 
         path = layout.scratch(self._root, self.task, self.index)
-        os.makedirs(path, exist_ok=True)
+        make_directories(path)
         return Path(path)
 
     @property
@@ -98,7 +98,7 @@ class Context:
         from pathlib import Path
 
         path = layout.checkpoint(self._root, self.task, self.index, self._mark(self.index))
-        os.makedirs(path, exist_ok=True)
+        make_directories(path)
         return Path(path)
 
     def time_left(self) -> float | None:

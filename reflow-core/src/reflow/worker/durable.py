@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from _thread import get_ident
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+#: modes of what is made, of which the umask takes away: no group may write it, whatever the umask is
+FILE, DIRECTORY = 0o644, 0o755
 
 
 @contextmanager
@@ -25,23 +27,55 @@ def write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def _beside(path: str) -> str:
-    """A name that nobody else uses, on any host, in any process, in any thread."""
-    return f"{path}.{os.uname().nodename}.{os.getpid()}.{get_ident():x}.tmp"
+def create(path: str, mode: int = FILE, flags: int = os.O_WRONLY) -> int:
+    """Create a file that is not there yet, and open it.
+
+    Raises
+    ------
+    FileExistsError
+        There is something of that name, be it a link that leads nowhere.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
-def write_new(path: str, data: bytes, mode: int = 0o666, *, durable: bool = True) -> None:
-    """Create a file whole; one that is there is replaced. Not `durable`: it need not outlive the machine."""
-    temporary = _beside(path)
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+def beside(path: str) -> str:
+    """A name beside a file that nobody can foresee."""
+    return f"{path}.{os.urandom(8).hex()}.tmp"
+
+
+def make_directories(path: str) -> None:
+    """Make a directory, and those above it that are missing; what is there stays as it is."""
     try:
-        with naming(path):
-            write_all(file, data)
-            if durable:
-                os.fsync(file)
-    finally:
-        os.close(file)
-    os.replace(temporary, path)
+        os.mkdir(path, DIRECTORY)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        above = os.path.dirname(path)
+        if above in ("", path):
+            raise
+        make_directories(above)
+        with suppress(FileExistsError):  # another process was as fast
+            os.mkdir(path, DIRECTORY)
+
+
+def write_new(path: str, data: bytes, mode: int = FILE, *, durable: bool = True) -> None:
+    """Create a file whole; one that is there is replaced. Not `durable`: it need not outlive the machine."""
+    temporary = beside(path)
+    file = create(temporary, mode)
+    try:
+        try:
+            with naming(path):
+                write_all(file, data)
+                if durable:
+                    os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
     if durable:
         sync_directory(os.path.dirname(path))
 
@@ -54,8 +88,8 @@ def claim(path: str, data: bytes) -> bool:
     bool
         Whether it was created by this call.
     """
-    temporary = _beside(path)
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    temporary = beside(path)
+    file = create(temporary)
     try:
         with naming(path):
             write_all(file, data)

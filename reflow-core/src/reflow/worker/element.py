@@ -22,9 +22,12 @@ from ..model.schema import describe, escape
 from ..model.task import Task
 from . import children
 from .context import Context, Requeue, enter
+from .durable import FILE, make_directories
 from .inputs import Inputs
 from .interrupts import LIMITS, Interrupts
 from .mailbox import Mailbox
+from .opener import LOG
+from .trust import trust_in
 
 #: kinds whose decoded values cannot be changed by a task, and so may be shared between elements
 _IMMUTABLE = frozenset({"none", "bool", "int", "float", "str", "bytes", "path", "uuid", "decimal", "enum", "literal"})
@@ -93,7 +96,7 @@ class ElementRunner:
         self._name = msgspec.json.encode(task.name)
         self._function = function
         self._mailbox = mailbox
-        self._inputs = Inputs(spec.inputs)
+        self._inputs = Inputs(spec.inputs, trust_in(os.environ))
         #: None where the function says nothing of what it returns: that is then nobody's
         self._result = codec_of(types["return"]) if "return" in types else None
         self._shared: dict[str, Any] = {}
@@ -327,14 +330,13 @@ def redirect(root: str, task: str, array: bool, index: int, attempt: int) -> Non
         The log cannot be written; output goes nowhere then, for it belongs to no other element.
     """
     path = layout.log(root, task, array, index)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     failure: OSError | None = None
     try:
         try:
-            log = os.open(path, flags, 0o666)
+            log = os.open(path, LOG, FILE)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            log = os.open(path, flags, 0o666)
+            make_directories(os.path.dirname(path))
+            log = os.open(path, LOG, FILE)
     except OSError as error:
         failure = error
         log = os.open(os.devnull, os.O_WRONLY)

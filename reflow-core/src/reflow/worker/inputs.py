@@ -12,6 +12,8 @@ import msgspec
 
 from ..errors import DataError
 from ..model.frames import HEAD, unframe
+from .opener import decoded, open_regular
+from .trust import Trust
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,23 +67,34 @@ def _hint(path: str) -> str:
 class Inputs:
     """Reads the inputs of single elements by slice.
 
+    Parameters
+    ----------
+    path : str
+        The file.
+    trusted : Trust, optional
+        Who must have written it; None: whoever.
+
     Raises
     ------
     DataError
         The file is damaged or missing.
+    Untrusted
+        Somebody else has written it, or could have.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, trusted: Trust | None = None) -> None:
         self.path = path
         try:
-            self._file = os.open(path, os.O_RDONLY)
-            self._index = os.open(path + ".idx", os.O_RDONLY)
+            self._file = open_regular(path, trusted)
+            self._index = open_regular(path + ".idx", trusted)
         except FileNotFoundError as error:
             raise DataError(f"{error.filename} is missing", hint=_hint(path)) from None
+        except OSError as error:
+            raise DataError(f"{error.filename} is damaged: {error.strerror}", hint=_hint(path)) from None
         # Who reads one element mostly reads others near it next: what was read is kept.
         self._data, self._data_at = b"", 0
         self._offsets, self._offsets_at = b"", 0
-        self.header: Header = _header.decode(self._frame(0))
+        self.header: Header = decoded(_header.decode, self._frame(0))
 
     def _damaged(self, offset: int) -> DataError:
         return DataError(f"{self.path} is damaged at byte {offset}", hint=_hint(self.path))

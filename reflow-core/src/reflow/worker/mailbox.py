@@ -17,6 +17,7 @@ import msgspec
 from ..model import layout
 from ..model.frames import frame
 from ..model.record import SCHEMA, Closed, Finished, Opened
+from .durable import create, make_directories
 
 GROUP = 512
 WITHIN = 0.05
@@ -35,11 +36,11 @@ def born(pid: int) -> str:
 def _create(root: str, tag: str, slot: int) -> tuple[int, int]:
     """Make the file of a slot's next start; its descriptor, and which start that is."""
     start = 1
-    os.makedirs(os.path.dirname(layout.box(root, tag, slot)), exist_ok=True)
+    make_directories(os.path.dirname(layout.box(root, tag, slot)))
     while True:
         path = layout.box(root, tag, slot, start)
         try:
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666), start
+            return create(path, flags=os.O_WRONLY | os.O_APPEND), start
         except FileExistsError:
             start += 1
 

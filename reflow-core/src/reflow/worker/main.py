@@ -15,7 +15,6 @@ import msgspec
 from ..authoring.hints import resolve
 from ..model import layout
 from ..model.definition import Definition
-from ..model.frames import parse
 from ..model.ranges import from_ranges
 from ..model.record import RING_END, RING_START, TOKEN, Announced, Finished, JobSpec, Mail, Opened
 from . import children, relay
@@ -24,7 +23,9 @@ from .element import ElementRunner, failure_of, redirect
 from .interrupts import LIMITS, Interrupts
 from .load import load_flow
 from .mailbox import Mailbox
+from .opener import WHOLE, frames_of, open_regular, read_regular
 from .tags import claim
+from .trust import Trust, trust_in
 from .values import strangers
 
 #: jobs whose inputs a lane keeps open
@@ -40,6 +41,7 @@ class Work:
         self._definitions: dict[int, Definition] = {}
         self._flows: dict[int, Any] = {}
         self._strange: dict[int, frozenset[str]] = {}
+        self._trusted = trust_in(os.environ)
 
     def runner(self, tag: str, mailbox: Mailbox) -> ElementRunner:
         """Prepare to run elements of a job.
@@ -49,12 +51,11 @@ class Work:
         Exception
             Whatever importing the user's script raises.
         """
-        with open(layout.job(self._root, tag), "rb") as stream:
-            spec = msgspec.json.decode(stream.read(), type=JobSpec)
+        spec = job_spec(self._root, tag, self._trusted)
         generation = spec.generation
         if generation not in self._definitions:
-            with open(layout.definition(self._root, generation), "rb") as stream:
-                definition = msgspec.json.decode(stream.read(), type=Definition)
+            raw = read_regular(layout.definition(self._root, generation), self._trusted, most=WHOLE)
+            definition = msgspec.json.decode(raw, type=Definition)
             self._flows[generation] = load_flow(definition.entry, layout.code(self._root, generation))
             self._definitions[generation] = definition
             # Before anything runs: tasks may change what they find in their module.
@@ -92,6 +93,7 @@ class Lane:
         self._mailbox = Mailbox(root, tag, slot)
         self._work = Work(root, self._interrupts)
         self._announcements = layout.announcements(root, tag)
+        self._trusted = trust_in(os.environ)
         self._read = 0
         #: whether this process is not as it was any more, and another one has to take its place
         self._spent = False
@@ -139,7 +141,7 @@ class Lane:
 
     def _job(self, number: int) -> Announced:
         if number not in self._jobs:
-            with open(self._announcements, "rb") as stream:
+            with open(open_regular(self._announcements, self._trusted), "rb") as stream:
                 stream.seek(self._read)
                 lines = stream.read()
             lines = lines[: lines.rfind(b"\n") + 1]
@@ -180,6 +182,11 @@ class Lane:
             pass  # the pool has rings enough to wake for, or is gone
 
 
+def job_spec(root: str, tag: str, trusted: Trust) -> JobSpec:
+    """What is to be known of a job, as somebody who is trusted has written it."""
+    return msgspec.json.decode(read_regular(layout.job(root, tag), trusted), type=JobSpec)
+
+
 def slot(root: str, tag: str, index: int) -> list[str]:
     """Run the element of one slot of a scheduler's job.
 
@@ -196,8 +203,7 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     job = os.environ.get("REFLOW_JOB_ID", "")
     if not claim(layout.tag(root, tag), f"claimed {job}"):
         return []  # the run has given this submission up, and made another
-    with open(layout.job(root, tag), "rb") as stream:
-        spec = msgspec.json.decode(stream.read(), type=JobSpec)
+    spec = job_spec(root, tag, trust_in(os.environ))
     elements = from_ranges(spec.elements)
     element = elements[index]
     mailbox = Mailbox(root, tag, index, job=job, brief=True)
@@ -237,8 +243,11 @@ def _pass_over(number: int, frame: object) -> None:
 
 def _said(box: str) -> list[Mail]:
     """What was reported by an earlier start of a slot, or of it."""
-    with open(box, "rb") as stream:
-        payloads, _ = parse(stream.read())
+    file = open_regular(box, trust_in(os.environ))
+    try:
+        payloads, _ = frames_of(file)
+    finally:
+        os.close(file)
     return [msgspec.json.decode(payload, type=Mail) for payload in payloads]
 
 

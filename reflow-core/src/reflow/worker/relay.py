@@ -16,8 +16,12 @@ import time
 
 import msgspec
 
+from ..errors import Untrusted
 from ..model import layout
 from ..model.record import Awaited, JobSpec
+from .durable import FILE, make_directories
+from .opener import LOG, read_regular
+from .trust import trust_in
 
 #: seconds of its walltime that a job must have left to advance a run
 TIME = 30.0
@@ -67,7 +71,7 @@ def _first(place: str, word: str) -> bool:
         except FileNotFoundError:
             if not missing:
                 raise
-            os.makedirs(os.path.dirname(place), exist_ok=True)
+            make_directories(os.path.dirname(place))
     raise AssertionError  # pragma: no cover - the second round returns or raises
 
 
@@ -95,10 +99,9 @@ def due(root: str, spec: JobSpec, slot: int, slots: int, begun: float) -> list[s
     try:
         if not last(layout.relay(root, spec.tag), slot, slots):
             return []
-        with open(layout.wakes(root, spec.tag), "rb") as stream:
-            waiting = _awaited.decode(stream.read())
+        waiting = _awaited.decode(read_regular(layout.wakes(root, spec.tag), trust_in(os.environ)))
         found = [one.wake for one in waiting if last(layout.relay(root, one.wake), one.position, one.count)]
-    except (OSError, ValueError):
+    except (OSError, ValueError, Untrusted):
         return []  # whatever is wrong, the wake-up is there
     walltime = spec.resources.time
     return [] if walltime is not None and time.time() - begun > walltime - TIME else found
@@ -112,7 +115,7 @@ def command(root: str, wakes: list[str]) -> list[str]:
 def become(root: str, wakes: list[str]) -> None:
     """Replace this process by the advance; returns only where that fails. What it says goes to the wake-up's log."""
     try:
-        log = os.open(layout.job_log(root, wakes[0]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(layout.job_log(root, wakes[0]), LOG, FILE)
         for descriptor in (1, 2):
             os.dup2(log, descriptor)
         argv = command(root, wakes)

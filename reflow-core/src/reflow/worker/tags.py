@@ -8,6 +8,7 @@ decided.
 from __future__ import annotations
 
 from . import durable
+from .opener import read_regular
 
 VOID = "void"
 
@@ -28,8 +29,7 @@ def create(path: str, word: str) -> str:
 def read(path: str) -> str:
     """What it says; "" where nobody has decided yet."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+        return read_regular(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
 

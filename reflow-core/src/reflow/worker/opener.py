@@ -1,0 +1,190 @@
+"""Opening files that others may have made: none makes the process wait, and none is read that is no plain file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOMEM
+from typing import TypeVar
+
+import msgspec
+
+from ..errors import Untrusted
+from ..model.frames import HEAD, parse
+from .durable import FILE
+from .trust import Trust, doubt
+
+T = TypeVar("T")
+
+#: how a log is opened
+LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+
+#: bytes that a record of one thing (a lease, a command, a job, an entry of the registry) has at most
+RECORD = 64 << 20
+
+#: bytes that a file with something of every task or element has at most
+WHOLE = 2 << 30
+
+_AT_ONCE = 1 << 20
+
+#: bytes of frames read at a time, and bytes that one frame has at most
+_AHEAD, _FRAME = 1 << 22, 1 << 30
+
+
+def open_regular(
+    path: str,
+    trusted: Trust | None = None,
+    *,
+    closed: bool = False,
+    follow: bool = False,
+    flags: int = os.O_RDONLY,
+) -> int:
+    """Open a file that is there; its descriptor.
+
+    What is opened is what is checked: the name may lead elsewhere a moment later.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    trusted : Trust, optional
+        Who must own it and may write it; None: whoever.
+    closed : bool
+        Whether it is known to lie where nobody else can write it; its owner is looked at all the same.
+    follow : bool
+        Whether it may be a symbolic link.
+    flags : int
+        How it is opened; for reading where not given. What is made is made without write access for a group.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is a directory, a FIFO, a device or a link.
+    Untrusted
+        It is another user's, or others may write it.
+    """
+    how = flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        file = os.open(path, how, FILE)
+    except OSError as error:
+        if error.errno == ELOOP and not follow:
+            raise OSError(ELOOP, "it is a symbolic link, and none is followed here", path) from None
+        raise
+    try:
+        _check(path, os.fstat(file), trusted, closed=closed)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def read_regular(path: str, trusted: Trust | None = None, *, most: int = RECORD, follow: bool = False) -> bytes:
+    """Read a file whole, which has at most `most` bytes; the rest as for `open_regular`."""
+    file = open_regular(path, trusted, follow=follow)
+    try:
+        return read_open(file, path, most=most)
+    finally:
+        os.close(file)
+
+
+def read_open(file: int, path: str, *, most: int = RECORD) -> bytes:
+    """Read an open file from where it stands to its end.
+
+    Raises
+    ------
+    OSError
+        It has more than `most` bytes, or more than fit into memory.
+    """
+    size = os.fstat(file).st_size
+    if size > most:
+        raise OSError(EFBIG, f"it has {size} bytes, and {most} at most are expected", path)
+    try:
+        pieces: list[bytes] = []
+        left = most + 1
+        while left and (piece := os.read(file, min(left, _AT_ONCE))):
+            pieces.append(piece)
+            left -= len(piece)
+        if not left:
+            raise OSError(EFBIG, f"it has more than {most} bytes", path)
+        return b"".join(pieces)
+    except MemoryError:
+        raise OSError(ENOMEM, "it does not fit into memory", path) from None
+
+
+def frames_of(file: int, start: int = 0, end: int | None = None) -> tuple[list[bytes], int]:
+    """Read the whole frames of an open file, a piece at a time; what follows the last one is not read to its end.
+
+    Parameters
+    ----------
+    file : int
+        A descriptor.
+    start, end : int
+        Where the first frame begins, and where what counts ends; None: the file's end.
+
+    Returns
+    -------
+    payloads, end
+        JSON texts, in order, and the offset after the last whole frame.
+
+    Raises
+    ------
+    OSError
+        They do not fit into memory.
+    """
+    payloads: list[bytes] = []
+    size = _AHEAD
+    while True:
+        most = size if end is None else max(0, min(size, end - start))
+        try:
+            data = os.pread(file, most, start)
+            found, taken = parse(data)
+            payloads += found
+        except MemoryError:
+            raise OSError(ENOMEM, "it does not fit into memory") from None
+        start += taken
+        if taken == len(data) < size:
+            return payloads, start
+        if not found:
+            size = _frame_size(data)
+            if not len(data) < size <= _FRAME or len(data) < most:
+                return payloads, start
+        else:
+            size = _AHEAD
+
+
+def _frame_size(data: bytes) -> int:
+    """How long the frame is that begins with `data`, as it says itself; 0 where it does not."""
+    try:
+        return HEAD + int(data[:8], 16) + 1
+    except ValueError:
+        return 0
+
+
+def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
+    """Decode what others may have written, so that whatever it is, only one error tells that it is damaged.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        It is no UTF-8, is nested too deeply, or needs too much memory, too.
+    """
+    try:
+        return decode(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from None
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
+    except MemoryError:
+        raise msgspec.DecodeError("it does not fit into memory") from None
+
+
+def _check(path: str, status: os.stat_result, trusted: Trust | None, *, closed: bool) -> None:
+    if trusted is not None:
+        why, hint = doubt(path, status, trusted, closed=closed)
+        if why:
+            raise Untrusted(why, hint=hint)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(EINVAL, "it is no regular file", path)
