@@ -15,6 +15,7 @@ from reflow import Run
 from reflow.model import layout
 from reflow.model.frames import frame
 from reflow.model.record import Command, Finished
+from reflow.run.mail import post
 
 #: a script that would say who runs it
 EVIL = "with open({ledger!r}, 'a') as stream:\n    print('evil', __import__('os').geteuid(), file=stream)\n"
@@ -65,8 +66,10 @@ def swap(world: Any, work: Path) -> None:
 
 
 def retry(run_dir: Path) -> Any:
+    """Let a run start over with the code that it has: a Python of their own the two users may not have."""
     run = Run.open(run_dir)
-    run.retry()
+    post(run.root, Command(id="again", verb="retry", at=2.0))
+    run.drive()
     return run.state.value
 
 
@@ -80,7 +83,7 @@ def test_a_file_where_one_stands_trusts_nobody(world: Any) -> None:
     assert b.run(script, run_dir) == "FAILED"
     world.ran()
     b.do(lambda: (world.shared / "reflow.toml").write_text(f'[run]\ntrusted_owners = ["{b.name}"]\n'))
-    said = a.do(lambda: retry(run_dir), cwd=world.shared)
+    said = a.do(lambda: Run.open(run_dir).retry(), cwd=world.shared)
     assert said.startswith("Untrusted:"), said
     assert f"belongs to {b.name}" in said
     assert world.ran() == []
@@ -166,8 +169,9 @@ def test_another_of_the_group_changes_nothing_in_a_run(world: Any, work: Path) -
 def test_a_tree_put_in_the_place_of_a_runs_own_is_refused(world: Any, work: Path) -> None:
     """Who may write the run directory may move `.reflow` away; what is then there belongs to somebody else."""
     world.b.do(lambda: swap(world, work))
-    said = world.a.do(lambda: retry(work))
-    assert said.startswith("Untrusted:"), said
+    for act in (lambda: Run.open(work).retry(), lambda: Run.open(work).drive()):
+        said = world.a.do(act)
+        assert said.startswith("Untrusted:"), said
     assert world.ran() == []
 
 
