@@ -165,7 +165,8 @@ class Sim:
     Attributes
     ----------
     fate : dict
-        (task, element, attempt) -> what becomes of it: an exception's text, or `Died`. By default it succeeds, with 1.
+        (task, element, attempt) -> what becomes of it: an exception's text, or `Died`, or a list with the latter,
+        where its worker reports that it was interrupted. By default it succeeds, with 1.
     lasts : dict of str, or (str, int), to float
         Seconds that each element of a task, or this one, takes.
     ran : list of (task, element, attempt)
@@ -245,6 +246,13 @@ class Sim:
             self.running[spec.task] -= 1
         if isinstance(fate, Died):
             return fate
+        if isinstance(fate, list):
+            word = Finished(
+                t=spec.task, i=index, a=spec.attempt, b=began, e=self.time.time(), f="cancelled", w="SIGTERM"
+            )
+            box.failed(word)
+            box.close()
+            return fate[0]  # type: ignore[no-any-return]
         if fate is not None:
             box.failed(
                 Finished(t=spec.task, i=index, a=spec.attempt, b=began, e=self.time.time(), f="error", w=str(fate))

@@ -79,6 +79,7 @@ class Toy(Dialect):
     uncertain = "lost the line"
     gone = "no such job"
     off = "no books are kept"
+    whole = ""  # whatever it prints: see `Framed`
     hints: ClassVar[Mapping[str, str]] = {"unknown queue": "look at tinfo"}
 
     def learn(self) -> Mapping[str, Call]:
@@ -345,7 +346,7 @@ def test_books_that_are_not_kept_or_not_open() -> None:
             2: JobState.RUNNING,
             None: JobState.RUNNING,
         }
-        assert found[JobRef("2")].reason == "Toy's accounting does not answer"
+        assert found[JobRef("2")].reason == "Toy did not tell of all its elements"
 
 
 def test_scheduler_that_does_not_answer() -> None:
@@ -360,6 +361,51 @@ def test_many_ids_are_asked_for_in_a_few_commands() -> None:
     made.query([JobRef(f"{number:08}") for number in range(30_000)])
     assert len(replay.calls) == 6
     assert all(sum(map(len, call)) < 128 * 1024 for call in replay.calls)
+
+
+class Framed(Toy):
+    """Its answers end with END, and name what is not known."""
+
+    whole = followed = r"(?m)^END$"
+    absent = r"(?m)^(\d+) is no job$"
+
+
+class FramedExecutor(CommandExecutor):
+    dialect = Framed
+
+
+def test_what_an_answer_leaves_out_was_not_asked_for() -> None:
+    """Absence counts where the scheduler names it, or not at all."""
+
+    def answers(stat: str, acct: str = "") -> dict[JobRef, JobState]:
+        replay = Replay({"--size": "5", "tinfo": "6", "tstat": stat, "tacct": acct})
+        found = FramedExecutor(runner=replay).query([JobRef("1"), JobRef("2"), JobRef("3,4")])
+        return {ref: status.state for ref, status in found.items()}
+
+    running, unknown = JobState.RUNNING, JobState.UNKNOWN
+    parts = {JobRef("3,4", 0): running}
+    assert answers("1 R\n3 R\n") == {JobRef("1"): running, **parts}
+    assert answers("1 R\n3 R\nEND\n") == {JobRef("1"): running, **parts}
+    assert answers("2 is no job\n1 R\n3 R\nEND\n", "END\n") == {JobRef("1"): running, **parts}
+    named = answers("2 is no job\n4 is no job\n1 R\n3 R\nEND\n", "2 is no job\n4 is no job\nEND\n")
+    assert named == {JobRef("1"): running, JobRef("2"): unknown, **parts, JobRef("3,4", 1): unknown}
+    with pytest.raises(ExecutorError, match="Toy gave an answer that is not whole: it is empty"):
+        answers("")
+
+
+def test_an_array_that_is_told_of_in_part_is_not_gone_from() -> None:
+    replay = Replay({"--size": "5", "tinfo": "6", "tstat": "2.1 D\n2.2 R\n", "tacct": ""})
+    found = FramedExecutor(runner=replay).query([JobRef("2")])
+    assert found[JobRef("2")].state is JobState.RUNNING, "of slots that are left out nothing is known"
+    assert found[JobRef("2", 0)].state is JobState.SUCCESS
+
+
+def test_a_tag_is_missing_only_from_a_whole_list() -> None:
+    replay = Replay({"--size": "5", "tinfo": "6", "tstat": "1 abc\n", "tacct": "END\n"})
+    made = FramedExecutor(runner=replay)
+    assert made.find(["abc"]) == {"abc": JobRef("1")}
+    with pytest.raises(ExecutorError, match="not whole"):
+        made.find(["abc", "xyz"])
 
 
 # -- find, cancel ------------------------------------------------------------------

@@ -660,7 +660,7 @@ def test_what_was_gone_and_is_there_again_is_not_lost(sim: Any) -> None:
 
 def test_accounting_may_say_later_why_a_job_was_killed(sim: Any) -> None:
     """Slurm's controller says at once that it was killed, its accounting a second later that it ate too much."""
-    one = sim()
+    one = sim(limits=Limits(visibility_lag=10.0))
     one.fate["work", 1, 1] = Died(failure_class=FailureClass.OOM)
     run = fan(one, 3)
     query = one.cluster.query
@@ -676,6 +676,38 @@ def test_accounting_may_say_later_why_a_job_was_killed(sim: Any) -> None:
     one.end("FAILED")
     ((failure,),) = [run.status(elements=True)["failures"]]
     assert (failure["index"], failure["class"]) == (1, "oom")
+
+
+@pytest.mark.parametrize("cls", [FailureClass.PREEMPTED, FailureClass.NODE_FAIL])
+@pytest.mark.parametrize("others", [100.0, 1.0])
+def test_an_interruption_is_judged_by_the_scheduler_whoever_advances(
+    sim: Any, cls: FailureClass, others: float
+) -> None:
+    """The last worker of another group asks nobody by itself; that the scheduler was not asked is no word of its."""
+    one = sim(limits=Limits(visibility_lag=10.0))
+    one.fate["work", 1, 1] = [Died(failure_class=cls, reason="taken away")]
+    one.lasts["work"] = others
+    one.lasts["work", 1] = 1.0
+    run = fan(one, 3)
+    one.cluster.advance(60.0)
+    one.advance(ask=False, chain=False)
+    assert run.status()["summary"]["work"].get("CANCELLED", 0) == 0
+    one.end()
+    assert [event["f"] for event in one.events("finished") if event.get("f")] == [cls.value]
+    assert elements(one) == [0, 1, 1, 2]
+
+
+def test_a_scheduler_that_does_not_answer_judges_no_interruption(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=10.0))
+    one.fate["work", 1, 1] = [Died(failure_class=FailureClass.PREEMPTED)]
+    one.lasts["work"], one.lasts["work", 1] = 100.0, 1.0
+    fan(one, 3)
+    one.cluster.break_down("query", times=3)
+    one.cluster.advance(60.0)
+    one.advance(ask=False, chain=False)
+    assert not [event for event in one.events("finished") if event.get("f")], "silence is no answer"
+    one.end()
+    assert elements(one) == [0, 1, 1, 2]
 
 
 def test_what_a_worker_has_written_counts_more_than_what_its_scheduler_says(sim: Any) -> None:

@@ -94,8 +94,9 @@ def test_unknown() -> None:
     assert one("fZZZ", gone) == JobStatus(state=JobState.UNKNOWN, reason="not known to Flux")
     assert one("f1", ONE.replace('"FAILED"', '"SOMETHING"').replace("\\u01922RacpknT", "f1")).state is JobState.UNKNOWN
     assert one("f1", json.dumps({"jobid": "f1", "status": "FAILED"}) + "\n").failure_class is FailureClass.EXIT
-    assert one("f1", '{"jobs": 3}').state is JobState.UNKNOWN
-    assert one("f1", "[1, 2]").state is JobState.UNKNOWN
+    for text in ('{"jobs": 3}', "[1, 2]"):
+        with pytest.raises(ExecutorError, match="not whole"):
+            one("f1", text)
 
 
 def test_down() -> None:
@@ -288,6 +289,7 @@ def test_job_id_in_the_script(tmp_path: Path) -> None:
 
 def test_find() -> None:
     listed = (
+        "JOBID NAME\n"
         "fA k3f9x2abqd.one-3\nƒB zzzzzzzzzz.arr+2\nfC zzzzzzzzzz.arr+0\nfD yyyyyyyyyy.arr+0\nfE other\nfF xxxxxxxxxx\n"
     )
     made, replay = executor({"flux jobs": listed})
@@ -296,7 +298,7 @@ def test_find() -> None:
         "zzzzzzzzzz": JobRef("fC,,fB"),
         "yyyyyyyyyy": JobRef("fD,"),
     }
-    assert replay.calls == [("flux", "jobs", "-a", "-c0", "-n", "-o", "{id.f58plain} {name}")]
+    assert replay.calls == [("flux", "jobs", "-a", "-c0", "-o", "{id.f58plain} {name}")]
     answer = executor({"flux jobs": ONE.replace("2RacpknT", "D")})[0].query([JobRef("fD,")])
     assert {ref.slot: status.exit_code for ref, status in answer.items()} == {0: 7}
 
@@ -321,7 +323,7 @@ def test_limits() -> None:
 
 def test_the_instance_is_kept_with_its_ids() -> None:
     """Ids of two instances may be the same: the run's own is named in every command, from wherever it is given."""
-    replay = Replay({"flux": "f1a\n"})
+    replay = Replay({"--json": '{"jobid": "f1a", "status": "RUN"}', "-a": "JOBID NAME\n", "flux": "f1a\n"})
     made = FluxExecutor.create({}, Context(environ={"FLUX_URI": "local:///one"}, runner=replay))
     assert made.settings["uri"] == "local:///one"
     elsewhere = Context(environ={"FLUX_URI": "local:///two"}, runner=replay)

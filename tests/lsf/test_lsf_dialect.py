@@ -267,7 +267,8 @@ def test_states_that_are_no_end(word: str, state: JobState) -> None:
 
 
 def test_the_index_beside_the_id() -> None:
-    text = "164[2]  alice     RUN   normal     vm          vm          k[2]       Nov 23 03:10\n"
+    head = "JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n"
+    text = head + "164[2]  alice     RUN   normal     vm          vm          k[2]       Nov 23 03:10\n"
     assert list(asked(text, JobRef("164"))) == [JobRef("164", 1)]
 
 

@@ -57,6 +57,10 @@ def unf58(text: str) -> int | None:
     return None if rest or whole < 0 else whole
 
 
+#: the first line of a list, by its format
+HEADINGS = {"{id.f58plain} {name}": "JOBID NAME"}
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, program: str, usage: str) -> None:
         super().__init__(prog=f"flux {program}", add_help=False, usage=usage, allow_abbrev=False)
@@ -479,7 +483,9 @@ class Flux(System):
                 print(json.dumps({"jobs": told}))
         elif given.o is not None:
             if not given.n:
-                raise Unrecorded("flux jobs -o without -n")
+                if (headings := HEADINGS.get(given.o)) is None:
+                    raise Unrecorded("flux jobs -o without -n")
+                print(headings)
             for job in found:
                 print(self.line(given.o, job))
         else:

@@ -22,6 +22,11 @@ SQUEUE = (RECORDED / "squeue-live.txt").read_text()
 SACCT = (RECORDED / "sacct.txt").read_text()
 CONFIG = (RECORDED / "scontrol-config.txt").read_text()
 
+#: what both print first, with or without rows
+HEADS = {
+    "squeue": "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|EXIT_CODE|REASON|\n",
+    "sacct": "JobID|State|ExitCode|MaxRSS|ReqMem\n",
+}
 NOT_KNOWN = {"returncode": 1, "stderr": "slurm_load_jobs error: Invalid job id specified\n"}
 NO_ACCOUNTING = {"returncode": 1, "stderr": "Slurm accounting storage is disabled\n"}
 
@@ -42,7 +47,8 @@ class TestSlurm(DialectConformance):
 
 
 def executor(answers: dict[str, object], **settings: object) -> tuple[SlurmExecutor, Replay]:
-    replay = Replay({"scontrol show config": CONFIG, **answers})  # type: ignore[dict-item]
+    headed = {name: f"{HEADS.get(name, '')}{said}" if isinstance(said, str) else said for name, said in answers.items()}
+    replay = Replay({"scontrol show config": CONFIG, **headed})  # type: ignore[dict-item]
     return SlurmExecutor(runner=replay, **settings), replay  # type: ignore[arg-type]
 
 
@@ -212,6 +218,18 @@ def test_one_call_where_the_controller_knows() -> None:
     assert len(replay.calls) == 1
     assert replay.calls[0][replay.calls[0].index("-j") + 1] == "1,4,6"
     assert replay.envs[0] == {"SLURM_BITSTR_LEN": "0"}
+
+
+def test_a_list_without_its_header_tells_of_nothing_that_it_is_gone() -> None:
+    made = SlurmExecutor(runner=Replay({"squeue": {"stdout": ""}, "sacct": HEADS["sacct"], "config": CONFIG}))
+    with pytest.raises(ExecutorError, match="Slurm gave an answer that is not whole: it is empty"):
+        made.query([JobRef("1")])
+    rows = "1|0|RUNNING|0|None|\n"
+    made = SlurmExecutor(runner=Replay({"squeue": HEADS["squeue"] + rows, "sacct": "", "config": CONFIG}))
+    assert made.query([JobRef("1", 1), JobRef("2")]) == {}, "accounting has not answered"
+    for lists in ({"squeue": "", "sacct": HEADS["sacct"]}, {"squeue": HEADS["squeue"], "sacct": ""}):
+        with pytest.raises(ExecutorError, match="not whole"):
+            SlurmExecutor(runner=Replay({**lists, "config": CONFIG})).find(["k3f9x2abqd"])
 
 
 def test_two_calls_for_any_number() -> None:

@@ -111,6 +111,8 @@ class Flux(Dialect):
     )
     passing = r"Unable to connect to Flux|flux_open"
     gone = r"unknown job id|JobID \S+ unknown|job is inactive|No such job|Matched 0 jobs"
+    whole = r"\}\s*\Z"
+    absent = r"JobID (\S+) unknown"
     vanished = r"dependency: \w+: id \S+: job not found"
     hints: ClassVar[Mapping[str, str]] = {
         r"Invalid queue": "`flux queue list` shows the queues",
@@ -217,7 +219,11 @@ class Flux(Dialect):
 
     def search(self, site: Site) -> Sequence[Call]:
         """All jobs of the user."""
-        return [self.call("jobs", "-a", "-c0", "-n", "-o", _LISTED)]
+        return [self.call("jobs", "-a", "-c0", "-o", _LISTED)]
+
+    def listed(self, answers: Sequence[tuple[int, str]]) -> bool:
+        """The list has a header."""
+        return all(re.search(r"(?m)^JOBID NAME *$", said) for _, said in answers)
 
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:
         """The jobs of an array are one reference, in the order of its slots; a slot that is missing is empty."""

@@ -203,6 +203,8 @@ class LSF(Dialect):
         r"is not found|No matching job found|has already finished|Operation is in progress|is being (?:term|sig)"
         r"|No (?:unfinished |running |pending |suspended |DONE/EXIT )?job found"
     )
+    whole = r"(?m)^JOBID +USER +STAT\b|No (?:\w+ |DONE/EXIT )?job found"
+    absent = r"Job <(\d+)(?:\[\d+\])?> is not found"
     vanished = r"No matching job found"
     hints: ClassVar[Mapping[str, str]] = {
         r"No such queue": "`bqueues` lists the queues",

@@ -114,6 +114,9 @@ class PBS(Dialect):
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
     full = r"would exceed .*limit o[nf] |Maximum number of jobs already in queue"
     gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
+    whole = followed = r"\n\n\Z"
+    absent = r"(?m)(?:Unknown Job Id(?: Error)?|nonexistent job id:?|qstat:(?= \S+ Job has finished)) (\S+)"
+    lives = r"(?m)^set server \w+ = "
     vanished = r"Invalid Job Dependency"
     hints: ClassVar[Mapping[str, str]] = {
         full: "[executor] max_submitted keeps a run below the limit",
@@ -251,6 +254,20 @@ class PBS(Dialect):
             if (tag := name.partition(".")[0]) in tags:
                 found[tag] = id if len(id) < 17 else id.partition(".")[0]
         return found
+
+    def proven(self, said: str, ids: Collection[str], told: Collection[str], *, later: bool = False) -> set[str]:
+        """What a server without history says of that, it says instead of an answer: `follow_up` asks once more."""
+        if not later and "not configured to maintain" in said:
+            return set(ids)
+        return super().proven(said, ids, told, later=later)
+
+    def listed(self, answers: Sequence[tuple[int, str]]) -> bool:
+        """An empty list has no header; nor has the one that a server without history refuses."""
+        return any(re.search(r"(?m)^Job id +Name", said, re.IGNORECASE) for _, said in answers)
+
+    def canary(self) -> Call:
+        """The server's settings."""
+        return Call(argv=(self.program("qmgr"), "-c", "print server"))
 
     def cancel(self, ids: Sequence[str]) -> Sequence[Call]:
         """Jobs, and ranges of elements; one by one where a job is forgotten the moment it ends."""

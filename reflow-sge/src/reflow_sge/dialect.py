@@ -122,7 +122,8 @@ class GridEngine(Dialect):
     uncertain = r"failed receiving gdi request|got (?:read|write) error|timeout"
     full = r"[Oo]nly \d+ jobs are allowed per"
     gone = r"does not exist|do not exist|not found"
-    nothing = r"</job_info>"
+    whole = r"</job_info>"
+    followed = r"(?m)^jobnumber +\d|not found"
     off = r"error opening accounting file|accounting.*No such file"
     hints: ClassVar[Mapping[str, str]] = {
         full: "[executor] max_submitted keeps a run below the limit",

@@ -151,6 +151,8 @@ class Slurm(Dialect):
     full = r"(?:Assoc|QOS)\w*Submit\w*Limit"
     gone = r"Invalid job id specified|already completing or completed|Job/step already"
     off = r"accounting storage is disabled"
+    whole = r"(?m)^ARRAY_JOB_ID *\||Invalid job id specified"
+    followed = r"(?m)^JobID\|"
     vanished = r"Job dependency problem"
     hints: ClassVar[Mapping[str, str]] = {
         full: "too many jobs are queued, or no account was given; [executor] max_submitted keeps a run below a limit",
@@ -213,7 +215,7 @@ class Slurm(Dialect):
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Also tells of jobs that have ended less than MinJobAge ago."""
         fields = "ArrayJobID:|,ArrayTaskID:|,State:|,exit_code:|,Reason:|"
-        argv = (self.program("squeue"), "-h", "-r", "-t", "all", "-j", ",".join(ids), "-O", fields)
+        argv = (self.program("squeue"), "-r", "-t", "all", "-j", ",".join(ids), "-O", fields)
         return Call(argv=argv, env=_WHOLE)
 
     def read_live(self, done: Completed) -> Iterable[Row]:
@@ -234,7 +236,7 @@ class Slurm(Dialect):
         if not ids:
             return None
         fields = "JobID,State,ExitCode,MaxRSS,ReqMem"
-        return Call(argv=(self.program("sacct"), "-n", "-P", "-j", ",".join(ids), "-o", fields), env=_WHOLE)
+        return Call(argv=(self.program("sacct"), "-P", "-j", ",".join(ids), "-o", fields), env=_WHOLE)
 
     def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
         """A job's line comes before those of its steps; the last of several lines for one job counts."""
@@ -264,8 +266,8 @@ class Slurm(Dialect):
     def search(self, site: Site) -> Sequence[Call]:
         """Names: first of what the controller knows, then of what accounting does."""
         since = local_time(site.since - 60, "%Y-%m-%dT%H:%M:%S")
-        accounting = (self.program("sacct"), "-n", "-P", "-X", "-u", site.user, "-S", since, "-o", "JobID,JobName")
-        queue = (self.program("squeue"), "-h", "-t", "all", "-u", site.user, "-O", "ArrayJobID:|,Name:|")
+        accounting = (self.program("sacct"), "-P", "-X", "-u", site.user, "-S", since, "-o", "JobID,JobName")
+        queue = (self.program("squeue"), "-t", "all", "-u", site.user, "-O", "ArrayJobID:|,Name:|")
         return [Call(argv=queue, env=_WHOLE), Call(argv=accounting, env=_WHOLE)]
 
     def read_search(self, number: int, done: Completed, tags: Collection[str]) -> Mapping[str, str]:

@@ -213,30 +213,35 @@ class CommandExecutor:
 
         An array's reference is answered with one status for each slot that the
         scheduler knows. A reference that is missing from the answer could not
-        be asked for: the scheduler's accounting does not answer. Where that
-        holds for some elements of an array only, the array is answered as a
-        whole as well, as RUNNING. What was asked for and is not known is UNKNOWN.
+        be asked for: its accounting does not answer, or an answer is not proved
+        whole. Where that holds for some elements of an array only, the array is
+        answered as a whole as well, as RUNNING. What was asked for and is not
+        known is UNKNOWN.
 
         Raises
         ------
         ExecutorError
-            Where the scheduler does not answer.
+            Where the scheduler does not answer, or says nothing that can be relied on.
         """
         ids = list(dict.fromkeys(part for ref in jobs for part in ref.id.split(",") if part))
         if not ids:
             return {}
         site, speaks = self._site(), self.speaks
         rows: list[Row] = []
-        heard: list[str] = []
+        proven: set[str] = set()
+        answers: list[Completed] = []
         wanted = {speaks.key(id) for id in ids}
         for batch in _batches(ids):
             done = self._ask(speaks.live(batch, site))
-            rows += (row for row in speaks.read_live(done) if speaks.key(row.id) in wanted)
-            heard.append(done.stdout)
+            answers.append(done)
+            told = [row for row in speaks.read_live(done) if speaks.key(row.id) in wanted]
+            proven |= speaks.proven(_said(done), batch, {speaks.key(row.id) for row in told})
+            rows += told
+        if not rows and not proven:
+            raise self._partial(answers[-1])
         found: dict[tuple[str, int | None], JobStatus] = {(speaks.key(row.id), row.index): row.status for row in rows}
-        missing = self._missing(jobs, found)
-        silent = told = False
-        for batch in _batches(missing) or [[]]:
+        remembered = False
+        for batch in _batches(self._missing(jobs, found)) or [[]]:
             call = speaks.follow_up(rows, batch, site)
             if call is None:
                 continue
@@ -244,22 +249,31 @@ class CommandExecutor:
                 done = self._ask(call)
             except ExecutorError as error:
                 if not re.search(speaks.off, error.stderr):
-                    silent = True
+                    proven.difference_update(batch)
                 continue
-            told = speaks.remembers and bool(batch)
-            for row in speaks.read_follow_up(done, rows):
+            later = list(speaks.read_follow_up(done, rows))
+            if speaks.followed:
+                known = speaks.proven(_said(done), batch, {speaks.key(row.id) for row in later}, later=True)
+                proven.difference_update(set(batch) - known)
+            remembered = speaks.remembers and bool(batch)
+            for row in later:
                 place = (speaks.key(row.id), row.index)
                 old = found.get(place)
                 if old is None or old.state is row.status.state or (old.state.ended and row.status.state.ended):
                     found[place] = row.status
-        text = "\n".join(heard).strip()
-        said = "" if rows or re.search(speaks.nothing, text) else text[:400]
-        nothing = unknown(said, f"not known to {speaks.title}", never_ran=told)
-        return dict(self._answers(jobs, found, set() if not silent else set(missing), nothing))
+        nothing = unknown("", f"not known to {speaks.title}", never_ran=remembered)
+        return dict(self._answers(jobs, found, set(ids) - proven, nothing))
 
     def find(self, tags: Collection[str]) -> Mapping[str, JobRef]:
-        """Look for jobs whose name begins with one of the tags, live or ended."""
+        """Look for jobs whose name begins with one of the tags, live or ended.
+
+        Raises
+        ------
+        ExecutorError
+            Where the scheduler does not answer, or a tag is missing from an answer that is not proved whole.
+        """
         found: dict[str, JobRef] = {}
+        answers: list[tuple[int, Completed]] = []
         for number, call in enumerate(self.speaks.search(self._site())):
             left = [tag for tag in tags if tag not in found]
             if not left:
@@ -270,7 +284,13 @@ class CommandExecutor:
                 if re.search(self.speaks.off, error.stderr):
                     continue
                 raise
+            answers.append((number, done))
             found.update((tag, JobRef(id)) for tag, id in self.speaks.read_search(number, done, left).items())
+        told = [(number, _said(done)) for number, done in answers]
+        if any(tag not in found for tag in tags) and not self.speaks.listed(told):
+            canary = self.speaks.canary()
+            if canary is None or not re.search(self.speaks.lives, _said(self._ask(canary))):
+                raise self._partial(answers[-1][1])
         return found
 
     def cancel(self, jobs: Sequence[JobRef]) -> None:
@@ -294,13 +314,7 @@ class CommandExecutor:
                 elif (chosen := slots.setdefault(part, [])) is not None:
                     chosen.append(ref.slot + speaks.limits.array_base)
         if speaks.known and slots:
-            site = self._site()
-            alive = {
-                speaks.key(row.id)
-                for batch in _batches(list(slots))
-                for row in speaks.read_live(self._ask(speaks.alive(batch, site)))
-                if not row.status.state.ended
-            }
+            alive = self._alive(list(slots))
             slots = {id: chosen for id, chosen in slots.items() if speaks.key(id) in alive}
         names: list[str] = []
         for id, chosen in slots.items():
@@ -309,6 +323,18 @@ class CommandExecutor:
         for batch in _batches(names):
             for call in speaks.cancel(batch):
                 self._ask(call, "could not cancel")
+
+    def _alive(self, ids: Sequence[str]) -> set[str]:
+        """Find those of the ids that the scheduler knows and has not done with."""
+        speaks, site = self.speaks, self._site()
+        alive: set[str] = set()
+        for batch in _batches(ids):
+            done = self._ask(speaks.alive(batch, site))
+            rows = list(speaks.read_live(done))
+            if set(batch) - speaks.proven(_said(done), batch, {speaks.key(row.id) for row in rows}):
+                raise self._partial(done)
+            alive.update(speaks.key(row.id) for row in rows if not row.status.state.ended)
+        return alive
 
     def vanished(self, error: ExecutorError) -> bool:
         """Whether a submit was refused because jobs that it waits for are no longer known: they have ended."""
@@ -473,9 +499,11 @@ class CommandExecutor:
                 for slot, part in enumerate(parts if parts[-1] else parts[:-1]):
                     if not part and ref.slot in (None, slot):
                         yield JobRef(ref.id, slot, ref.cluster), unknown("", "was not submitted")
-                    elif ref.slot in (None, slot) and part not in unheard:
+                    elif ref.slot in (None, slot):
                         id = speaks.key(part)
-                        yield JobRef(ref.id, slot, ref.cluster), final(found.get((id, None), nothing), id, None)
+                        word = found.get((id, None), None if part in unheard else nothing)
+                        if word is not None:
+                            yield JobRef(ref.id, slot, ref.cluster), final(word, id, None)
                 continue
             id = speaks.key(ref.id)
             status = found.get((id, None if ref.slot is None else ref.slot + base))
@@ -486,7 +514,7 @@ class CommandExecutor:
                     yield JobRef(ref.id, slot, ref.cluster), final(found[id, index], id, slot)
                 if ref.id in unheard:
                     # Of the elements that are not told of nothing can be said, least of all that they are gone.
-                    yield ref, running("", f"{speaks.title}'s accounting does not answer")
+                    yield ref, running("", f"{speaks.title} did not tell of all its elements")
             elif status is not None:
                 yield ref, final(status, id, ref.slot)
             elif ref.id not in unheard:
@@ -542,6 +570,17 @@ class CommandExecutor:
             elsewhere=re.search(self.speaks.elsewhere, said) is not None,
             full=re.search(self.speaks.full, said) is not None,
             hint=hint,
+        )
+
+    def _partial(self, done: Completed) -> ExecutorError:
+        """Refuse an answer that is not whole: it may leave out anything."""
+        said = "; ".join(line.strip() for line in _said(done).splitlines() if line.strip())[:400]
+        return ExecutorError(
+            f"{self.speaks.title} gave an answer that is not whole: {said or 'it is empty'}",
+            argv=done.argv,
+            returncode=done.returncode,
+            stderr=done.stderr or done.stdout,
+            transient=True,
         )
 
     def _ordered(self, submission: Submission) -> Submission:

@@ -128,13 +128,22 @@ class Dialect(ABC):
         know was cancelled while it waited.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, full, gone, off, nothing, vanished, elsewhere : str
+    passing, uncertain, full, gone, off, vanished, elsewhere : str
         Regular expressions for messages: of an outage that passes; of a submit
         that may have worked all the same; of one that was refused because too
         many jobs are queued already; of ids that are not known, or have
-        ended; of an accounting that is switched off; of an answer of `live`
-        that is whole, though there is no job in it; of a submit whose upstream
+        ended; of an accounting that is switched off; of a submit whose upstream
         jobs are forgotten, so that they have ended.
+    whole, followed : str
+        Regular expressions for what proves an answer of `live`, and one of
+        `follow_up`, whole: a header, or a closing tag. Without it a job that the
+        answer leaves out counts as not asked for. `followed` is "" where
+        `follow_up` is not asked about jobs that `live` leaves out.
+    absent : str
+        Regular expression for the message that an id is not known, with the id
+        as its first group; "" where the scheduler leaves such ids out silently.
+        Where it is set, an id that is neither in the answer nor in such a
+        message counts as not asked for.
     hints : mapping
         Regular expression for a refusal -> what to do.
     letters : mapping
@@ -146,6 +155,8 @@ class Dialect(ABC):
     accepted : str
         Regular expression for what it prints of a job that it has taken: the
         id is the first group, the cluster one named so. The last match counts.
+    lives : str
+        Regular expression for an answer of `canary` by a scheduler that works.
     ends : str
         The program that ends jobs.
     elements : str
@@ -183,7 +194,9 @@ class Dialect(ABC):
     full: ClassVar[str] = r"(?!)"
     gone: ClassVar[str] = r"(?!)"
     off: ClassVar[str] = r"(?!)"
-    nothing: ClassVar[str] = r"(?!)"
+    whole: ClassVar[str] = r"\S"
+    followed: ClassVar[str] = ""
+    absent: ClassVar[str] = ""
     vanished: ClassVar[str] = r"(?!)"
     elsewhere: ClassVar[str] = (
         r"(?i)no submit host|not a submit host|access/permission denied|unauthorized request|bad uid for job execution"
@@ -194,6 +207,7 @@ class Dialect(ABC):
     asks: ClassVar[Mapping[str, Words]] = {}
     submits: ClassVar[Words] = ()
     accepted: ClassVar[str] = r"(?m)^(\d+)\s*$"
+    lives: ClassVar[str] = r"(?!)"
     ends: ClassVar[str] = ""
     elements: ClassVar[str] = "{id}[{ranges}]"
     dashes: ClassVar[str] = "--"
@@ -288,6 +302,33 @@ class Dialect(ABC):
     def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
         """Its answer; a row replaces one of `live` that says the same state, or an end as well."""
         return ()
+
+    def proven(self, said: str, ids: Collection[str], told: Collection[str], *, later: bool = False) -> set[str]:
+        """Find the ids for which an answer is whole: what it leaves out of them, the scheduler does not know.
+
+        Parameters
+        ----------
+        said : str
+            All that the command printed.
+        ids : collection of str
+            What it was asked for.
+        told : collection of str
+            The ids in its answer, as `key` writes them.
+        later : bool
+            Whether it is the command of `follow_up`.
+        """
+        named = {self.key(id) for id in re.findall(self.absent, said)} if self.absent else set()
+        framed = re.search((later and self.followed) or self.whole, said) is not None
+        return {id for id in ids if self.key(id) in named or (framed and (not self.absent or self.key(id) in told))}
+
+    def listed(self, answers: Sequence[tuple[int, str]]) -> bool:
+        """Whether the answers to `search` are whole: number of the command, and all that it printed."""
+        patterns = (self.whole, self.followed or self.whole)
+        return all(re.search(patterns[min(number, 1)], said) for number, said in answers)
+
+    def canary(self) -> Call | None:
+        """The command that proves an empty list of `search` whole, where the list itself cannot: see `lives`."""
+        return None
 
     @abstractmethod
     def search(self, site: Site) -> Sequence[Call]:

@@ -357,7 +357,8 @@ class Gone(_Record, tag="gone"):
 
     ``elements`` are indices of the task. ``f`` is "" where the scheduler says
     nothing of why; ``never`` tells that, for all that is known, they did not
-    start; ``back`` that they are there again.
+    start; ``back`` that they are there again; ``sure`` that it named their end,
+    or that two whole answers, a visibility lag apart, did not know them.
     """
 
     tag: str
@@ -369,6 +370,7 @@ class Gone(_Record, tag="gone"):
     w: str = ""
     never: bool = False
     back: bool = False
+    sure: bool = False
 
 
 class Asked(_Record, tag="asked"):

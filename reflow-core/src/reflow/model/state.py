@@ -632,7 +632,9 @@ class State:
                 before = self.gone.get((task, index))
                 if before is None:
                     self.gone[task, index] = event
-                elif explains(event.f, before.f):  # it is known now why it has gone, since when it is remains
+                elif explains(event.f, before.f) or (
+                    event.sure and not before.sure
+                ):  # it is known now why it has gone, since when it is remains
                     self.gone[task, index] = msgspec.structs.replace(event, at=before.at)
 
     def _asked(self, event: Asked) -> None:

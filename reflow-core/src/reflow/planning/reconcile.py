@@ -24,6 +24,9 @@ class Verdict(msgspec.Struct, frozen=True):
     unheard: frozenset[str] = frozenset()
 
 
+#: seconds until the scheduler is asked again about what it did not know, where that was not done in time
+_ASK_AGAIN = 1.0
+
 _FORGOTTEN = JobStatus(state=JobState.UNKNOWN, native="not known any more")
 
 #: an array is known, and this slot of it is not: schedulers drop what is cancelled before it starts without a word
@@ -89,7 +92,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             unheard.add(flight.tag)
             continue
         progress = state.tasks[flight.task]
-        gone: dict[JobStatus, list[int]] = {}
+        gone: dict[tuple[JobStatus, bool], list[int]] = {}
         stuck: dict[str, list[int]] = {}
         back: list[int] = []
         alive = any(status.state is not JobState.UNKNOWN for slot, status in told.items() if slot is not None)
@@ -108,8 +111,12 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             before = state.gone.get((flight.task, index))
             if before is not None and status.state in (JobState.PENDING, JobState.RUNNING):
                 back.append(index)  # it was run again, or the scheduler was confused
-            elif before is not None and not explains(_class(status), before.f):
-                continue  # only why it has gone would be news
+            elif (
+                before is not None
+                and not explains(_class(status), before.f)
+                and not _confirms(status, before, now, lag)
+            ):
+                continue  # only why it has gone would be news, or that it is certain
             if status.reason and (
                 status.state is JobState.PENDING
                 or (status.state is JobState.RUNNING and flight.tag not in waiting)  # suspended, on a lost host
@@ -122,8 +129,9 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             elif status.state.ended or status.state is JobState.UNKNOWN:
                 if status.state is JobState.UNKNOWN and began:
                     status = msgspec.structs.replace(status, failure_class=None)
-                gone.setdefault(status, []).append(index)
-        for status, indices in gone.items():
+                sure = status.state.ended or before is not None
+                gone.setdefault((status, sure), []).append(index)
+        for (status, sure), indices in gone.items():
             events.append(
                 Gone(
                     tag=flight.tag,
@@ -134,6 +142,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
                     s=status.signal,
                     w=status.reason or status.native,
                     never=status.state is JobState.UNKNOWN and status.failure_class is FailureClass.CANCELLED,
+                    sure=sure,
                 )
             )
         if back:
@@ -153,6 +162,11 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             woken.append(wake.tag)
     events.append(Asked(at=now, waiting=waiting))
     return Verdict(tuple(events), tuple(woken), frozenset(unheard))
+
+
+def _confirms(status: JobStatus, before: Gone, now: float, lag: float) -> bool:
+    """Whether an answer makes certain that an element has gone, of which one answer alone has said so."""
+    return not before.sure and (status.state.ended or (status.state is JobState.UNKNOWN and now - before.at >= lag))
 
 
 def _told(flight: Flight, by_id: Mapping[str, Mapping[int | None, JobStatus]]) -> Mapping[int | None, JobStatus]:
@@ -186,12 +200,18 @@ def _opened(state: State, task: str, index: int) -> bool:
     return flight is None or has_started(state, flight.tag, flight.slot_of(index))
 
 
-def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill], float | None]:
+#: ends after which processes of the element may live on, or its record may still be on its way
+_UNSETTLED = ("", FailureClass.NODE_FAIL.value, FailureClass.LOST.value)
+
+
+def overdue(state: State, now: float, grace: float, lag: float) -> tuple[list[Failed | Kill], float | None]:
     """What becomes of elements whose record did not arrive in time, and the seconds until the next one is due.
 
-    They fail as the scheduler says; what has failed before its worker could
-    report anything has failed to launch. Where it says nothing they are lost,
-    and may run all the same: those are to be cancelled, and fail then.
+    They fail as the scheduler says, after a visibility lag where it names an end
+    after which nothing of them runs; what has failed before its worker could report anything
+    has failed to launch. Where it says nothing they are lost, and may run all
+    the same: those are to be cancelled, and fail then. What one answer alone
+    has left out is no loss yet: it is due when it can be asked for again.
     """
     events: list[Failed | Kill] = []
     soonest: float | None = None
@@ -199,7 +219,10 @@ def overdue(state: State, now: float, grace: float) -> tuple[list[Failed | Kill]
     for (task, index), gone in state.gone.items():
         if state.tasks[task].status[index] not in (QUEUED, RUNNING):
             continue
-        left = gone.at + grace - now
+        final = gone.sure and not gone.never and gone.f not in _UNSETTLED
+        left = gone.at + (min(lag, grace) if final else grace) - now
+        if not gone.sure:
+            left = max(left, gone.at + lag - now, _ASK_AGAIN)
         if left > 0:
             soonest = left if soonest is None else min(soonest, left)
             continue

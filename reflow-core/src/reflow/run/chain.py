@@ -107,7 +107,7 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
     engine.hear()
     for said in engine.obey():
         watcher.say(said)
-    if ask and scheduler.silent and not scheduler.away:
+    if (ask or engine.doubtful) and scheduler.silent and not scheduler.away:
         scheduler.ask()
     scheduler.enforce()
     while True:

@@ -51,6 +51,9 @@ from .writer import Writer
 #: seconds between two looks for mailed commands while a pool works
 _LISTEN = 0.5
 
+#: seconds between two questions about what the scheduler is about to tell
+_AGAIN = 1.0
+
 #: seconds by which clocks of two hosts may differ; by more, and what the one says tells the other nothing
 _ASKEW = 60.0
 
@@ -99,15 +102,15 @@ class Engine:
         self.root, self.state = root, self.writer.state
         self._cache = None if cache is None else Forgiving(cache, self.writer.warn, self.writer.warn)
         jobs = Jobs(root, self.writer.definition, config, self.writer.secrets.inherited, self.writer.trusted)
-        grace = float(config.get("run.grace"))
+        self._grace = grace = float(config.get("run.grace"))
         relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
         self.scheduler = Scheduler(
             self.writer, executor, jobs, pooled=self.pooled, grace=grace, relays=relays, hear=self.hear
         )
         self._results = Results(root)
         self._keeper = Keeper(self.writer, self._results, self._cache)
-        #: what interrupted workers said, by mailbox: the scheduler knows why they were
-        self._interrupted: dict[str, Letter] = {}
+        #: what interrupted workers said, and when that was read, by mailbox: the scheduler knows why they were
+        self._interrupted: dict[str, tuple[Letter, float]] = {}
 
     @property
     def definition(self) -> Definition:
@@ -131,7 +134,8 @@ class Engine:
         """Write down what workers have reported."""
         for letter in letters:
             if not self.pooled and _interrupted(self.state, letter) is not None:
-                self._interrupted[letter.box] = letter
+                _, read = self._interrupted.get(letter.box, (letter, self.writer.now()))
+                self._interrupted[letter.box] = letter, read
             else:
                 self._take(letter)
 
@@ -294,22 +298,26 @@ class Engine:
         """Take in what was reported of these elements after they had been given up."""
         self.ingest(belated(self.root, self.state, self.writer.trusted, elements))
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the scheduler is to be asked, whoever advances the run: only it knows how something has ended."""
+        return bool(self._interrupted) or self.scheduler.doubtful
+
     def settle(self) -> float | None:
         """Take in what interrupted workers said, with the scheduler's word on why they were.
 
         Returns
         -------
         float or None
-            Seconds until its silence is an answer, too; None where nothing waits for it.
+            Seconds until it is asked again about those of which it has said nothing; None where there are none.
         """
         soonest: float | None = None
-        for box, letter in list(self._interrupted.items()):
+        for box, (letter, read) in list(self._interrupted.items()):
             record = _interrupted(self.state, letter)
             if record is not None:
                 gone = self.state.gone.get((record.t, record.i))
-                lag = self.executor.limits.visibility_lag
-                left = record.e + lag - self.writer.now()
-                if gone is None and 0 < left <= lag + _ASKEW:
+                left = self._unsettled(record, read) if gone is None or not gone.sure else 0.0
+                if left > 0:
                     soonest = left if soonest is None else min(soonest, left)
                     continue
                 if (
@@ -323,6 +331,20 @@ class Engine:
             self._take(letter)
             del self._interrupted[box]
         return soonest
+
+    def _unsettled(self, record: Finished, read: float) -> float:
+        """Seconds for which the scheduler may still say why an element was interrupted; 0 where it need not be asked.
+
+        It has said nothing before it was asked, a visibility lag after the interruption at the earliest. Then what it
+        says to be alive is waited for, as long as for a record that is late.
+        """
+        now, lag = self.writer.now(), self.executor.limits.visibility_lag
+        ended = record.e if abs(read - record.e) <= _ASKEW else read
+        flight = self.state.flight_of(record.t, record.i)
+        asked = self.scheduler.answered and flight is not None and flight.tag not in self.scheduler.unheard
+        if not asked or self.scheduler.answered < ended + lag:
+            return max(ended + lag - now, _AGAIN)
+        return 0.0 if now >= ended + lag + self._grace else _AGAIN
 
     # --- life ----------------------------------------------------------------
 

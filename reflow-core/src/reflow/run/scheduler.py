@@ -79,6 +79,8 @@ class Scheduler:
         Whether the scheduler does not answer, or takes nothing, for now.
     unheard : frozenset of str
         Tags of jobs of which it could say nothing when it was asked last.
+    answered : float
+        When it last answered this process, in seconds since the epoch; 0: not yet.
     woken : bool
         Whether this process runs on a compute node, which may not be allowed to submit.
     relaying : bool
@@ -103,6 +105,7 @@ class Scheduler:
         #: whether a submission was taken from here, and whether one is made to find that out
         self._able = self._trying = False
         self.unheard: frozenset[str] = frozenset()
+        self.answered = 0.0
         self.executor = executor
         self._writer = writer
         self._jobs = jobs
@@ -329,7 +332,7 @@ class Scheduler:
         silent = [index for index in self._active(flight) if (flight.task, index) not in state.gone]
         if silent:
             why = "it has started, and the scheduler does not know it"
-            self._writer.add(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why))
+            self._writer.add(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why, sure=True))
 
     def ask(self) -> bool:
         """Ask the scheduler once for everything in flight; an outage is no evidence, and is said.
@@ -349,7 +352,7 @@ class Scheduler:
         except ExecutorError as error:
             self._outage(f"the scheduler does not answer: {error}")
             return False
-        now = writer.now()
+        now = self.answered = writer.now()
         verdict = judge(state, answers, now, self.executor.limits.visibility_lag)
         self.unheard = verdict.unheard
         for event in verdict.events:
@@ -371,20 +374,26 @@ class Scheduler:
         state = self._writer.state
         return bool(missing(state)) or any(wake.id for wake in state.wakes.values())
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether an element is missing from one answer only, and the next one may tell whether it is lost."""
+        state, lag, now = self._writer.state, self.executor.limits.visibility_lag, self._writer.now()
+        return any(not gone.sure and now - gone.at >= max(lag, self._grace) for gone in state.gone.values())
+
     def give_up(self) -> float | None:
         """Let elements fail whose record did not arrive within the grace period; seconds until the next one is due.
 
         What is lost may run all the same: it is cancelled first.
         """
         now = self._writer.now()
-        events, soonest = overdue(self._writer.state, now, self._grace)
+        events, soonest = overdue(self._writer.state, now, self._grace, self.executor.limits.visibility_lag)
         if events:
             for event in events:
                 if type(event) is Failed:
                     self._outlaw(event.task, from_ranges(event.elements))
             # Since the mailbox was read, the scheduler may have been waited for.
             self._hear()
-            events, soonest = overdue(self._writer.state, now, self._grace)
+            events, soonest = overdue(self._writer.state, now, self._grace, self.executor.limits.visibility_lag)
         for event in events:
             self._writer.add(event)
         if any(type(event) is Kill for event in events):

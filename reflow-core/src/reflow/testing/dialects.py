@@ -283,11 +283,39 @@ class DialectConformance:
                     if row.status.state.ended:
                         assert row.status.state in whole.get((row.id, row.index), ()), text[:end][-200:]
 
-    def test_what_is_not_understood_is_unknown(self) -> None:
-        executor = self.executor(runner=Replay({"": "garbled \u2603\n"}), **self.settings)
-        status = executor.query([JobRef("12")])[JobRef("12")]
-        assert status.state is JobState.UNKNOWN
-        assert "garbled" in status.native
+    # -- answers that are not whole ---------------------------------------------
+
+    @pytest.mark.parametrize("text", [*NOISE, "garbled \u2603\n"])
+    def test_an_answer_that_proves_nothing_is_no_evidence(self, text: str) -> None:
+        """Code 0 or not, whatever does not look like the scheduler's own answer tells of no job that it is gone."""
+        executor = self.executor(runner=Replay({"": text}), **self.settings)
+        said = re.escape("; ".join(line.strip() for line in text.splitlines() if line.strip()))
+        for ask in (lambda: executor.query([JobRef("12")]), lambda: executor.find(["k3f9x2abqd"])):
+            with pytest.raises(ExecutorError, match=said or "it is empty") as caught:
+                ask()
+            assert caught.value.transient
+        if executor.speaks.known:
+            with pytest.raises(ExecutorError, match="not whole"):
+                executor.cancel([JobRef("12")])
+
+    def test_an_answer_cut_after_any_line_ends_nothing(self) -> None:
+        for name, follow_up, text in self.outputs():
+            if follow_up:
+                continue
+            whole = {(row.id, row.index, row.status.state.ended) for row in self.rows(text)}
+            ids = sorted({id for id, _, _ in whole})
+            base = self.dialect().limits.array_base
+            lines = text.splitlines(keepends=True)
+            for count in range(0, len(lines), max(1, len(lines) // 60)):
+                executor = self.executor(runner=Replay({"": "".join(lines[:count])}), **self.settings)
+                try:
+                    answers = executor.query([JobRef(id) for id in ids])
+                except ExecutorError:
+                    continue
+                for ref, status in answers.items():
+                    index = None if ref.slot is None else ref.slot + base
+                    assert not status.state.ended or (ref.id, index, True) in whole, (name, count, ref)
+                    assert status.state is not JobState.UNKNOWN or status.failure_class is None, (name, count, ref)
 
     # -- scripts --------------------------------------------------------------
 
