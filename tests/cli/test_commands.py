@@ -28,6 +28,8 @@ def status(**run: Any) -> dict[str, Any]:
             "created": 1.7e9,
             "started": 1.7e9,
             "ended": 1.7e9 + 65,
+            "duration": 65.0,
+            "idle": 0.5,
             "executor": "local",
             "reason": None,
             **run,
@@ -166,7 +168,8 @@ def test_status(reflow: Call, shelf: Any) -> None:
         "reason     compute[3] failed",
         "workflow   demo",
     ]
-    assert "took       1 min 05 s" in lines
+    assert "worked     1 min 05 s" in lines
+    assert not any(line.startswith("idle") for line in lines)
     table = [line.split() for line in lines[lines.index("") + 1 :]]
     assert table[0] == ["TASK", "STATE", "TOTAL", "SUCCESS", "FAILED", "cached", "TIME"]
     assert table[1] == ["make", "SUCCESS", "1", "1", "1", "0.50", "s"]
@@ -183,9 +186,28 @@ def test_status(reflow: Call, shelf: Any) -> None:
 def test_status_of_what_runs(reflow: Call, shelf: Any) -> None:
     found = {**GOOD, "run": {**GOOD["run"], "status": "RUNNING", "ended": None}, "summary": {}, "tasks": []}
     shelf.add(status=found)
-    out = reflow("status").out
-    assert "took" not in out
-    assert "retry" not in out
+    assert "retry" not in reflow("status").out
+
+
+def test_status_of_what_was_retried(reflow: Call, shelf: Any) -> None:
+    told = {**GOOD["run"], "duration": 38.0, "idle": 492.0}
+    shelf.add(status={**GOOD, "run": told}, retry={"run_id": ID, "said": "1 again"})
+    lines = reflow("status").out.splitlines()
+    assert {"worked     38.0 s", "idle       8 min 12 s"} <= set(lines)
+    assert reflow("retry", ID).err == f"run {ID} SUCCESS after 38.0 s, idle 8 min 12 s\n"
+
+
+def test_status_of_an_array_of_unknown_size(reflow: Call, shelf: Any) -> None:
+    found = {**status(), "summary": {"make": {"FAILED": 1, "total": 1}, "compute": {"total": None, "cached": 0}}}
+    shelf.add(status=found)
+    assert ["compute", "FAILED", "?"] in [line.split() for line in reflow("status").out.splitlines()]
+
+
+def test_the_reason_of_a_single_task_is_said_once(reflow: Call, shelf: Any) -> None:
+    found = status()
+    found["tasks"][0] |= {"state": "FAILED", "reason": "error: ValueError: bad"}
+    shelf.add(status=found)
+    assert reflow("status").out.count("ValueError: bad") == 1
 
 
 def test_status_with_elements(reflow: Call, shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,6 +402,36 @@ def test_following_what_never_wrote(reflow: Call, shelf: Any, tmp_path: Path) ->
 def test_an_element_that_is_not_there(state: str, size: int | None, ended: bool) -> None:
     tasks = [{"name": "other", "state": "RUNNING", "size": None}, {"name": "work", "state": state, "size": size}]
     assert logs._ended({"elements": [], "tasks": tasks}, "work", 99) is ended
+
+
+# results
+
+
+def test_results(reflow: Call, shelf: Any) -> None:
+    rows = [
+        {"task": "compute", "index": 0, "state": "SUCCESS", "reason": "", "result": {"a": [1, "\x1b"]}},
+        {"task": "compute", "index": 1, "state": "FAILED", "reason": "ValueError: bad"},
+        {"task": "compute", "index": 2, "state": "PENDING", "reason": ""},
+    ]
+    run = shelf.add(plain_results=rows)
+    said = reflow("results", ID, "compute")
+    assert (said.code, said.out.splitlines()) == (
+        0,
+        ['compute[0]  {"a": [1, "\\u001b"]}', "compute[1]  FAILED: ValueError: bad", "compute[2]  PENDING"],
+    )
+    assert json.loads(reflow("results", ID, "compute", "--json").out) == rows
+    reflow("results", ID, "compute[1]")
+    assert [asked[1] for asked in run.asked] == [("compute", None), ("compute", None), ("compute", 1)]
+
+
+def test_a_result_that_is_not_there(reflow: Call, shelf: Any) -> None:
+    row = {"task": "compute", "index": 1, "state": "FAILED", "reason": "ValueError: bad"}
+    shelf.add(plain_results=[row])
+    said = reflow("results", ID, "compute[1]")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == "error: there is no result of compute[1]: it is FAILED: ValueError: bad\n"
+    shelf.add(plain_results=[{**row, "index": None, "state": "PENDING", "reason": ""}])
+    assert reflow("results", "make").err == "error: there is no result of make: it is PENDING\n"
 
 
 # explain

@@ -83,7 +83,7 @@ def test_dependants_are_skipped_and_independent_branches_finish(lab: Any, failed
     }
     told = failed.status(elements=True)
     reasons = {task["name"]: task["reason"] for task in told["tasks"]}
-    assert reasons["gather"] == "chained was skipped"
+    assert reasons["gather"] == "chained succeeded in part only: 2 of its 4 elements were skipped"
     assert reasons["last"] == "gather was skipped"
     assert reasons["behind"] == "work failed"
     assert told["run"]["reason"] == "work failed"
@@ -406,9 +406,10 @@ def test_cancel_of_a_task(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = meddle(lab, monkeypatch, 1, "cancel", {"work": None})
     assert run.state is RunState.CANCELLED
     assert lab.ran() == ["independent", "make", "ordered"]
-    assert lab.counts(run)["work"] == {"CANCELLED": 1}
-    assert lab.counts(run)["chained"] == {"SKIPPED": 1}
-    assert {task["name"]: task["reason"] for task in run.status()["tasks"]}["chained"] == "work was cancelled"
+    told = {task["name"]: task for task in run.status()["tasks"]}
+    assert (told["work"]["state"], told["chained"]["state"]) == ("CANCELLED", "SKIPPED")
+    assert run.status()["summary"]["work"] == {"total": None, "cached": 0}, "nobody knows how many there are"
+    assert told["chained"]["reason"] == "work was cancelled"
     run.retry()
     assert run.state is RunState.SUCCESS
 

@@ -44,12 +44,21 @@ def show_end(session: Session, run: Run) -> None:
     lines = failures(session, status)
     if lines:
         render.say("\n".join(["", *lines]))
-    took = render.duration(about["ended"] - about["created"]) if about["ended"] else None
     why = f": {about['reason']}" if about["reason"] else ""
-    render.say(f"run {about['run_id']} {about['status']}{f' after {took}' if took else ''}{why}")
+    render.say(f"run {about['run_id']} {about['status']}{_times(about)}{why}")
     code = {"FAILED": 1, "CANCELLED": INTERRUPTED}.get(about["status"])
     if code is not None:
         raise typer.Exit(code)
+
+
+def _times(about: Mapping[str, Any]) -> str:
+    """For how long a run that has ended has worked, and for how long it has not."""
+    worked, idle = about.get("duration"), about.get("idle")
+    if not about["ended"] or worked is None:
+        return ""
+    if not worked:
+        return f" after {render.duration(idle)}" if idle is not None else ""
+    return f" after {render.duration(worked)}" + (f", idle {render.duration(idle)}" if idle and idle >= 1 else "")
 
 
 def put_said(done: Sequence[Mapping[str, Any]], told: Collection[str], *, as_json: bool) -> None:

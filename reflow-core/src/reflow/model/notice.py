@@ -72,7 +72,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     time : float
         When, in seconds since the epoch.
     duration : float, optional
-        Seconds since the run began; None at its beginning.
+        Seconds in which elements ran; None at the run's beginning.
+    idle : float, optional
+        Seconds of the run in which none did: they were queued, or the run waited for its retry.
     reason : str
         Why it ended as it did, one sentence.
     summary : mapping of task to mapping of state to int
@@ -91,6 +93,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     time: float = 0.0
     duration: float | None = None
+    idle: float | None = None
     reason: str = ""
     summary: Mapping[str, Mapping[str, int]] = {}
     failures: tuple[str, ...] = ()
@@ -113,21 +116,27 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         if self.host:
             lines.append(f"Host:          {self.host}")
         if self.duration is not None:
-            minutes, seconds = divmod(round(self.duration), 60)
-            hours, minutes = divmod(minutes, 60)
-            lines.append(f"Duration:      {hours}:{minutes:02d}:{seconds:02d}")
+            idle = f", idle {_clock(self.idle)}" if self.idle is not None and self.idle >= 1 else ""
+            lines.append(f"Duration:      {_clock(self.duration)}{idle}")
         if self.reason:
             lines.append(f"Reason:        {self.reason}")
         if self.summary:
             lines += ["", "Tasks:"]
             for task, counts in self.summary.items():
                 states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-                lines.append(f"  {task}: {states}")
+                lines.append(f"  {task}: {states or 'it was never known how many elements it has'}")
         if self.failures:
             lines += ["", "Failures:", *(f"  {failure}" for failure in self.failures)]
         if self.commands:
             lines += ["", "Next:", *(f"  {command}" for command in self.commands)]
         return "\n".join(lines) + "\n"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as ``1:02:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
 @runtime_checkable

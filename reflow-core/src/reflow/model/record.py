@@ -201,13 +201,14 @@ class PoolOpened(_Record, tag="pool"):
 
 
 class Failed(_Record, tag="failed"):
-    """An element ended without a record of its own; the scheduler's words, or ours."""
+    """An element ended without a record of its own; the scheduler's words, or ours; ``b``: when it began, if known."""
 
     task: str
     elements: str
     attempt: int
     f: FailureClass
     at: float
+    b: float = 0.0
     x: int | None = None
     s: int | None = None
     w: str = ""

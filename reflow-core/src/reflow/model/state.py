@@ -50,6 +50,7 @@ from .record import (
     Woke,
 )
 from .resources import Resources
+from .spans import Spans
 
 PENDING, QUEUED, RUNNING, SUCCESS, FAILED, CANCELLED, SKIPPED, CACHED = range(8)
 
@@ -145,9 +146,12 @@ class Progress:
     """Where the elements of one task stand."""
 
     __slots__ = (
+        "array",
         "at",
         "attempt",
+        "began",
         "cancelled",
+        "cancels",
         "counts",
         "due",
         "ended_at",
@@ -173,10 +177,12 @@ class Progress:
         "stopped",
         "tries",
         "undecided",
+        "worked",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, many: bool = True) -> None:
         self.name = name
+        self.array = many
         self.size: int | None = None
         #: its inputs are known; elements that are PENDING may be submitted
         self.open = False
@@ -185,7 +191,10 @@ class Progress:
         self.cancelled = False
         #: cancelled: what has not been submitted never is
         self.stopped = False
+        #: why it was skipped or cancelled as a whole
         self.reason = ""
+        #: why elements were cancelled before they ran, oldest first: reason, elements
+        self.cancels: list[tuple[str, str]] = []
         self.status = bytearray()
         #: 1 where the cache has the result, or is not to have it
         self.kept = bytearray()
@@ -215,6 +224,10 @@ class Progress:
         self.at = 0.0
         self.started_at = 0.0
         self.ended_at = 0.0
+        #: when elements of it ran, in all their attempts
+        self.worked = Spans()
+        #: element -> when its function was called, of those that run
+        self.began: dict[int, float] = {}
 
     @property
     def active(self) -> int:
@@ -231,11 +244,7 @@ class Progress:
     @property
     def succeeded(self) -> bool:
         """Whether all of its elements succeeded."""
-        return (
-            self.open
-            and not (self.skipped or self.cancelled)
-            and self.counts[SUCCESS] + self.counts[CACHED] == self.size
-        )
+        return self.open and not (self.skipped or self.cancelled) and self.done == self.size
 
     @property
     def state(self) -> TaskState:
@@ -252,19 +261,31 @@ class Progress:
             return TaskState.QUEUED
         if self.counts[PENDING] or self.undecided:
             return TaskState.PENDING if not self.ran else TaskState.QUEUED
-        for code in (FAILED, CANCELLED, SKIPPED):
+        for code in (FAILED, CANCELLED):
             if self.counts[code]:
                 return SHOWN[code]
+        if self.counts[SKIPPED]:
+            return TaskState.FAILED if self.done else TaskState.SKIPPED
         return TaskState.SUCCESS
 
+    @property
+    def done(self) -> int:
+        """Elements that succeeded."""
+        return self.counts[SUCCESS] + self.counts[CACHED]
+
     def shown(self) -> dict[str, int]:
-        """Elements by the state that users see, zeros left out; one for a whole task that was never expanded."""
+        """Elements by the state that users see, zeros left out; none of an array whose size is not known."""
         found: dict[str, int] = {}
         for code, count in enumerate(self.counts):
             if count:
                 state = SHOWN[code].value
                 found[state] = found.get(state, 0) + count
-        return found or ({self.state.value: 1} if self.size is None else {})
+        return found or ({self.state.value: 1} if self.size is None and not self.array else {})
+
+    def cancel_reasons(self) -> dict[int, str]:
+        """Element -> why it was cancelled, of those that were before they ran."""
+        found = {index: reason for reason, elements in self.cancels for index in from_ranges(elements)}
+        return {index: reason for index, reason in found.items() if self.status[index] == CANCELLED}
 
     def indices(self, code: int) -> list[int]:
         """Elements that stand at `code`, ascending."""
@@ -338,7 +359,7 @@ class State:
         self.trusted_owners = _named(definition, "trusted_owners")
         #: groups whose members may write it, by name or number
         self.trusted_groups = _named(definition, "trusted_groups")
-        self.tasks = {task.name: Progress(task.name) for task in definition.tasks}
+        self.tasks = {task.name: Progress(task.name, many=task.array) for task in definition.tasks}
         self.run = RunState.PENDING
         self.reason = ""
         self.created = definition.created
@@ -420,6 +441,7 @@ class State:
     def _land(self, progress: Progress, index: int) -> None:
         if self.gone:
             self.gone.pop((progress.name, index), None)
+        progress.began.pop(index, None)
         position = progress.job[index]
         if position < 0 or progress.status[index] not in (QUEUED, RUNNING):
             return
@@ -458,6 +480,7 @@ class State:
             self.heard = event.e
         if not progress.started_at or event.b < progress.started_at:
             progress.started_at = event.b
+        progress.worked.add(event.b, event.e)
         progress.ran = True
         progress.file[index] = file
         progress.offset[index] = offset
@@ -505,6 +528,7 @@ class State:
         """Only for readers, who overlay what workers have said since."""
         progress = self.tasks[event.t]
         progress.set(event.i, RUNNING)
+        progress.began[event.i] = event.b
         progress.ran = True
         if event.b > self.heard:
             self.heard = event.b
@@ -542,8 +566,6 @@ class State:
             progress.part[index] = event.part
         for index in from_ranges(event.skipped):
             progress.set(index, SKIPPED)
-        if event.skipped:
-            progress.reason = "upstream elements did not succeed"
         if event.misses:
             self.misses[event.task] = _newer(self.misses.get(event.task, {}), event.misses)
         self.notes.extend(event.notes)
@@ -674,6 +696,9 @@ class State:
     def _failed(self, event: Failed) -> None:
         progress = self.tasks[event.task]
         progress.ran = True
+        progress.ended_at = max(progress.ended_at, event.at)
+        if event.b:
+            progress.worked.add(event.b, event.at)
         for index in from_ranges(event.elements):
             self._fail(
                 progress,
@@ -715,12 +740,13 @@ class State:
 
     def _cancelled(self, event: Cancelled) -> None:
         progress = self.tasks[event.task]
-        progress.reason = event.reason
         if event.elements is None:
+            progress.reason = event.reason
             progress.stopped = True
             if not progress.open:
                 progress.cancelled = True
         wanted = progress.indices(PENDING) if event.elements is None else from_ranges(event.elements)
+        left: list[int] = []
         for index in wanted:
             if index >= len(progress.status):
                 continue  # named before anybody knew which there are
@@ -728,6 +754,9 @@ class State:
             if progress.status[index] == PENDING:
                 progress.set(index, CANCELLED)
                 progress.due.pop(index, None)
+                left.append(index)
+        if left:
+            progress.cancels.append((event.reason, to_ranges(left)))
 
     def _reset(self, event: Reset) -> None:
         progress = self.tasks[event.task]

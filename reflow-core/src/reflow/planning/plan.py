@@ -182,6 +182,8 @@ def _fate(progress: Progress) -> str:
         return "failed"
     if progress.cancelled or progress.counts[CANCELLED]:
         return "was cancelled"
+    if progress.counts[SKIPPED] and progress.done:
+        return f"succeeded in part only: {progress.counts[SKIPPED]} of its {progress.size} elements were skipped"
     return "was skipped"
 
 

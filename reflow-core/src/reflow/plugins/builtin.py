@@ -97,6 +97,7 @@ def reflow_commands() -> Sequence[CommandEntry]:
         _command("cancel", "end a run, or some of its tasks"),
         _command("retry", "run again what failed, was cancelled or skipped"),
         _command("logs", "what a task printed"),
+        _command("results", "what a task returned"),
         _command("script", "the script by which a task was submitted"),
         _command("explain", "why each element was computed or taken from the cache"),
         _command("runs", "all runs"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ from .log import Results
 from .mail import post
 from .scheduler import AGAIN
 from .trust import require_own
-from .view import awaits, explain, look, quiet, standing, status
+from .view import REPORTED, awaits, explain, look, plain_results, quiet, standing, status
+from .words import fate_of
 
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
 _STALLED_LOOKS = 5
@@ -168,7 +169,9 @@ class Run:
         -------
         dict
             ``run`` (with ``status``), ``summary`` (task -> state -> count,
-            ``total``, ``cached``), ``tasks``, ``failures``, and ``elements`` where asked for.
+            ``total``, None where it is not known yet, ``cached``), ``tasks``, ``failures``, all of them,
+            and ``elements`` where asked for. ``duration`` counts the seconds in which
+            elements ran, ``idle`` those in which none did.
         """
         state = look(self.root, self.definition)
         asked = False
@@ -249,43 +252,89 @@ class Run:
             raise UsageError(f"{task} is an array task", hint=f"its results: run.results({task!r})")
         return self._results(found)[0]
 
-    def results(self, task: str) -> list[Any]:
+    def results(self, task: str, *, failed: str | None = None) -> list[Any]:
         """What the elements of an array task returned, in index order.
+
+        Parameters
+        ----------
+        task : str
+            The array task.
+        failed : {"skip", "mark"}, optional
+            Of elements that failed, were skipped or cancelled: leave them out, or put
+            a `reflow.Failed` in the place of each. Where not given, there must be none.
 
         Raises
         ------
         NotReady
-            Some elements have not succeeded.
+            Some elements have not succeeded; with `failed`: not ended.
         UsageError
             There is no such task, or it is single.
         """
+        if failed not in (None, "skip", "mark"):
+            raise UsageError(f"failed={failed!r} is neither 'skip' nor 'mark'")
         found = self._task(task)
         if not found.array:
             raise UsageError(f"{task} is a single task", hint=f"its result: run.result({task!r})")
-        return self._results(found)
+        return self._results(found, failed)
 
-    def _results(self, task: Task) -> list[Any]:
+    def plain_results(self, task: str, index: int | None = None) -> list[dict[str, Any]]:
+        """What a task returned, as plain data from the records: nothing of the pipeline is imported for it.
+
+        Parameters
+        ----------
+        task : str
+            The task.
+        index : int, optional
+            Of an array task: this element only.
+
+        Returns
+        -------
+        list of dict
+            Of each element ``task``, ``index`` (None for a single task), ``state``,
+            ``reason``, and ``result`` where it has one.
+
+        Raises
+        ------
+        UsageError
+            There is no such task or element.
+        """
+        found = self._task(task)
+        state = look(self.root, self.definition)
+        _require_element(found, index, state.tasks[task].size)
+        return plain_results(self.root, state, found, index)
+
+    def _results(self, task: Task, failed: str | None = None) -> list[Any]:
         state = look(self.root, self.definition)
         progress = state.tasks[task.name]
-        if not progress.succeeded:
+        known = progress.open and progress.ended if failed else progress.succeeded
+        if not known:
             what = f"{task.name} {progress.state.value}"
             if progress.size and task.array:
-                done = progress.counts[SUCCESS] + progress.counts[CACHED]
-                what = f"{done} of {progress.size} elements of {task.name} succeeded"
+                what = f"{progress.done} of {progress.size} elements of {task.name} succeeded"
             yet = "" if progress.ended else " yet"
             raise NotReady(f"there is no result{yet}: {what}", hint=f"see `reflow status {self.run_id}`")
+        if any(code == SUCCESS and file <= 0 for code, file in zip(progress.status, progress.file, strict=True)):
+            raise NotReady(f"there is no result of {task.name} yet: {REPORTED}", hint="run.wait() waits for the run")
         results = Results(self.root)
         try:
-            with self._codec(task.name, state.generation) as codec:
-                return [codec.decode(raw) for raw in results.outputs(progress) if raw is not None]
+            found = results.outputs(progress)
         finally:
             results.close()
+        cancelled = progress.cancel_reasons()
+        with self._codec(task.name, state.generation) as codec:
+            return [
+                fate_of(progress, index, cancelled) if raw is None else codec.decode(raw)
+                for index, raw in enumerate(found)
+                if raw is not None or failed == "mark"
+            ]
 
     @contextmanager
     def _codec(self, task: str, generation: int) -> Iterator[Codec]:
         """What reads a task's results: of this process's own classes, where results are still of their form."""
         if not self.definition.entry.importable:
-            yield _codec_of(self._session(), task)
+            with self._explained(task):
+                codec = _codec_of(self._session(), task)
+            yield codec
             return
         definition = load_definition(self.root, generation)
         for flow in (self._memory, loaded(definition)):
@@ -298,10 +347,33 @@ class Run:
         else:
             require_own(self.root)  # its code is about to be run
             frozen = self._frozen.setdefault(generation, Isolated(definition.entry, layout.code(self.root, generation)))
-            with frozen as flow:
-                yield _codec_of(flow, task)
+            with ExitStack() as held:
+                with self._explained(task):
+                    codec = _codec_of(held.enter_context(frozen), task)
+                yield codec
             return
         yield codec
+
+    @contextmanager
+    def _explained(self, task: str) -> Iterator[None]:
+        """Where what is imported for a task's results is gone, say what, and how they are read without."""
+        plain = f"`reflow results {self.run_id} {task}` prints its results without"
+        try:
+            yield
+        except ImportError as error:
+            missing = f"module {error.name!r}" if error.name else f"{error}"
+            raise ReflowError(
+                f"what {task} returns needs {missing}, which cannot be imported any more: {error}", hint=plain
+            ) from error
+        except ReflowError as error:
+            error.hint = f"{error.hint}; {plain}" if error.hint else plain
+            raise
+        except Exception as error:
+            raise ReflowError(
+                f"{self.definition.entry.file}, whose types the results of {task} have, cannot be imported:"
+                f" {type(error).__name__}: {error}",
+                hint=plain,
+            ) from error
 
     def _session(self, *, today: bool = False) -> Flow:
         """The workflow of a notebook or a function; with `today`, the new one where a cell has made it anew."""
@@ -394,12 +466,9 @@ class Run:
             There is no such task or element.
         """
         found = self._task(task)
-        if not found.array and index not in (None, 0):
-            raise UsageError(f"{task} is a single task, it has no element {index}")
         state = look(self.root, self.definition)
         size = state.tasks[task].size
-        if index is not None and size is not None and not 0 <= index < size:
-            raise UsageError(f"{task} has {size} element{'' if size == 1 else 's'}, so there is no element {index}")
+        _require_element(found, index, size)
         flight = next(
             (one for one in reversed(state.flights) if one.task == task and (index is None or index in one.elements)),
             None,
@@ -569,11 +638,8 @@ class Run:
         tasks: dict[str, str | None] = {}
         if task is not None:
             chosen = None if elements is None else sorted(set(elements))
-            size = state.tasks[task].size if self._task(task).array else 1
             for index in (chosen[0], chosen[-1]) if chosen else ():
-                if index < 0 or (size is not None and index >= size):
-                    has = "" if size is None else f"{task} has {size} element{'s' if size != 1 else ''}, so "
-                    raise UsageError(f"{has}there is no element {index}")
+                _require_element(self._task(task), index, state.tasks[task].size)
             if not self._task(task).array:
                 chosen = None  # its only one is all of it, known already or not
             tasks[task] = None if chosen is None else to_ranges(chosen)
@@ -727,7 +793,7 @@ class Run:
         head = "".join(f"<th>{name}</th>" for name in ("task", "state", "total", *names))
         rows = "".join(
             f"<tr><td>{escape(task['name'])}</td><td>{task['state']}</td>"
-            + "".join(f"<td>{told['summary'][task['name']].get(key, '')}</td>" for key in ("total", *names))
+            + "".join(f"<td>{_cell(told['summary'][task['name']].get(key, ''))}</td>" for key in ("total", *names))
             + "</tr>"
             for task in told["tasks"]
         )
@@ -749,6 +815,22 @@ def _is_frozen(root: str, generation: int, entry: Entry) -> bool:
         return read_regular(entry.file, follow=True) == read_regular(layout.frozen(root, generation, entry.file))
     except FileNotFoundError:
         return False
+
+
+def _require_element(task: Task, index: int | None, size: int | None) -> None:
+    """Make sure that a task has an element of this index, as far as is known."""
+    if index is None:
+        return
+    if not task.array and index != 0:
+        raise UsageError(f"{task.name} is a single task, it has no element {index}")
+    if index < 0 or (size is not None and index >= size):
+        has = "" if size is None else f"{task.name} has {size} element{'' if size == 1 else 's'}, so "
+        raise UsageError(f"{has}there is no element {index}")
+
+
+def _cell(count: object) -> object:
+    """A count as a table shows it: `?` where it is not known."""
+    return "?" if count is None else count
 
 
 def runs(

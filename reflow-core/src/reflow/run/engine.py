@@ -166,6 +166,9 @@ class Engine:
             cls = status.failure_class
             if cls is None:
                 cls = FailureClass.CANCELLED if status.state is JobState.CANCELLED else FailureClass.EXIT
+            why = status.reason or status.native
+            if cls is FailureClass.CANCELLED and progress.stopped and why == "cancelled":
+                why = progress.reason  # the pool knows that it was asked to, and not why
             self.writer.add(
                 Failed(
                     task=flight.task,
@@ -173,9 +176,10 @@ class Engine:
                     attempt=progress.attempt[index],
                     f=cls,
                     at=self.writer.now(),
+                    b=progress.began.get(index, 0.0),
                     x=status.exit_code,
                     s=status.signal,
-                    w=status.reason or status.native,
+                    w=why,
                 )
             )
 

@@ -340,6 +340,19 @@ class Results:
             schema = self._schemas[epoch] = SCHEMA if first is None else first.schema
         return data if schema == SCHEMA else upgrade("event", data, schema)
 
+    def plain(self, progress: Progress, index: int) -> object:
+        """What an element returned, as plain data.
+
+        Raises
+        ------
+        LookupError
+            No event file has it: it has not succeeded, or what its worker reported is not taken in yet.
+        """
+        if progress.status[index] not in (SUCCESS, CACHED) or progress.file[index] <= 0:
+            raise LookupError(f"{progress.name}[{index}] has no result")
+        payload = self._payload(progress.file[index], progress.offset[index], progress.length[index])
+        return msgspec.json.decode(bytes(_result.decode(payload).r))
+
     def outputs(self, progress: Progress) -> list[bytes | None]:
         """The encoded results of a task's elements, in index order; None of those that did not succeed."""
         found: list[bytes | None] = [None] * len(progress.status)

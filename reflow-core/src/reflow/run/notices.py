@@ -15,6 +15,7 @@ from ..model.state import FAILED, State
 from ..plugin import Context
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
+from .words import run_times
 
 _ENDS = {
     RunState.SUCCESS: Occasion.SUCCESS,
@@ -81,13 +82,17 @@ class Teller:
     def _notice(self, occasion: Occasion, state: State) -> Notice:
         definition = self._definition
         failures: list[str] = []
+        failed = sum(progress.counts[FAILED] for progress in state.tasks.values())
         for task in definition.tasks:
             progress = state.tasks[task.name]
             for index, failure in sorted(progress.failures.items()):
                 if progress.status[index] == FAILED and len(failures) < _MOST_FAILURES:
                     element = f"{task.name}[{index}]" if task.array else task.name
                     failures.append(f"{element} ({failure.cls.value}): {failure.reason}".splitlines()[0])
+        if failed > len(failures):
+            failures.append(f"and {failed - len(failures)} more")
         over = occasion is not Occasion.BEGIN
+        worked, idle = run_times(state, time.time())
         commands = [f"reflow status {definition.run_id}"]
         if occasion in (Occasion.FAILED, Occasion.CANCELLED):
             commands.append(f"reflow retry {definition.run_id}")
@@ -99,7 +104,8 @@ class Teller:
             host=os.uname().nodename,
             user=definition.user,
             time=time.time(),
-            duration=state.ended - state.started if over and state.ended else None,
+            duration=worked if over else None,
+            idle=idle if over else None,
             reason=state.reason if over else "",
             summary={name: progress.shown() for name, progress in state.tasks.items()} if over else {},
             failures=tuple(failures),

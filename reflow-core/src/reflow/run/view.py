@@ -10,16 +10,15 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.names import TaskState
 from ..model.record import Finished
-from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SKIPPED, SUCCESS, Progress, State
+from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, State
+from ..model.task import Task
 from ..planning.waking import flying
 from .helpers import changed
 from .lease import BEAT, Owner, latest, owner
 from .load import load_definition
 from .log import Results, replay
 from .mail import overlay
-
-#: failures that are told with their details
-_MOST_FAILURES = 100
+from .words import element_reason, run_times, task_reason, task_times, waiting_reasons
 
 #: seconds that a process which waits in place may be late, clocks that differ included
 _LATE = 30.0
@@ -36,20 +35,17 @@ def look(root: str, definition: Definition) -> State:
 
 def status(root: str, definition: Definition, state: State, *, elements: bool = False) -> dict[str, Any]:
     """What `Run.status` returns of a run that stands so."""
-    # What the scheduler said when it was last asked, by task.
-    waiting = {
-        state.flights[position].task: state.asked.waiting[tag]
-        for tag, position in state.open_flights.items()
-        if tag in state.asked.waiting
-    }
+    waiting = waiting_reasons(state)
+    now = time.time()
     tasks = []
-    summary: dict[str, dict[str, int]] = {}
+    summary: dict[str, dict[str, int | None]] = {}
     for task in definition.tasks:
         progress = state.tasks[task.name]
-        counts: dict[str, int] = progress.shown()
-        counts["total"] = progress.size if progress.size is not None else 1
+        counts: dict[str, int | None] = {**progress.shown()}
+        counts["total"] = progress.size if progress.size is not None or task.array else 1
         counts["cached"] = progress.counts[CACHED]
         summary[task.name] = counts
+        worked, idle = task_times(progress, now)
         tasks.append(
             {
                 "name": task.name,
@@ -57,12 +53,14 @@ def status(root: str, definition: Definition, state: State, *, elements: bool = 
                 "state": progress.state.value,
                 "size": progress.size,
                 "depends": list(task.upstream),
-                "reason": progress.reason or waiting.get(task.name, ""),
+                "reason": task_reason(progress, waiting.get(task.name, "")),
                 "started": progress.started_at or None,
-                "ended": progress.ended_at or None,
-                "duration": _duration(progress),
+                "ended": (progress.ended_at or None) if progress.ended else None,
+                "duration": worked,
+                "idle": idle,
             }
         )
+    worked, idle = run_times(state, now)
     told: dict[str, Any] = {
         "run": {
             "run_id": definition.run_id,
@@ -72,6 +70,8 @@ def status(root: str, definition: Definition, state: State, *, elements: bool = 
             "created": definition.created,
             "started": state.started or None,
             "ended": state.ended or None,
+            "duration": worked,
+            "idle": idle,
             "executor": definition.executor,
             "generation": state.generation,
             "helpers_changed": [] if state.run.ended else changed(_frozen(root, definition, state)),
@@ -95,7 +95,7 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nothing is queued, running or due, and nothing will wake it."""
     if state.run.ended:
         return {"status": state.run.value, "reason": state.reason}
-    plain = {"status": state.run.value, "reason": state.reason or state.asked.problem or state.barred}
+    plain = {"status": state.run.value, "reason": state.asked.problem or state.barred}
     epoch = latest(root)
     if not epoch:
         if time.time() - definition.created <= _LATE:
@@ -156,20 +156,11 @@ def quiet(root: str, state: State, patience: float) -> bool:
     return now - heard > patience
 
 
-def _duration(progress: Progress) -> float | None:
-    if not progress.started_at:
-        return None
-    end = progress.ended_at if progress.ended else time.time()
-    return max(0.0, end - progress.started_at)
-
-
 def _failures(root: str, definition: Definition, state: State) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for task in definition.tasks:
         progress = state.tasks[task.name]
         for index, failure in sorted(progress.failures.items()):
-            if len(found) >= _MOST_FAILURES:
-                return found
             if SHOWN[progress.status[index]] is not TaskState.FAILED:
                 continue
             found.append(
@@ -196,6 +187,7 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
     try:
         for task in definition.tasks:
             progress = state.tasks[task.name]
+            cancelled = progress.cancel_reasons()
             for index, code in enumerate(progress.status):
                 row: dict[str, Any] = {
                     "task": task.name,
@@ -204,7 +196,7 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                     "attempt": progress.attempt[index],
                     "cached": code == CACHED,
                     "class": None,
-                    "reason": "",
+                    "reason": element_reason(progress, index, cancelled),
                     "host": "",
                     "started": None,
                     "ended": None,
@@ -219,13 +211,11 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                         own[flight.tag] = flight.own_ids()
                     row["job"] = own[flight.tag].get(index, flight.id) or None
                 failure = progress.failures.get(index)
-                if failure is not None:
-                    row |= {"class": failure.cls.value, "reason": failure.reason, "ended": failure.at}
-                elif code == SKIPPED:
-                    row["reason"] = "its upstream element did not succeed"
+                if failure is not None and code in (FAILED, CANCELLED):
+                    row |= {"class": failure.cls.value, "ended": failure.at}
                 if code in (SUCCESS, FAILED, CANCELLED) and progress.length[index]:
                     record = results.record(progress.file[index], progress.offset[index], progress.length[index])
-                    if isinstance(record, Finished):
+                    if isinstance(record, Finished) and record.a == progress.attempt[index]:
                         row |= {
                             "host": record.h,
                             "started": record.b,
@@ -234,6 +224,37 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                             "max_rss": record.m,
                         }
                 rows.append(row)
+    finally:
+        results.close()
+    return rows
+
+
+#: of an element whose worker has reported its result, and whose run has not gone on since
+REPORTED = "its worker has reported a result, and the run has not taken that in yet"
+
+
+def plain_results(root: str, state: State, task: Task, only: int | None) -> list[dict[str, Any]]:
+    """What the elements of a task returned, as plain data; nothing of the pipeline is imported for it."""
+    progress = state.tasks[task.name]
+    if progress.size is None:
+        reason = task_reason(progress)
+        return [{"task": task.name, "index": None, "state": progress.state.value, "reason": reason}]
+    cancelled = progress.cancel_reasons()
+    results = Results(root)
+    rows: list[dict[str, Any]] = []
+    try:
+        for index in range(progress.size) if only is None else (only,):
+            row: dict[str, Any] = {
+                "task": task.name,
+                "index": index if task.array else None,
+                "state": SHOWN[progress.status[index]].value,
+                "reason": element_reason(progress, index, cancelled),
+            }
+            try:
+                row["result"] = results.plain(progress, index)
+            except LookupError:
+                row["reason"] = row["reason"] or (REPORTED if row["state"] == "SUCCESS" else "")
+            rows.append(row)
     finally:
         results.close()
     return rows
@@ -253,7 +274,7 @@ def explain(root: str, definition: Definition, only: str | None) -> list[dict[st
                 continue
             progress = state.tasks[task.name]
             if progress.size is None:
-                reason = progress.reason or "waiting for what it depends on"
+                reason = task_reason(progress) or "waiting for what it depends on"
                 rows.append({"task": task.name, "index": None, "decision": "none", "reason": reason})
                 continue
             reasons = {
@@ -261,6 +282,7 @@ def explain(root: str, definition: Definition, only: str | None) -> list[dict[st
                 for reason, indices in state.misses.get(task.name, {}).items()
                 for index in from_ranges(indices)
             }
+            cancelled = progress.cancel_reasons()
             for index, code in enumerate(progress.status):
                 decision, reason = "miss", reasons.get(index, "")
                 if code == CACHED:
@@ -269,7 +291,8 @@ def explain(root: str, definition: Definition, only: str | None) -> list[dict[st
                     if isinstance(record, Hit):
                         reason = f"computed by run {record.by}{record.w and ', ' + record.w}"
                 elif not progress.attempt[index]:
-                    decision, reason = "none", progress.reason or "its upstream element did not succeed"
+                    decision = "none"
+                    reason = element_reason(progress, index, cancelled) or "it was not looked up"
                 rows.append(
                     {
                         "task": task.name,

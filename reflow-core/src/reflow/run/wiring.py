@@ -9,12 +9,13 @@ import msgspec
 from ..errors import ReflowError
 from ..model.codec import convert, convert_each, join, split
 from ..model.definition import Definition
-from ..model.failed import Failed, marker, takes_failed
+from ..model.failed import marker, takes_failed
 from ..model.names import Mode, Source
 from ..model.schema import Schema, item_of
-from ..model.state import SKIPPED, Progress, State
+from ..model.state import State
 from ..model.task import Input, Task
 from .log import Results
+from .words import fate_of
 
 
 class Unequal(ReflowError):
@@ -97,21 +98,13 @@ def _marked(upstream: Task, item: Schema, state: State, results: Results, mode: 
     """The same of an array, with a marker in the place of each element that did not succeed."""
     progress = state.tasks[upstream.name]
     found: list[bytes] = []
+    cancelled = progress.cancel_reasons()
     for index, raw in enumerate(results.outputs(progress)):
         if raw is not None:
             found.extend(_parts(upstream, [raw], item, mode))
         else:
-            found.append(marker(_fate(progress, index), item))
+            found.append(marker(fate_of(progress, index, cancelled), item))
     return found
-
-
-def _fate(progress: Progress, index: int) -> Failed:
-    failure = progress.failures.get(index)
-    if failure is not None:
-        return Failed(progress.name, index, failure.cls.value, failure.reason)
-    if progress.status[index] == SKIPPED:
-        return Failed(progress.name, index, "skipped", "its upstream element did not succeed")
-    return Failed(progress.name, index, "cancelled", progress.reason)
 
 
 def _parts(upstream: Task, outputs: Sequence[bytes], item: Schema, mode: Mode | None) -> list[bytes]:

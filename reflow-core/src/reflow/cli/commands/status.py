@@ -31,7 +31,6 @@ def command(
         render.put_json(status)
         return
     about = status["run"]
-    ended, started = about.get("ended"), about.get("started")
     render.facts(
         {
             "run": about["run_id"],
@@ -41,7 +40,8 @@ def command(
             "directory": about["run_dir"],
             "executor": about.get("executor"),
             "created": render.moment(about.get("created")),
-            "took": render.duration(ended - started if ended and started else None),
+            "worked": render.duration(about.get("duration")),
+            "idle": render.duration(idle if (idle := about.get("idle")) and idle >= 1 else None),
         }
     )
     counted = [state for state in _COUNTS if any(counts.get(state) for counts in status["summary"].values())]
@@ -53,7 +53,7 @@ def command(
             [
                 task["name"],
                 task["state"],
-                counts["total"],
+                "?" if counts["total"] is None else counts["total"],
                 *(counts.get(state) or "" for state in counted),
                 *([counts.get("cached") or ""] if cached else []),
                 render.duration(task.get("duration")),
@@ -66,7 +66,7 @@ def command(
     if about.get("helpers_changed"):
         render.put(render.clean(f"changed since its code was frozen: {', '.join(about['helpers_changed'])}"))
     for task in status["tasks"]:
-        if task["reason"]:
+        if task["reason"] and (task["array"] or task["state"] != "FAILED"):  # else it is among the failures below
             render.put(render.clean(f"{task['name']} {task['state']}: {task['reason']}"))
     if elements:
         render.put()
