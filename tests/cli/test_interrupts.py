@@ -220,6 +220,7 @@ def test_driving_submits_no_wake_ups(once: bool, steps: list[str], monkeypatch: 
     for name in ("foreground", "advance"):
         monkeypatch.setattr(api, name, lambda root, executor, *, chain, name=name, **_: called.append((name, chain)))
     monkeypatch.setattr(api.Run, "_executor", lambda self: object())
+    monkeypatch.setattr(api.Run, "_require_python", lambda self: None)
     monkeypatch.setattr(api.Run, "state", RunState.RUNNING)
     assert api.Run("/root", DEMO).drive(once=once) is RunState.RUNNING
     assert called == [(step, False) for step in steps]
@@ -230,6 +231,7 @@ def test_a_run_that_another_process_drives(monkeypatch: pytest.MonkeyPatch) -> N
 
     said: list[str] = []
     monkeypatch.setattr(api.Run, "_executor", lambda self: InlineExecutor())
+    monkeypatch.setattr(api.Run, "_require_python", lambda self: None)
     monkeypatch.setattr(api.Run, "state", RunState.RUNNING)
     monkeypatch.setattr(api, "drive", lambda root, executor, progress: None)
     run = api.Run("/root", DEMO)

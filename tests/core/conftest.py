@@ -194,6 +194,7 @@ class Sim:
                 monkeypatch.setattr(module, "time", fake)
         monkeypatch.setattr("reflow.worker.mailbox.time", fake)
         monkeypatch.setattr("reflow.run.api.executor_of", lambda definition, root: self.cluster)
+        monkeypatch.setattr("reflow.run.recode.executor_of", lambda definition, root: self.cluster)
         monkeypatch.setenv("REFLOW_DISPATCH_FAST_ADVANCE", "false")
         self.time = fake
         submit = self.cluster.submit

@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 
 from ..authoring.flow import Flow
-from ..batch.script import INHERITED, inherited
 from ..errors import CodecError, NotReady, ReflowError, RunNotFound, Stalled, Untrusted, UsageError
 from ..model import layout
 from ..model.codec import Codec, codec_of
-from ..model.definition import Definition, Entry
+from ..model.definition import Definition
 from ..model.job import Executor
 from ..model.names import RunState, did_you_mean
 from ..model.ranges import to_ranges
@@ -30,16 +29,14 @@ from ..worker.isolated import Isolated, loaded
 from ..worker.opener import WHOLE, read_regular
 from ..worker.trust import user_name
 from .chain import IN_PLACE, advance, ask
-from .create import write_generation
 from .drive import Progress, attend, config_of, drive, executor_of
 from .engine import is_pool
 from .foreground import foreground
-from .helpers import helpers_of
-from .jobs import Jobs
 from .lease import Watch
-from .load import load_definition, load_secrets
+from .load import load_definition
 from .log import Results
 from .mail import post
+from .recode import refresh, require_python
 from .scheduler import AGAIN
 from .trust import require_own
 from .view import REPORTED, awaits, explain, look, plain_results, quiet, standing, status
@@ -385,6 +382,9 @@ class Run:
             )
         return found
 
+    def _require_python(self) -> None:
+        require_python(load_definition(self.root, look(self.root, self.definition).generation))
+
     def _executor(self) -> Executor:
         """What runs the run's jobs, as it was submitted."""
         executor = executor_of(self.definition, self.root)
@@ -615,6 +615,7 @@ class Run:
             A local run cannot be driven by steps.
         """
         executor = self._executor()
+        self._require_python()
         if not is_pool(executor):
             if once:
                 advance(self.root, executor, chain=False, on_progress=on_progress)
@@ -653,7 +654,8 @@ class Run:
         generation = 0
         if verb == "retry":
             require_own(self.root)  # it runs the script, and the run's code
-            generation = self._refresh_code(state.generation, notes, overrides)
+            current = load_definition(self.root, state.generation)
+            generation = refresh(current, self.root, lambda: self._session(today=True), overrides, notes)
         command = Command(
             id=f"{verb}-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}",
             verb=verb,
@@ -725,60 +727,6 @@ class Run:
             left -= pause
             pause = advance(self.root, executor, watch=Watch(), on_progress=on_progress) or IN_PLACE
 
-    def _refresh_code(self, current: int, notes: list[str], overrides: Mapping[str, Any] | Sequence[str]) -> int:
-        """Freeze today's script as the next generation, if anything differs from the current one; says which to use."""
-        from ..config.overrides import hidden
-        from .scripts import ScriptError
-        from .today import today, today_of
-
-        definition = load_definition(self.root, current)
-        entry = definition.entry
-        if entry.importable and not os.path.isfile(entry.file):
-            notes.append(f"{entry.file} is gone: the run goes on with the code as it was submitted")
-            return current
-        same = not overrides and (not entry.importable or _is_frozen(self.root, current, entry))
-        config = config_of(definition, self.root)
-        secrets = load_secrets(self.root, definition)
-        if "inherited" in secrets.lost:
-            given_now = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
-            unseen_now = {name: value for name, value in given_now.items() if name not in INHERITED}
-            secrets = msgspec.structs.replace(secrets, inherited=unseen_now)
-        public, secret = hidden(overrides)
-        shown = (*definition.overrides, public) if public else definition.overrides
-        unseen = (*secrets.overrides, secret) if secret else secrets.overrides
-        try:
-            if entry.importable:
-                found = today(definition, self.root, (*shown, *unseen))
-            else:
-                found = today_of(definition, self.root, self._session(today=True), (*shown, *unseen))
-        except ScriptError as error:
-            if not same:
-                raise
-            # What is frozen may well run where it is to run.
-            notes.append(f"{error.message}; it has not changed, and the run goes on with the code it has")
-            return current
-        # The same text may mean something else now: what the script takes from the environment is part of its code.
-        if same and found.tasks == definition.tasks and found.env == secrets.env and not secrets.lost:
-            return current
-        if found.changes:
-            raise UsageError(
-                f"{entry.file} has changed too much for run {self.run_id} to go on: {'; '.join(found.changes)}",
-                hint="submit a new run: what has not changed is taken from the cache",
-            )
-        notes += found.notes
-        Jobs(self.root, definition, config, {}).examine(executor_of(definition, self.root), found.tasks)
-        following = msgspec.structs.replace(
-            definition,
-            generation=current + 1,
-            tasks=found.tasks,
-            overrides=shown,
-            helpers=helpers_of(entry),
-            parameters=found.parameters,
-        )
-        secrets = msgspec.structs.replace(secrets, env=found.env, overrides=unseen, lost=())
-        write_generation(self.root, following, secrets, entry.file if entry.importable else "")
-        return current + 1
-
     # --- showing -------------------------------------------------------------
 
     def __repr__(self) -> str:
@@ -807,14 +755,6 @@ def _codec_of(flow: Flow, task: str) -> Codec:
     step = flow.tasks[task]
     hint = resolve(step.function, step.names).get("return")
     return codec_of(hint.type if hint is not None else None)
-
-
-def _is_frozen(root: str, generation: int, entry: Entry) -> bool:
-    """Whether a generation's copy of the script is what the script is today."""
-    try:
-        return read_regular(entry.file, follow=True) == read_regular(layout.frozen(root, generation, entry.file))
-    except FileNotFoundError:
-        return False
 
 
 def _require_element(task: Task, index: int | None, size: int | None) -> None:

@@ -37,7 +37,7 @@ class Jobs:
     root : str
         The run's root directory.
     definition : Definition
-        The run.
+        The run, of the code generation that counts now; an attribute, too.
     config : Config
         Its configuration: what wake-ups ask for.
     inherited : mapping
@@ -57,7 +57,7 @@ class Jobs:
         self._trusted = {} if trusted is None else handed_on(trusted)
         self._inherited = inherited
         self._root = root
-        self._definition = definition
+        self.definition = definition
         self._config = config
 
     def spec(
@@ -66,7 +66,7 @@ class Jobs:
         """What workers need to know of a submission."""
         return JobSpec(
             tag=tag,
-            run_id=self._definition.run_id,
+            run_id=self.definition.run_id,
             task=task.name,
             array=task.array,
             elements=to_ranges(action.elements),
@@ -94,14 +94,14 @@ class Jobs:
             options={name: value for name, value in task.options.items() if name != "requeue"},
             native=task.native,
             log=layout.job_log(self._root, spec.tag),
-            cwd=self._definition.cwd,
+            cwd=self.definition.cwd,
             spec=spec,
         )
 
     def draft(self, task: Task) -> tuple[Job, JobSpec]:
         """The job that a task's first element would be, under a tag that nobody has."""
         tag = new_tag(sha256(task.name.encode()).digest())
-        spec = self.spec(Submit(task.name, [0], 1, 0, task.resources), tag, task, {}, self._definition.generation)
+        spec = self.spec(Submit(task.name, [0], 1, 0, task.resources), tag, task, {}, self.definition.generation)
         return self.job(task, spec, 1, task.array_parallelism), spec
 
     def examine(self, executor: Executor, tasks: Sequence[Task]) -> list[str]:
@@ -206,7 +206,7 @@ class Jobs:
             options={"requeue": True, **asked.options},
             native=asked.native,
             log=layout.job_log(self._root, tag),
-            cwd=self._definition.cwd,
+            cwd=self.definition.cwd,
         )
 
     def wake_body(self, tag: str) -> Body:
@@ -215,7 +215,7 @@ class Jobs:
         return self._body(
             tag,
             ("-m", "reflow.run.dispatch", self._root, tag),
-            title=f"reflow run {self._definition.run_id}: goes on with the run",
+            title=f"reflow run {self.definition.run_id}: goes on with the run",
             modules=asked.modules,
             setup=asked.setup,
         )
@@ -226,17 +226,17 @@ class Jobs:
 
     def write_join(self, job: Job) -> None:
         """Write the script of a job that joins others."""
-        title = f"reflow run {self._definition.run_id}: stands for the jobs that it waits for"
+        title = f"reflow run {self.definition.run_id}: stands for the jobs that it waits for"
         body = Body(command=("true",), title=(title,), log=job.log)
         self._file(job.script, body)
 
     def _body(self, tag: str, program: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
         return Body(
-            command=(self._definition.python, *program),
-            cwd=self._definition.cwd,
+            command=(self.definition.python, *program),
+            cwd=self.definition.cwd,
             title=(title,),
             log=layout.job_log(self._root, tag),
-            inherited=self._definition.environment,
+            inherited=self.definition.environment,
             inherited_file=f"{self._root}/scripts/inherited.env" if self._inherited else "",
             modules=tuple(modules),
             env_file=f"{self._root}/scripts/{tag}.env",

@@ -160,6 +160,7 @@ def _retry(writer: Writer, scheduler: Scheduler, command: Command, recall: Calla
                 del again[name]
     if changed:
         writer.add(CodeChanged(generation=command.generation, at=writer.now()))
+        scheduler.use(writer.definition)
     for name in dict.fromkeys([*again, *stale]):
         indices = [*again.get(name, ()), *stale.get(name, ())]
         writer.add(Reset(task=name, elements=to_ranges(indices), at=writer.now(), reason="retry"))

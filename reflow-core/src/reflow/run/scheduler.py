@@ -9,6 +9,7 @@ import msgspec
 
 from ..errors import ExecutorError, ReflowError
 from ..model import layout
+from ..model.definition import Definition
 from ..model.job import Executor, Job, JobRef, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges, to_ranges
@@ -113,6 +114,10 @@ class Scheduler:
         self._grace = grace
         self._relays = relays
         self._hear = hear
+
+    def use(self, definition: Definition) -> None:
+        """Make jobs from now on as a later code generation has them: by its interpreter, in its environment."""
+        self._jobs.definition = definition
 
     @property
     def limits(self) -> Limits:
