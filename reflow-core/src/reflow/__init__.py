@@ -24,6 +24,7 @@ _NAMES = {
     "RunDir": "authoring.markers",
     "RunState": "model.names",
     "Scale": "model.retry",
+    "Shared": "model.schema",
     "TaskInterrupted": "worker.context",
     "TaskSpec": "model.task",
     "TaskState": "model.names",

@@ -21,6 +21,7 @@ from .model.names import RunState as RunState
 from .model.names import TaskState as TaskState
 from .model.retry import Retry as Retry
 from .model.retry import Scale as Scale
+from .model.schema import Shared as Shared
 from .model.task import JobConfig as JobConfig
 from .model.task import TaskSpec as TaskSpec
 from .run.api import Run as Run

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..model.schema import Shared
 from .flow import unwrap
 
 
@@ -102,6 +103,8 @@ def _hint(function: Callable[..., Any], annotation: Any, scope: dict[str, Any]) 
     try:
         tp = typing.get_type_hints(_Holder(annotation), scope, None, include_extras=True)["it"]
         bare, metadata = strip(tp)
+        if any(item is Shared or isinstance(item, Shared) for item in metadata):
+            bare = typing.Annotated[bare, Shared()]  # a part of the type's meaning, unlike markers
         return Hint(bare, metadata)
     except NameError as error:
         return Hint(problem=_unknown(error, function, scope))

@@ -287,6 +287,12 @@ SECTIONS: tuple[Section, ...] = (
                 default=True,
                 help="Whether files named by a result must exist unchanged before it is reused.",
             ),
+            Key(
+                name="ctime",
+                type="bool",
+                default=True,
+                help="Whether ctime tells files of equal size and time apart; false where backups change it.",
+            ),
         ),
     ),
     Section(

@@ -41,8 +41,19 @@ from .codec_scalar import (
     write_int,
     wrong,
 )
-from .codec_wire import Tree, accepts, convert, convert_each, files, join, names_files, split
-from .schema import Field, Schema, describe, escape, unescape
+from .codec_wire import (
+    Tree,
+    accepts,
+    convert,
+    convert_each,
+    files,
+    join,
+    names_files,
+    own_files,
+    owns_files,
+    split,
+)
+from .schema import Field, Schema, Shared, describe, escape, unescape
 
 if TYPE_CHECKING:
     import dataclasses  # where there are any: it costs a worker more than all of this module
@@ -57,6 +68,8 @@ __all__ = [
     "files",
     "join",
     "names_files",
+    "own_files",
+    "owns_files",
     "schema_of",
     "split",
 ]
@@ -238,19 +251,23 @@ class _Scope(msgspec.Struct, frozen=True):
 
     ``exact``: take no int for a float, no bool for an int (members of a union
     are tried so first). ``inside``: the records being compiled. ``variables``:
-    what stands for a generic record's type variables.
+    what stands for a generic record's type variables. ``shared``: within a
+    type that `Shared` annotates.
     """
 
     exact: bool = False
     inside: tuple[Any, ...] = ()
     variables: Mapping[Any, Any] = {}
+    shared: bool = False
 
 
-def _strip(tp: Any, scope: _Scope) -> Any:
+def _strip(tp: Any, scope: _Scope) -> tuple[Any, _Scope]:
     """Look through Annotated, NewType, type aliases and bound type variables."""
     while True:
         origin = typing.get_origin(tp)
         if origin is typing.Annotated:
+            if any(item is Shared or isinstance(item, Shared) for item in tp.__metadata__):
+                scope = msgspec.structs.replace(scope, shared=True)
             tp = tp.__origin__
         elif hasattr(tp, "__supertype__"):
             tp = tp.__supertype__
@@ -263,12 +280,12 @@ def _strip(tp: Any, scope: _Scope) -> Any:
         elif getattr(origin, "_name", None) in ("Required", "NotRequired", "ReadOnly"):
             (tp,) = typing.get_args(tp)
         else:
-            return tp
+            return tp, scope
 
 
 def _compile(tp: Any, scope: _Scope) -> Node:
     """Turn a type into what writes and reads its values."""
-    tp = _strip(tp, scope)
+    tp, scope = _strip(tp, scope)
     origin, args = typing.get_origin(tp), typing.get_args(tp)
     if tp is None or tp is type(None):
         return NONE
@@ -292,7 +309,8 @@ def _compile(tp: Any, scope: _Scope) -> Node:
     if base in _CONTAINERS:
         return _CONTAINERS[base](base, args, scope)
     if node := library(base):
-        return node
+        shared = scope.shared and node.schema.kind == "path"
+        return msgspec.structs.replace(node, schema=Schema("path", name="shared")) if shared else node
     raise _refused(base)
 
 
@@ -501,14 +519,14 @@ def _flat(members: tuple[Any, ...], scope: _Scope) -> list[Any]:
     found: list[Any] = []
     literals: list[Any] = []
     for member in members:
-        tp = _strip(member, scope)
+        tp, within = _strip(member, scope)
         origin, args = typing.get_origin(tp), typing.get_args(tp)
         if origin is typing.Literal:
             literals += args
         elif origin is typing.Union or origin is types.UnionType:
-            found += _flat(args, scope)
+            found += _flat(args, within)
         else:
-            found.append(tp)
+            found.append(typing.Annotated[tp, Shared()] if within.shared else tp)
     if None in literals:
         found.append(None)
     if values := tuple(value for value in literals if value is not None):
@@ -625,6 +643,7 @@ def _record(cls: Any, args: tuple[Any, ...], scope: _Scope) -> Node:
     inner = _Scope(
         exact=scope.exact,
         inside=(*scope.inside, (cls, bound)),
+        shared=scope.shared,
         variables=dict(zip(getattr(cls, "__parameters__", ()), bound, strict=False)),
     )
 

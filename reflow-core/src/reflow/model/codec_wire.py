@@ -373,7 +373,8 @@ def join(items: Iterable[bytes]) -> bytes:
 
 # Files
 
-See = Callable[[str, bool], None]
+_STR = Schema("str")
+See = Callable[[str, Schema], None]
 Walk = Callable[[Tree, See], None]
 
 
@@ -392,13 +393,22 @@ def files(raw: bytes, schema: Schema) -> list[tuple[str, bool]]:
         return []
     found: dict[tuple[str, bool], None] = {}
 
-    def see(text: str, declared: bool) -> None:
-        name = unescape(text)
+    def see(text: str, part: Schema) -> None:
+        name, declared = unescape(text), part.kind == "path"
         if (declared or name[:1] == "/") and "\0" not in name:
             found[name, declared] = None
 
     walk(parse(raw), see)
     return list(found)
+
+
+def own_files(raw: bytes, schema: Schema) -> set[str]:
+    """Paths that an encoded result names as its element's own: every Path that is not shared, as given."""
+    walk = _walker(schema)[0]
+    found: set[str] = set()
+    if walk is not None:
+        walk(parse(raw), lambda text, part: found.add(unescape(text)) if _is_own(part) else None)
+    return found
 
 
 def names_files(schema: Schema) -> bool:
@@ -407,11 +417,22 @@ def names_files(schema: Schema) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
+def owns_files(schema: Schema) -> bool:
+    """Whether a result of this type can name a file as its element's own: a Path that is not shared."""
+    parts = (*schema.args, *(field.schema for field in schema.fields))
+    return _is_own(schema) or any(map(owns_files, parts))
+
+
+def _is_own(schema: Schema) -> bool:
+    return schema.kind == "path" and schema.name != "shared"
+
+
+@functools.lru_cache(maxsize=1024)
 def _walker(schema: Schema) -> tuple[Walk | None, bool]:
     """What shows each string that may name a file, None if there can be none; whether it may be a Path."""
     kind = schema.kind
     if kind in ("str", "path"):
-        return lambda tree, see: see(tree, kind == "path"), kind == "path"
+        return lambda tree, see: see(tree, schema), kind == "path"
     if kind == "any":
         return _walk_any, False
     children = [_walker(part) for part in (*schema.args, *(field.schema for field in schema.fields))]
@@ -441,13 +462,13 @@ def _walk_nothing(tree: Tree, see: See) -> None:
 
 def _walk_any(tree: Tree, see: See) -> None:
     if isinstance(tree, str):
-        see(tree, False)
+        see(tree, _STR)
     elif isinstance(tree, list):
         for item in tree:
             _walk_any(item, see)
     elif isinstance(tree, dict):
         for key, item in tree.items():
-            see(key, False)
+            see(key, _STR)
             _walk_any(item, see)
 
 

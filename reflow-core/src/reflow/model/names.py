@@ -50,6 +50,8 @@ class FailureClass(str, Enum):
     CANCELLED = "cancelled"
     LAUNCH = "launch"
     LOST = "lost"
+    #: other elements of the run have written the same file
+    CONFLICT = "conflict"
     #: it raised `Requeue`: no failure, but an end of an attempt like the others
     REQUEUED = "requeued"
 
@@ -60,6 +62,10 @@ def explains(new: str, old: str) -> bool:
     Accounting may be slow to tell why: until then a job that ran out of memory was killed by a signal.
     """
     return bool(new) and new != old and old in ("", FailureClass.EXIT.value)
+
+
+#: classes of which no new attempt comes: it would end no better
+FINAL = frozenset({FailureClass.CANCELLED, FailureClass.CONFLICT})
 
 
 class Mode(str, Enum):

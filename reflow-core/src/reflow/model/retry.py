@@ -7,7 +7,7 @@ import msgspec
 
 from reflow.errors import UsageError
 
-from .names import FailureClass
+from .names import FINAL, FailureClass
 from .resources import parse_resource
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Retry(msgspec.Struct, frozen=True):
             return [*found, f"on={on!r} is not a mapping; write on={{'oom': Scale(mem=2)}}"]
         for name, scale in on.items():
             shown = name.value if isinstance(name, FailureClass) else name
-            if not isinstance(name, FailureClass) or name is FailureClass.CANCELLED:
+            if not isinstance(name, FailureClass) or name in FINAL:
                 found.append(f"on= names no failure class that is tried again: {name!r}; there are {_RETRIED}")
             if not isinstance(scale, Scale):
                 found.append(f"on[{shown!r}] is {scale!r}; write Scale(mem=2.0) or Scale(time=1.5)")
@@ -129,7 +129,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 _CLASSES: dict[object, FailureClass] = {**{kind.value: kind for kind in FailureClass}, **{k: k for k in FailureClass}}
-_RETRIED = ", ".join(kind.value for kind in FailureClass if kind is not FailureClass.CANCELLED)
+_RETRIED = ", ".join(kind.value for kind in FailureClass if kind not in FINAL)
 
 
 def _is_number(value: Any, kind: Any = (int, float)) -> bool:

@@ -7,6 +7,14 @@ import re
 import msgspec
 
 
+class Shared(msgspec.Struct, frozen=True):
+    """Let several elements return one file: ``-> Annotated[Path, Shared()]``.
+
+    Without it, elements that return the same file fail, unless it is among their inputs: one has overwritten
+    what another one wrote. It counts for all paths in the type that it annotates.
+    """
+
+
 class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
     """The wire form of a type.
 
@@ -22,6 +30,7 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
     name : str
         The class of a record or enum. ``tuple`` for a list that Python holds
         as ``tuple[T, ...]``, ``frozenset`` for such a set: the wire is the same.
+        ``shared`` for a path that several elements may return (`Shared`).
     fields : tuple of Field
         Of a record, in order.
     values : tuple of str

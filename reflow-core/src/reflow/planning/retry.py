@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from ..model.names import FailureClass
+from ..model.names import FINAL, FailureClass
 from ..model.resources import Resources
 from ..model.retry import Retry
 from ..model.state import INFRASTRUCTURE, Tries
@@ -31,7 +31,7 @@ def wait_before(retry: Retry, cls: FailureClass, tries: Tries) -> float | None:
     tries : Tries
         How many attempts failed so far, the last one counted.
     """
-    if cls is FailureClass.CANCELLED:
+    if cls in FINAL:
         return None
     if cls is FailureClass.REQUEUED:
         return 0.0 if tries.requeued <= retry.requeues else None

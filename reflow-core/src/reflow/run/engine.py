@@ -33,10 +33,11 @@ from ..model.record import (
     Told,
 )
 from ..model.state import CACHED, QUEUED, RUNNING, SUCCESS, State
-from ..planning.plan import Action, Expand, GiveUp, Record, Skip, Submit, next_due, plan
+from ..planning.plan import Action, Expand, Finish, GiveUp, Record, Skip, Submit, next_due, plan
 from ..planning.tags import new_tag
 from ..worker.durable import FILE, make_directories
 from ..worker.opener import LOG
+from .authors import Authors
 from .cache import Forgiving
 from .expand import Expander
 from .jobs import Jobs
@@ -109,6 +110,7 @@ class Engine:
         )
         self._results = Results(root)
         self._keeper = Keeper(self.writer, self._results, self._cache)
+        self._authors = Authors(self.writer, self._results)
         #: what interrupted workers said, and when that was read, by mailbox: the scheduler knows why they were
         self._interrupted: dict[str, tuple[Letter, float]] = {}
 
@@ -203,6 +205,8 @@ class Engine:
         while actions := self._possible(
             plan(self.definition, self.state, self.scheduler.limits, planned := self.writer.now())
         ):
+            if any(isinstance(action, (Expand, Finish)) for action in actions) and self._authors.judge():
+                continue  # what can be done now is another thing
             for action in actions:
                 self._carry_out(action)
             self.writer.check()
@@ -245,14 +249,17 @@ class Engine:
         elif isinstance(action, Skip):
             self.writer.add(Skipped(task=action.task, reason=action.reason, at=self.writer.now()))
         else:
-            self._keeper.keep(force=True)
+            self._keeper.keep(force=True, final=True)
             self.writer.add(RunChanged(state=action.state, reason=action.reason, at=self.writer.now()))
 
     def _expand(self, name: str) -> None:
         self.writer.flush()
         if self._pool is not None and self.definition.task(name).array:
             self._pool.warm()
-        expander = Expander(self.root, self.definition, self.state, self._results, self._cache, self._policy)
+        ctime = bool(self.config.get("cache.ctime"))
+        expander = Expander(
+            self.root, self.definition, self.state, self._results, self._cache, self._policy, ctime=ctime
+        )
         try:
             self.writer.add_all(expander.expand(name))
         except ReflowError as error:

@@ -25,8 +25,9 @@ from ..model.state import PENDING, State
 from ..model.task import Input, Task
 from ..planning.identity import Identity, digest, types
 from ..worker.durable import create, make_directories, naming, write_all, write_new
-from ..worker.files import Fingerprints, still
+from ..worker.files import Fingerprints
 from ..worker.inputs import Element, Header
+from ..worker.seal import differs
 from .log import Results
 from .wiring import values
 
@@ -73,6 +74,8 @@ class Expander:
         None: nothing is looked up.
     policy : {"track", "warn", "ignore"}
         What changed code means for cached results.
+    ctime : bool
+        Whether files of equal size and time stamp are told apart by their ctime.
     """
 
     def __init__(
@@ -83,7 +86,10 @@ class Expander:
         results: Results,
         cache: CacheBackend | None,
         policy: str = "track",
+        *,
+        ctime: bool = True,
     ) -> None:
+        self._ctime = ctime
         self._root = root
         self._definition = definition
         self._state = state
@@ -122,7 +128,9 @@ class Expander:
         # Numbered within the lease's epoch: a former owner who thaws overwrites nothing of its successor's.
         part = max(progress.parts, self._state.epoch * _PARTS)
         writer = _Writer(layout.inputs(self._root, task.name, part), wired.size)
-        lookup = _Lookup(self._cache, self._definition, task, self._policy, self._barrier(task), common)
+        lookup = _Lookup(
+            self._cache, self._definition, task, self._policy, self._barrier(task), common, ctime=self._ctime
+        )
         lookup.after = {upstream: self._state.tasks[upstream].made for upstream in task.after}
         columns = [(self._reader(task, inputs[own]), wired.own[own]) for own in names]
         shared = {one: value.digest for one, value in common.items()}
@@ -312,6 +320,8 @@ class _Lookup:
         policy: str,
         barrier: str | None,
         common: Mapping[str, _Value],
+        *,
+        ctime: bool,
     ) -> None:
         self._cache = cache
         self._definition = definition
@@ -321,8 +331,9 @@ class _Lookup:
         self._shared = _parts(common.values())
         self._past: list[CacheEntry] | None = None
         self._near: set[tuple[str, int]] | None = None
-        #: (path, fingerprint) -> whether it is still so
-        self._still: dict[tuple[str, str], bool] = {}
+        #: (path, seal, fingerprint or guard) -> how it differs from that
+        self._known: dict[tuple[str, str], str] = {}
+        self._ctime = ctime
         #: tasks that this one is ordered after -> run -> when that computed the newest of their results
         self.after: Mapping[str, Mapping[str, float]] = {}
         self.notes: list[str] = []
@@ -377,17 +388,18 @@ class _Lookup:
                 return f"ordered after {upstream}, which ran since"
         if entry.outputs and self._task.verify and self._definition.verify:
             for path, digest in entry.outputs.items():
-                if not self._is_still(path, digest):
-                    return f"output {path} {'has changed' if os.path.lexists(unescape(path)) else 'is gone'}"
+                how = self._differs(path, digest)
+                if how:
+                    return f"output {path} {how}"
         for path, digest in entry.guards.items():
-            if not self._is_still(path, digest):
+            if self._differs(path, digest):
                 return f"input {path} has changed"
         return ""
 
-    def _is_still(self, path: str, digest: str) -> bool:
-        known = self._still.get((path, digest))
+    def _differs(self, path: str, text: str) -> str:
+        known = self._known.get((path, text))
         if known is None:
-            known = self._still[path, digest] = still(unescape(path), digest)
+            known = self._known[path, text] = differs(unescape(path), text, ctime=self._ctime)
         return known
 
     def _history(self) -> list[CacheEntry]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from ..model import layout
 from ..model.cache import CacheBackend, CacheEntry
+from ..model.codec import owns_files
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Finished, Kept, Uncached
 from ..model.schema import escape, unescape
@@ -59,19 +60,49 @@ class Keeper:
         """An element has succeeded."""
         self._fresh.setdefault(record.t, []).append(record.i)
 
-    def keep(self, force: bool = False) -> None:
-        """Publish results to the cache: many at a time, or all there are."""
+    def keep(self, *, force: bool = False, final: bool = False) -> None:
+        """Publish results to the cache: many at a time, or all there are.
+
+        Results that name files as their elements' own work wait for the run's
+        end: until then another element may turn out to have written them, too.
+
+        Parameters
+        ----------
+        force : bool
+            Whether few results are published, too, and what could not be before.
+        final : bool
+            Whether the run is about to end.
+        """
         if force:
             for name, indices in self._later.items():
                 self._fresh.setdefault(name, []).extend(indices)
             self._later = {}
-        elif sum(map(len, self._fresh.values())) < _PUBLISH:
+        elif sum(len(indices) for name, indices in self._fresh.items() if not self._waits(name)) < _PUBLISH:
             return
         fresh, self._fresh = self._fresh, {}
+        if not (final or self._writer.state.run.ended):
+            self._fresh = {name: indices for name, indices in fresh.items() if self._waits(name)}
+            fresh = {name: indices for name, indices in fresh.items() if name not in self._fresh}
         if self._cache is None or not fresh:
             return
         self._writer.commit()  # what others may reuse must outlive us
         settler = Settler()
+        chunks = list(_chunks(fresh))
+        for at, chunk in enumerate(chunks):
+            if not self._publish(chunk, settler):
+                for left in chunks[at:]:
+                    for name, unkept in left.items():
+                        self._later.setdefault(name, []).extend(unkept)
+                with suppress(OSError):
+                    os.close(create(layout.unpublished(self._writer.root)))
+                return
+        if force:
+            with suppress(OSError):
+                os.unlink(layout.unpublished(self._writer.root))
+
+    def _publish(self, fresh: Mapping[str, Sequence[int]], settler: Settler) -> bool:
+        """Publish results of these elements; says whether the cache could take them."""
+        assert self._cache is not None
         entries: list[CacheEntry] = []
         decided: list[Kept | Uncached] = []
         for name, indices in fresh.items():
@@ -83,16 +114,13 @@ class Keeper:
                 self._cache.publish(entries)
         except OSError as error:
             self._writer.warn(f"results cannot be kept in the cache now: {error}")
-            for name, indices in fresh.items():
-                self._later.setdefault(name, []).extend(indices)
-            with suppress(OSError):
-                os.close(create(layout.unpublished(self._writer.root)))
-            return
-        if force:
-            with suppress(OSError):
-                os.unlink(layout.unpublished(self._writer.root))
+            return False
         for event in decided:
             self._writer.add(event)
+        return True
+
+    def _waits(self, name: str) -> bool:
+        return owns_files(self._writer.definition.task(name).returns)
 
     def publish(self) -> int:
         """Publish what was not published yet; returns how many results that are."""
@@ -212,6 +240,21 @@ class Keeper:
             inputs.close()
         if self._cache is not None:
             self._cache.close()
+
+
+def _chunks(fresh: Mapping[str, Sequence[int]]) -> Iterator[dict[str, Sequence[int]]]:
+    """Split elements into parts of `_PUBLISH` or some more: what is published together is held in memory."""
+    chunk: dict[str, Sequence[int]] = {}
+    size = 0
+    for name, indices in fresh.items():
+        for first in range(0, len(indices), _PUBLISH):
+            chunk[name] = indices[first : first + _PUBLISH]
+            size += len(chunk[name])
+            if size >= _PUBLISH:
+                yield chunk
+                chunk, size = {}, 0
+    if chunk:
+        yield chunk
 
 
 def _paths(written: Mapping[str, str]) -> dict[str, str]:

@@ -8,17 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import msgspec
 
 from ..errors import CodecError, DataError, ReflowError
 from ..model import layout
-from ..model.codec import codec_of, files
+from ..model.codec import codec_of, files, own_files
 from ..model.digest import sha256
 from ..model.names import Source
 from ..model.record import Finished, JobSpec
-from ..model.schema import describe, escape
+from ..model.schema import describe
 from ..model.task import Task
 from . import children
 from .context import Context, Requeue, enter
@@ -28,6 +28,9 @@ from .interrupts import LIMITS, Interrupts
 from .mailbox import Mailbox
 from .opener import LOG
 from .trust import trust_in
+
+if TYPE_CHECKING:
+    from .outputs import Outputs
 
 #: kinds whose decoded values cannot be changed by a task, and so may be shared between elements
 _IMMUTABLE = frozenset({"none", "bool", "int", "float", "str", "bytes", "path", "uuid", "decimal", "enum", "literal"})
@@ -115,6 +118,8 @@ class ElementRunner:
                 self._common.append((name, decoders[name], bytes(raw)))
         self._own = [(name, decoders[name]) for name in self._inputs.header.names]
         self._cwd = os.getcwd()
+        #: records the files that results name; made for the first that names any
+        self._files: Outputs | None = None
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._handlers = list(map(_handler_of, _SIGNALS))
@@ -197,7 +202,7 @@ class ElementRunner:
             if os.getpid() != self._pid:
                 raise SystemExit(0)
             result = self._encode(value, index)
-            outputs = self._outputs(result)
+            outputs = self._outputs(result, index, begin)
         except BaseException as error:  # whatever a task raises is its result
             if os.getpid() != self._pid:
                 _end_fork(error)
@@ -229,21 +234,20 @@ class ElementRunner:
                 hint=error.hint,
             ) from None
 
-    def _outputs(self, result: bytes) -> bytes:
+    def _outputs(self, result: bytes, index: int, begin: float) -> bytes:
+        """Record the files that a result names, as JSON."""
         named = files(result, self._result.schema) if self._result is not None else []
-        if not named:
+        if not named or self._result is None:
             return b"{}"
-        from .files import Fingerprints
+        if self._files is None:
+            from .outputs import Outputs
 
-        policy = "content" if self._spec.fingerprint == "content" else "stat"
-        fingerprints = Fingerprints(policy, named=True)
-        found = {}
-        for name, declared in named:
-            path = os.path.join(self._cwd, name)
-            digest = fingerprints.output(path, declared)
-            if digest is not None:
-                found[escape(path)] = digest
-        return msgspec.json.encode(found)
+            policy = "content" if self._spec.fingerprint == "content" else "stat"
+            run_dir = os.path.dirname(os.path.dirname(self._root))
+            self._files = Outputs(self._cwd, run_dir, policy, self._inputs.header.files)
+        own = own_files(result, self._result.schema)
+        inputs = self._inputs.element(index).f if own else {}
+        return msgspec.json.encode(self._files.record(named, own, inputs, begin))
 
     def _mark(self, index: int) -> str:
         """A short digest of an element's values: what was kept of its work is of use with these alone."""

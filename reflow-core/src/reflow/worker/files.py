@@ -60,10 +60,14 @@ class Print(msgspec.Struct, frozen=True):
         What enters the identity.
     guard : str, optional
         Of a young file, what tells its content; None where the digest does.
+    changed : str
+        When its inode changed last (ctime, in ns), which nobody can set; of a directory a hash of all that is in
+        it; "" where the digest is of the content, or nothing is there.
     """
 
     digest: str
     guard: str | None = None
+    changed: str = ""
 
 
 _NAME = Print("name")
@@ -118,13 +122,12 @@ class Fingerprints:
             (self._files if regular else self._declared)[path] = taken
         return taken
 
-    def output(self, path: str, declared: bool = True) -> str | None:
+    def output(self, path: str, declared: bool = True) -> Print | None:
         """Take the fingerprint of a file that a result names, as it is now; see `of`.
 
         It has no guard: an output is young by nature, and reading it all over again would be dear.
         """
-        taken, _ = self._look(path, declared, guarded=False)
-        return None if taken is None else taken.digest
+        return self._look(path, declared, guarded=False)[0]
 
     def many(self, paths: Iterable[tuple[str, bool]]) -> dict[str, Print]:
         """Take the fingerprints of many (path, declared); what is only a string is left out."""
@@ -151,7 +154,8 @@ class Fingerprints:
 
 def fingerprint(path: str, policy: Fingerprint | str = Fingerprint.STAT, declared: bool = True) -> str:
     """Take one fingerprint, without its guard; "" for what is only a string. See `Fingerprints.of`."""
-    return Fingerprints(policy).output(path, declared) or ""
+    taken = Fingerprints(policy).output(path, declared)
+    return "" if taken is None else taken.digest
 
 
 def still(path: str, digest: str) -> bool:
@@ -160,7 +164,7 @@ def still(path: str, digest: str) -> bool:
     if kind == "name":
         return True
     if kind == "content":
-        return _content(path) == digest
+        return content_of(path) == digest
     if kind == "young":
         return _young(path, _number(rest)) == digest
     if kind == SETTLE:
@@ -300,15 +304,15 @@ def _absent(error: OSError | ValueError) -> str:
 
 def _file(path: str, status: os.stat_result, *, content: bool, guarded: bool) -> Print:
     """Take a regular file's fingerprint; where it cannot be read, its size and time stamp must do."""
-    digest = _stat_digest(status)
-    if content:
-        return Print(_content(path) or digest)
-    if not guarded or time.time_ns() - status.st_mtime_ns >= YOUNG:
-        return Print(digest)
-    return Print(digest, (_content(path) if status.st_size <= GUARDED else None) or SETTLE)
+    digest, changed = _stat_digest(status), str(status.st_ctime_ns)
+    if content and (text := content_of(path)):
+        return Print(text)
+    if content or not guarded or time.time_ns() - status.st_mtime_ns >= YOUNG:
+        return Print(digest, None, changed)
+    return Print(digest, (content_of(path) if status.st_size <= GUARDED else None) or SETTLE, changed)
 
 
-def _content(path: str) -> str | None:
+def content_of(path: str) -> str | None:
     """Hash a regular file's bytes; None where it cannot be read."""
     from hashlib import sha256
 
@@ -392,7 +396,7 @@ def _directory(top: str, *, content: bool, guarded: bool, limit: int | None) -> 
     """Take a directory's fingerprint, of `limit` entries at most."""
     from hashlib import sha256
 
-    digest = sha256()
+    digest, changed = sha256(), sha256()
     count = 0
     trusted = time.time_ns() - YOUNG  # as of the beginning: what is written while we look is young too
     since: int | None = None
@@ -406,13 +410,15 @@ def _directory(top: str, *, content: bool, guarded: bool, limit: int | None) -> 
             )
         what = item.what
         if item.status is not None:
-            what = (content and _content(item.path)) or _stat_digest(item.status)
+            what = (content and content_of(item.path)) or _stat_digest(item.status)
+            changed.update(b"%d " % item.status.st_ctime_ns)
             if guarded and not content and item.status.st_mtime_ns > trusted:
                 since = min(since or item.status.st_mtime_ns, item.status.st_mtime_ns)
         # Neither part holds a null byte, so no two directories read the same.
         digest.update(os.fsencode(item.name) + b"\0" + what.encode() + b"\0")
     text = f"{'tree' if content else 'dir'}:{count}:{digest.hexdigest()}"
-    return Print(text, None if since is None else _young(top, since) or SETTLE)
+    guard = None if since is None else _young(top, since) or SETTLE
+    return Print(text, guard, "" if content else changed.hexdigest()[:16])
 
 
 def _young(top: str, since: int) -> str | None:
@@ -424,7 +430,7 @@ def _young(top: str, since: int) -> str | None:
     for item in _walk(top):
         if item.status is not None and item.status.st_mtime_ns >= since:
             size += item.status.st_size
-            text = _content(item.path) if size <= GUARDED else None
+            text = content_of(item.path) if size <= GUARDED else None
             if text is None:
                 return None
             digest.update(os.fsencode(item.name) + b"\0" + text.encode() + b"\0")

@@ -1,0 +1,133 @@
+"""Which elements of a run have written which file: no two of them the same."""
+
+from __future__ import annotations
+
+from array import array
+
+from ..model.codec import owns_files
+from ..model.names import FailureClass
+from ..model.ranges import to_ranges
+from ..model.record import Failed
+from ..model.schema import unescape
+from ..model.state import CACHED, SUCCESS
+from ..worker.seal import read_seal
+from .log import Results
+from .writer import Writer
+
+#: elements that a reason names
+_NAMED = 4
+
+#: task and index
+_Element = tuple[str, int]
+
+
+class Authors:
+    """Finds files that results of several elements name as their own work, and fails those elements.
+
+    It looks at each result once, and only at those of tasks whose results can name a file.
+
+    Parameters
+    ----------
+    writer : Writer
+        The run.
+    results : Results
+        Where its results are read.
+    """
+
+    def __init__(self, writer: Writer, results: Results) -> None:
+        self._writer = writer
+        self._results = results
+        #: place of a file -> the first element that has named it
+        self._first: dict[int, _Element] = {}
+        #: place of a file -> all elements that have named it, where there are several
+        self._several: dict[int, set[_Element]] = {}
+        #: task -> where the result of each element lay when it was looked at
+        self._seen: dict[str, tuple[array[int], array[int]]] = {}
+
+    def judge(self) -> bool:
+        """Fail the elements that have written one file; says whether there are any."""
+        fresh = False
+        self._writer.flush()
+        for task in self._writer.definition.tasks:
+            if owns_files(task.returns):
+                fresh |= self._look(task.name)
+        if not (fresh and self._several):
+            return False
+        reasons: dict[_Element, str] = {}
+        for place, elements in list(self._several.items()):
+            authors = {element: path for element in sorted(elements) if (path := self._names(element, place))}
+            if len(authors) < 2:
+                self._several[place] = set(authors)
+                continue
+            names = list(map(self._title, authors))
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            reason = (
+                f"{', '.join(names[:_NAMED])}{more} have written one file, {next(iter(authors.values()))}: "
+                "give each a name of its own, or annotate the result with reflow.Shared()"
+            )
+            for element in authors:
+                reasons.setdefault(element, reason)
+            del self._several[place]
+            self._first.pop(place, None)
+        self._fail(reasons)
+        return bool(reasons)
+
+    def _look(self, name: str) -> bool:
+        """Enter the files of a task's results that were not looked at yet; says whether there are any."""
+        progress = self._writer.state.tasks[name]
+        files, offsets = self._seen.setdefault(name, (array("i"), array("q")))
+        more = len(progress.status) - len(files)
+        files.extend([-1] * more)
+        offsets.extend([-1] * more)
+        fresh = sorted(
+            (progress.file[index], progress.offset[index], index)
+            for index, status in enumerate(progress.status)
+            if status in (SUCCESS, CACHED)
+            and (offsets[index] != progress.offset[index] or files[index] != progress.file[index])
+        )
+        for file, offset, index in fresh:
+            files[index], offsets[index] = file, offset
+            record = self._results.record(file, offset, progress.length[index])
+            for text in record.o.values():
+                seal = read_seal(text)
+                if seal.own:
+                    place, element = int(seal.place, 16), (name, index)
+                    first = self._first.setdefault(place, element)
+                    if first != element:
+                        self._several.setdefault(place, {first}).add(element)
+        return bool(fresh)
+
+    def _names(self, element: _Element, place: int) -> str:
+        """The path by which the result of an element, as it is now, names a file as its own work; else ""."""
+        name, index = element
+        progress = self._writer.state.tasks[name]
+        if progress.status[index] not in (SUCCESS, CACHED):
+            return ""
+        record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
+        for path, text in record.o.items():
+            seal = read_seal(text)
+            if seal.own and int(seal.place, 16) == place:
+                return unescape(path)
+        return ""
+
+    def _title(self, element: _Element) -> str:
+        name, index = element
+        return f"{name}[{index}]" if self._writer.definition.task(name).array else name
+
+    def _fail(self, reasons: dict[_Element, str]) -> None:
+        """Write down which elements fail, those of one task and reason together."""
+        groups: dict[tuple[str, int, str], list[int]] = {}
+        for (name, index), reason in reasons.items():
+            attempt = self._writer.state.tasks[name].attempt[index]
+            groups.setdefault((name, attempt, reason), []).append(index)
+        for (name, attempt, reason), indices in groups.items():
+            self._writer.add(
+                Failed(
+                    task=name,
+                    elements=to_ranges(sorted(indices)),
+                    attempt=attempt,
+                    f=FailureClass.CONFLICT,
+                    at=self._writer.now(),
+                    w=reason,
+                )
+            )

@@ -1,0 +1,387 @@
+"""Files that results name: they are there, each is one element's work, and they are what was recorded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reflow.model.codec import own_files, owns_files, schema_of
+from reflow.worker import outputs
+from reflow.worker.files import Print
+from reflow.worker.seal import Seal, differs, read_seal, seal
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Looks for a file again without waiting; what would have been waited is listed."""
+    waited: list[float] = []
+    monkeypatch.setattr(outputs, "time", SimpleNamespace(sleep=waited.append))
+    return waited
+
+
+# --- what is not there ---------------------------------------------------------------
+
+MISSING = """
+@dataclass
+class Made:
+    number: int
+    path: Optional[Path] = None
+
+@wf.job()
+def one(run_dir: RunDir) -> Path:
+    return run_dir / "none"
+
+@wf.job()
+def listed(run_dir: RunDir) -> list[Path]:
+    (run_dir / "there").write_text("x")
+    return [run_dir / "there", run_dir / "none"]
+
+@wf.job()
+def field(run_dir: RunDir) -> dict[str, Made]:
+    return {"x": Made(1, run_dir / "none")}
+
+@wf.job()
+def dangling(run_dir: RunDir) -> Path:
+    (run_dir / "link").symlink_to(run_dir / "none")
+    return run_dir / "link"
+
+@wf.job()
+def circle(run_dir: RunDir) -> Path:
+    (run_dir / "circle").symlink_to(run_dir / "circle")
+    return run_dir / "circle"
+
+@wf.job()
+def none(run_dir: RunDir) -> Optional[Path]:
+    return None
+
+@wf.job()
+def text(run_dir: RunDir) -> str:
+    return str(run_dir / "none")
+
+@wf.job()
+def folder(run_dir: RunDir) -> Path:
+    (run_dir / "folder").mkdir()
+    return run_dir / "folder"
+
+@wf.job()
+def device() -> Path:
+    return Path(os.devnull)
+"""
+
+
+def test_a_path_that_does_not_exist_fails_its_element_and_nothing_else_is_waited_for(
+    lab: Any, at_once: list[float]
+) -> None:
+    lab.write(MISSING)
+    run = lab.run()
+    failed = {name for name, counts in run.status()["summary"].items() if "FAILED" in counts}
+    assert failed == {"one", "listed", "field", "dangling", "circle"}
+    reasons = {one["task"]: one["reason"] for one in run.status()["failures"]}
+    assert all("which does not exist" in reason for reason in reasons.values())
+    assert str(lab.run_dir / "none") in reasons["field"]
+    assert run.result("none") is None
+    assert run.result("folder") == lab.run_dir / "folder"
+    assert sum(at_once) == pytest.approx(len(failed) * sum(outputs._PATIENCE))
+
+
+def test_a_file_that_is_seen_late_is_no_failure(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write("""
+    @wf.job()
+    def late(run_dir: RunDir) -> Path:
+        return run_dir / "late"
+    """)
+    late = SimpleNamespace(sleep=lambda _: (lab.run_dir / "late").write_text("x"))
+    monkeypatch.setattr(outputs, "time", late)
+    assert lab.good().result("late") == lab.run_dir / "late"
+
+
+def test_a_missing_file_is_retried_like_an_error(lab: Any) -> None:
+    lab.write("""
+    @wf.job(retries=1)
+    def second(run_dir: RunDir) -> Path:
+        note("second")
+        if flag("once"):
+            (run_dir / "out").write_text("x")
+        (HERE / "once").write_text("")
+        return run_dir / "out"
+    """)
+    lab.good()
+    assert lab.ran() == ["second", "second"]
+
+
+def test_a_relative_path_of_another_directory_is_refused(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = lab.path / "here"
+    here.mkdir()
+    (here / "b.txt").write_text("here")
+    monkeypatch.chdir(here)
+    lab.write("""
+    @wf.job()
+    def gone(run_dir: RunDir) -> Path:
+        os.chdir(run_dir)
+        Path("a.txt").write_text("x")
+        return Path("a.txt")
+
+    @wf.job()
+    def other(run_dir: RunDir) -> list[Path]:
+        os.chdir(run_dir)
+        Path("b.txt").write_text("there")
+        return [Path("b.txt")]
+
+    @wf.job()
+    def given(run_dir: RunDir) -> Path:
+        os.chdir(HERE)
+        return Path("b.txt")
+    """)
+    run = lab.run()
+    reasons = {one["task"]: one["reason"] for one in run.status()["failures"]}
+    assert set(reasons) == {"gone", "other"}
+    assert "relative path b.txt" in reasons["other"]
+    assert run.result("given") == Path("b.txt")
+
+
+# --- one file, two authors ----------------------------------------------------------------
+
+COLLIDE = """
+@wf.job()
+def reads() -> list[str]:
+    return ["A/reads.fq", "B/reads.fq", "C/other.fq"]
+
+@wf.array_job(retries=3)
+def align(fq: Annotated[str, Result(step="reads")], run_dir: RunDir) -> RESULT:
+    note("align", fq)
+    out = run_dir / f"{Path(fq).stem}.bam"
+    out.write_text(fq)
+    return out
+
+@wf.job()
+def words(bams: Annotated[list[Path], Result(step="align")]) -> list[str]:
+    return [bam.read_text() for bam in bams]
+"""
+
+
+def test_elements_that_write_one_file_fail_unretried_and_unkept(lab: Any) -> None:
+    lab.write(COLLIDE.replace("RESULT", "Path"))
+    for _ in range(2):
+        run = lab.run()
+        assert run.status()["summary"]["align"] == {"FAILED": 2, "SUCCESS": 1, "total": 3, "cached": run_cached(run)}
+        first, second = run.status()["failures"]
+        assert first["reason"] == second["reason"]
+        assert "align[0], align[1] have written one file" in first["reason"]
+        assert first["class"] == "conflict"
+        assert "words" in run.status()["summary"]
+        assert "SKIPPED" in run.status()["summary"]["words"]
+    assert lab.ran().count("align C/other.fq") == 1
+    assert lab.ran() == []
+    run.retry()
+    assert lab.ran() == ["align A/reads.fq", "align B/reads.fq"]
+
+
+def run_cached(run: Any) -> int:
+    return int(run.status()["summary"]["align"]["cached"])
+
+
+@pytest.mark.parametrize("returns", ["Annotated[Path, reflow.Shared()]", "Annotated[Path, reflow.Shared]"])
+def test_a_shared_file_has_many_authors(lab: Any, returns: str) -> None:
+    lab.write(COLLIDE.replace("RESULT", returns))
+    assert lab.good().result("words") == ["B/reads.fq", "B/reads.fq", "C/other.fq"]
+
+
+def test_two_tasks_that_write_one_file_fail_at_the_end_of_the_run(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def one(run_dir: RunDir) -> Path:
+        (run_dir / "deep").mkdir(exist_ok=True)
+        (run_dir / "deep" / "x").write_text("1")
+        return run_dir / "deep" / "x"
+
+    @wf.job()
+    def two(run_dir: RunDir, one: Annotated[Path, Result(step="one")]) -> dict[str, list[Path]]:
+        (run_dir / "way").symlink_to("deep") if not flag("run/way") else None
+        (run_dir / "way" / "y").write_text("2")
+        return {"x": [run_dir / "way" / "y"]}
+
+    @wf.job(after=["two"])
+    def three(run_dir: RunDir) -> Path:
+        (run_dir / "deep" / "y").write_text("3")
+        return run_dir / "deep" / "y"
+    """)
+    for _ in range(2):
+        run = lab.run()
+        failed = {one["task"]: one["reason"] for one in run.status()["failures"]}
+        assert set(failed) == {"three", "two"}
+        assert "three, two have written one file" in failed["two"]
+
+
+def test_a_file_that_an_element_was_given_is_not_its_own_work(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make(run_dir: RunDir) -> list[Path]:
+        for name in "ab":
+            (run_dir / name).write_text(name)
+        return [run_dir / "a", run_dir / "b"]
+
+    @wf.array_job()
+    def alter(path: Annotated[Path, Result(step="make")]) -> Path:
+        path.write_text(path.read_text() + "!")
+        return path
+
+    @wf.job(after=["alter"])
+    def choose(paths: Annotated[list[Path], Result(step="make")], run_dir: RunDir) -> tuple[Path, Path]:
+        return max(paths), run_dir
+
+    @wf.job()
+    def also(run_dir: RunDir) -> Path:
+        return run_dir
+
+    @wf.array_job()
+    def look(path: Annotated[Path, Result(step="alter")]) -> str:
+        return path.read_text()
+    """)
+    for _ in range(2):
+        run = lab.good()
+        assert run.results("look") == ["a!", "b!"]
+
+
+def test_files_below_a_directory_that_was_given_may_be_listed_by_many_and_written_by_one(lab: Any) -> None:
+    (lab.path / "data").mkdir()
+    (lab.path / "data" / "x").write_text("x")
+    lab.write("""
+    @wf.job()
+    def one(folder: Annotated[Path, Param()]) -> list[Path]:
+        return sorted(folder.iterdir())
+
+    @wf.job()
+    def two(folder: Annotated[Path, Param()]) -> list[Path]:
+        return sorted(folder.iterdir())
+
+    @wf.job()
+    def place() -> list[int]:
+        return [1, 2]
+
+    @wf.array_job()
+    def write(i: Annotated[int, Result(step="place")], to: Annotated[Path, Param()]) -> Path:
+        (to / "same").write_text(str(i))
+        return to / "same"
+    """)
+    (lab.path / "to").mkdir()
+    run = lab.run(folder=lab.path / "data", to=lab.path / "to")
+    assert {one["task"] for one in run.status()["failures"]} == {"write"}
+
+
+def test_directories_have_one_author_and_hits_are_authors_too(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def one(run_dir: RunDir) -> Path:
+        (run_dir / "store").mkdir(exist_ok=True)
+        return run_dir / "store"
+
+    @wf.job(after=["one"])
+    def two(run_dir: RunDir, late: Annotated[bool, Param()] = False) -> list[Path]:
+        return [run_dir / "store"] if late else []
+    """)
+    lab.good()
+    run = lab.run(late=True)
+    assert {one["task"] for one in run.status()["failures"]} == {"one", "two"}
+
+
+def test_types_say_which_paths_are_shared() -> None:
+    from typing import Annotated
+
+    from reflow import Shared
+
+    both = schema_of(dict[str, tuple[Annotated[list[Path], Shared()], Path | None]])
+    assert owns_files(both)
+    assert own_files(b'{"x":[["/a","/b"],"/c"],"y":[["/c"],null]}', both) == {"/c"}
+    assert not owns_files(schema_of(Annotated[list[Path | None], Shared()]))
+    assert not owns_files(schema_of(Annotated[Path, Shared()] | None))
+    assert not owns_files(schema_of(list[str]))
+
+
+# --- seals ----------------------------------------------------------------------------------
+
+
+def sealed(path: Path) -> str:
+    from reflow.worker.files import Fingerprints
+
+    taken = Fingerprints(named=True).output(str(path))
+    assert taken is not None
+    return str(seal(str(path), taken, own=True))
+
+
+def test_a_seal_is_text_that_can_be_read_back(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    text = sealed(tmp_path / "a")
+    assert str(read_seal(text)) == text
+    assert read_seal(text).own
+    assert read_seal("stat:1:2") == Seal("stat:1:2")
+    assert str(Seal("content:00", "", "ab" * 8)) == "content:00 - ~" + "ab" * 8
+    assert read_seal("x y") == Seal("x")
+    assert str(seal(str(tmp_path), Print("dir:1:00", None, "11"), own=False)).startswith("dir:1:00 11 ~")
+
+
+def test_equal_size_and_time_do_not_make_a_file_the_same(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_text("one")
+    with open(large, "wb") as stream:
+        stream.truncate((1 << 20) + 1)
+    seals = {path: sealed(path) for path in (small, large)}
+    assert [differs(str(path), text) for path, text in seals.items()] == ["", ""]
+    for path in seals:
+        os.chmod(path, 0o600)
+    assert differs(str(small), seals[small]) == ""  # its content is known
+    assert "ctime" in differs(str(large), seals[large])
+    assert differs(str(large), seals[large], ctime=False) == ""
+    before = small.stat()
+    small.write_text("two")
+    os.utime(small, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "ctime" in differs(str(small), seals[small])
+    small.unlink()
+    assert differs(str(small), seals[small]) == "is gone"
+
+
+def test_a_link_that_leads_elsewhere_makes_another_file(tmp_path: Path) -> None:
+    for release in ("v1", "v2"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "x").write_text(release)
+    shutil.copystat(tmp_path / "v1" / "x", tmp_path / "v2" / "x")
+    current = tmp_path / "current"
+    current.symlink_to("v1")
+    text = sealed(current / "x")
+    assert differs(str(current / "x"), text, ctime=False) == ""
+    current.unlink()
+    current.symlink_to("v2")
+    assert differs(str(current / "x"), text, ctime=False) == "lies elsewhere than it did"
+    (tmp_path / "v2" / "x").write_text("v1")
+    shutil.copystat(tmp_path / "v1" / "x", tmp_path / "v2" / "x")
+    assert differs(str(current / "x"), text) == ""
+
+
+def test_an_output_that_was_replaced_is_computed_again(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make(run_dir: RunDir) -> Path:
+        note("make")
+        (run_dir / "x").write_text("one")
+        return run_dir / "x"
+
+    @wf.job()
+    def read(path: Annotated[Path, Result(step="make")]) -> str:
+        note("read")
+        return path.read_text()
+    """)
+    lab.good()
+    made = lab.run_dir / "x"
+    before = made.stat()
+    os.chmod(made, 0o640)
+    lab.good()
+    assert lab.ran() == ["make", "read"]
+    made.write_text("two")
+    os.utime(made, ns=(before.st_atime_ns, before.st_mtime_ns))
+    run = lab.good()
+    assert run.result("read") == "one"
+    assert "ctime" in lab.why(run, "make")[None][1]
