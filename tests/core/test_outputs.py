@@ -385,3 +385,81 @@ def test_an_output_that_was_replaced_is_computed_again(lab: Any) -> None:
     run = lab.good()
     assert run.result("read") == "one"
     assert "ctime" in lab.why(run, "make")[None][1]
+
+
+# --- where a result holds ---------------------------------------------------------------------
+
+FIND = """
+@wf.job()
+def find() -> RESULT:
+    note("find", Path.cwd().name)
+    return sorted(FOLDER.glob("*.nc"))
+
+@wf.array_job()
+def read(path: Annotated[Path, Result(step="find")]) -> str:
+    note("read", path.name)
+    return path.read_text()
+"""
+
+
+@pytest.mark.parametrize("folder", ['Path(".")', "Path.cwd()"])
+@pytest.mark.parametrize("returns", ["list[Path]", "Annotated[list[Path], reflow.Shared()]"])
+def test_a_result_of_one_directory_is_no_hit_in_another(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, folder: str, returns: str
+) -> None:
+    lab.write(FIND.replace("FOLDER", folder).replace("RESULT", returns))
+    files = {"E": [], "A": ["1", "2"], "B": ["1", "2", "3"], "F": []}
+    for name, numbers in files.items():
+        (lab.path / name).mkdir()
+        for number in numbers:
+            (lab.path / name / f"{number}.nc").write_text(name + number)
+    for again in (False, True):
+        for name, numbers in files.items():
+            monkeypatch.chdir(lab.path / name)
+            run = lab.good(run_dir=lab.path / f"run{name}{again}")
+            assert run.results("read") == [name + number for number in numbers]
+            assert bool(lab.ran()) is not again
+    assert lab.why(run, "find")[None][0] == "hit"
+    monkeypatch.chdir(lab.path)
+    assert lab.why(lab.good(), "find") == {None: ("miss", "directory changed")}
+
+
+def test_a_result_that_names_what_it_was_given_is_a_hit_everywhere(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.write("""
+    @wf.job()
+    def find(folder: Annotated[Path, Param()]) -> list[Path]:
+        note("find")
+        return sorted(folder.iterdir())
+
+    @wf.job()
+    def make(run_dir: RunDir) -> Path:
+        note("make")
+        (run_dir / "x").write_text("x")
+        return run_dir / "x"
+
+    @wf.job()
+    def word() -> str:
+        note("word")
+        return "x"
+    """)
+    data = lab.path / "data"
+    data.mkdir()
+    (data / "x").write_text("x")
+    for name in (".", "data"):
+        monkeypatch.chdir(lab.path / name)
+        lab.good(folder=data)
+    assert lab.ran() == ["find", "make", "word"]
+
+
+def test_other_code_is_found_in_the_same_directory_alone(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFLOW_CACHE_POLICY", "ignore")
+    lab.write(FIND.replace("FOLDER", 'Path(".")').replace("RESULT", "list[Path]"))
+    for name in ("A", "B"):
+        (lab.path / name).mkdir()
+        (lab.path / name / "1.nc").write_text(name)
+        monkeypatch.chdir(lab.path / name)
+        assert lab.good().results("read") == [name]
+    lab.ran()
+    lab.edit("sorted(Path", "list(Path")
+    assert lab.good().results("read") == ["B"]
+    assert lab.ran() == []

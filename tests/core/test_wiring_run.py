@@ -74,7 +74,7 @@ def wire(
         ("set[int]", "{3, 1}", "set[int]", "set:{1, 3}"),
         ("tuple[int, str]", "(1, 'a')", "tuple[int, str]", "tuple:(1, 'a')"),
         ("bytes", "b'\\xff\\x00'", "bytes", "bytes:b'\\xff\\x00'"),
-        ("Path", "Path('/a/b')", "Path", "PosixPath:PosixPath('/a/b')"),
+        ("Path", "Path('/usr/bin')", "Path", "PosixPath:PosixPath('/usr/bin')"),
         ("Literal['a', 'b']", "'b'", "Literal['a', 'b']", "str:'b'"),
         ("Point", "Point(1, 2)", "Point", "Point:Point(x=1, y=2.0)"),
         ("list[Point]", "[Point(1)]", "list[Point]", "list:[Point(x=1, y=0.5)]"),

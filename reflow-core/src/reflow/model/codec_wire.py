@@ -411,6 +411,11 @@ def own_files(raw: bytes, schema: Schema) -> set[str]:
     return found
 
 
+def names_paths(schema: Schema) -> bool:
+    """Whether a value of this type can hold a Path."""
+    return _walker(schema)[1]
+
+
 def names_files(schema: Schema) -> bool:
     """Whether a value of this type can name a file at all."""
     return _walker(schema)[0] is not None

@@ -23,6 +23,11 @@ def digest(raw: bytes, files: Iterable[tuple[str, str]] = ()) -> bytes:
     return state.digest()
 
 
+def located(key: str, directory: str) -> str:
+    """The key of a result that holds in one directory alone: it names files by way of that, as relative paths do."""
+    return sha256(f"{key}\0{directory}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def types(task: Task) -> str:
     """Digest of what a task's values mean: its parameters' and its result's types."""
     told = [task.returns, *((wired.name, wired.schema) for wired in sorted(task.inputs, key=lambda one: one.name))]

@@ -23,12 +23,13 @@ from ..model.record import Event, Expanded, Hit
 from ..model.schema import escape, unescape
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
-from ..planning.identity import Identity, digest, types
+from ..planning.identity import Identity, digest, located, types
 from ..worker.durable import create, make_directories, naming, write_all, write_new
 from ..worker.files import Fingerprints
 from ..worker.inputs import Element, Header
 from ..worker.seal import differs
 from .log import Results
+from .where import DIRECTORY
 from .wiring import values
 
 #: characters of a digest that are kept for `explain`
@@ -150,7 +151,7 @@ class Expander:
             for i, found in elements.items():
                 entry = hits.get(i)
                 if entry is not None:
-                    other = "" if entry.key == found.exact else OTHER
+                    other = "" if lookup.is_of(entry, found) else OTHER
                     yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, at=entry.time, o=entry.outputs, w=other)
                     continue
                 if writer.empty:
@@ -334,6 +335,7 @@ class _Lookup:
         #: (path, seal, fingerprint or guard) -> how it differs from that
         self._known: dict[tuple[str, str], str] = {}
         self._ctime = ctime
+        self._located = names_files(task.returns)
         #: tasks that this one is ordered after -> run -> when that computed the newest of their results
         self.after: Mapping[str, Mapping[str, float]] = {}
         self.notes: list[str] = []
@@ -342,33 +344,50 @@ class _Lookup:
         """Entries of those that are cached, and reasons for the others."""
         if self._barrier is not None or self._cache is None:
             return {}, dict.fromkeys(elements, self._barrier or "")
-        found = self._cache.lookup([element.exact for element in elements.values()])
+        keys = {i: self._keys(element.exact) for i, element in elements.items()}
+        found = self._cache.lookup([key for several in keys.values() for key in several])
         hits: dict[int, CacheEntry] = {}
+        reasons: dict[int, str] = {}
         missing: dict[int, _Element] = {}
         for i, element in elements.items():
-            entry = found.get(element.exact)
-            if entry is None:
-                missing[i] = element
+            entries = [found[key] for key in keys[i] if key in found]
+            if entries:
+                self._choose(i, entries, hits, reasons)
             else:
-                hits[i] = entry
+                missing[i] = element
         if missing and self._policy != "track":
-            hits |= self._of_other_code(missing)
-        reasons: dict[int, str] = {}
-        for i, entry in list(hits.items()):
-            spoiled = self._spoiled(entry) if self.after or entry.outputs or entry.guards else ""
-            if spoiled:
-                reasons[i] = spoiled
-                del hits[i]
+            for i, entry in self._of_other_code(missing).items():
+                self._choose(i, [entry], hits, reasons)
         for i, element in missing.items():
             if i not in hits and i not in reasons:
                 reasons[i] = self._why(element)
         return hits, reasons
 
+    def _keys(self, key: str) -> tuple[str, ...]:
+        """The keys under which a result may be kept: of this directory alone, or of any."""
+        return (located(key, self._definition.cwd), key) if self._located else (key,)
+
+    def is_of(self, entry: CacheEntry, element: _Element) -> bool:
+        """Whether an entry is of the element's own code."""
+        return entry.key == element.exact or entry.key in self._keys(element.exact)
+
+    def _choose(
+        self, i: int, entries: Iterable[CacheEntry], hits: dict[int, CacheEntry], reasons: dict[int, str]
+    ) -> None:
+        """Take the first entry that can be used, or enter why there is none."""
+        for entry in entries:
+            spoiled = self._spoiled(entry) if self.after or entry.outputs or entry.guards else ""
+            if not spoiled:
+                hits[i] = entry
+                return
+            reasons.setdefault(i, spoiled)
+
     def _of_other_code(self, missing: Mapping[int, _Element]) -> dict[int, CacheEntry]:
         assert self._cache is not None
         older = {entry.parts.get("loose", ""): entry.key for entry in reversed(self._history())}
-        loose = {i: element.loose for i, element in missing.items()}
-        keys = {i: older[key] for i, key in loose.items() if key in older}
+        loose = {i: self._keys(element.loose) for i, element in missing.items()}
+        chosen = {i: next((key for key in several if key in older), None) for i, several in loose.items()}
+        keys = {i: older[key] for i, key in chosen.items() if key is not None}
         found = self._cache.lookup(list(keys.values()))
         taken = {i: found[key] for i, key in keys.items() if key in found}
         if taken and self._policy == "warn":
@@ -421,6 +440,8 @@ class _Lookup:
             return NEW
         if self._near is None:
             self._near = {key for entry in history for key in _leave_one_out(entry.parts)}
+            if any(DIRECTORY in entry.parts for entry in history):
+                self._shared[DIRECTORY] = digest(self._definition.cwd.encode()).hex()[:_SHORT]
         parts = parts_of(self._task, self._shared) | _parts(element.own)
         differing = next((key[0] for key in _leave_one_out(parts) if key in self._near), None)
         if differing is None:

@@ -9,17 +9,21 @@ from contextlib import suppress
 
 from ..model import layout
 from ..model.cache import CacheBackend, CacheEntry
-from ..model.codec import owns_files
+from ..model.codec import names_files, owns_files
+from ..model.digest import sha256
 from ..model.ranges import from_ranges, to_ranges
-from ..model.record import Finished, Kept, Uncached
+from ..model.record import Finished, Hit, Kept, Uncached
 from ..model.schema import escape, unescape
 from ..model.state import SUCCESS
+from ..model.task import Task
+from ..planning.identity import located
 from ..worker.durable import create
 from ..worker.files import Settler
-from ..worker.inputs import Inputs
+from ..worker.inputs import Element, Inputs
 from .expand import parts_of
 from .load import load_definition
 from .log import Results
+from .where import DIRECTORY, depends
 from .writer import Writer
 
 #: results published at a time
@@ -140,7 +144,7 @@ class Keeper:
             keys: dict[str, int] = {}
             for index in progress.indices(SUCCESS):
                 if progress.kept[index] and (name, index) not in uncached:
-                    key = self._part(name, progress.part[index]).element(index).k
+                    key = self._key(name, index)
                     if key:
                         keys[key] = index
             found = self._cache.lookup(list(keys))
@@ -194,13 +198,18 @@ class Keeper:
                 guards = {escape(path): guard for path, guard in found.items()}
             if inputs is not shared_of:
                 shared, shared_of = parts_of(task, inputs.header.parts), inputs
+            parts = {**shared, **element.d}
+            key = self._located(task, element.k, inputs, element, record)
+            if key != element.k:
+                cwd = self._writer.definition.cwd
+                parts |= {DIRECTORY: sha256(cwd.encode()).hexdigest()[:16], "loose": located(parts["loose"], cwd)}
             entries.append(
                 CacheEntry(
-                    key=element.k,
+                    key=key,
                     workflow=self._writer.definition.workflow,
                     task=name,
                     result=record.r,
-                    parts={**shared, **element.d},
+                    parts=parts,
                     outputs=record.o,
                     guards=guards,
                     run_id=self._writer.definition.run_id,
@@ -217,6 +226,25 @@ class Keeper:
         ):
             if left:
                 decided.append(Uncached(task=name, elements=to_ranges(left), reason=reason))
+
+    def _key(self, name: str, index: int) -> str:
+        """The key under which an element's result is kept; "" where it is not to be."""
+        progress = self._writer.state.tasks[name]
+        inputs = self._part(name, progress.part[index])
+        element = inputs.element(index)
+        if not element.k:
+            return ""
+        record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
+        return self._located(self._writer.definition.task(name), element.k, inputs, element, record)
+
+    def _located(self, task: Task, key: str, inputs: Inputs, element: Element, record: Finished | Hit) -> str:
+        """The key of a result, which holds in one directory alone where it names files by way of that."""
+        definition = self._writer.definition
+        if names_files(task.returns) and depends(
+            bytes(record.r), task, definition, record.o, (inputs.header.files, element.f)
+        ):
+            return located(key, definition.cwd)
+        return key
 
     def _same_code(self, name: str, keyed: int, ran: int) -> bool:
         """Whether the code generation that an element's key speaks of and the one that ran it are one to this task."""
