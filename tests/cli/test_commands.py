@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from reflow.authoring import Flow
+from reflow.cli import render
 from reflow.cli.commands import logs
 from reflow.errors import NotReady, ReflowError, Stalled
 
@@ -310,8 +313,9 @@ def test_a_retry_that_goes_on(reflow: Call, shelf: Any) -> None:
 # logs
 
 
-def test_logs(reflow: Call, shelf: Any) -> None:
-    run = shelf.add(logs=lambda task, index: "bad \udcff\n" if task == "odd" else "line\n")
+def test_logs(reflow: Call, shelf: Any, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("line\n")
+    run = shelf.add(log_path=tmp_path / "log", logs=lambda task, index: "bad \udcff\n" if task == "odd" else "line\n")
     assert reflow("logs", ID, "compute[3]").out == "line\n"
     assert reflow("logs", "compute[3]", ID).code == 0, "the other way round"
     assert reflow("logs", "make").code == 0
@@ -319,6 +323,41 @@ def test_logs(reflow: Call, shelf: Any) -> None:
     assert [asked[1] for asked in run.asked] == [("compute", 3), ("compute", 3), ("make", None), ("make", None)]
     said = json.loads(reflow("logs", "odd[3]", "--json").out)
     assert said == {"run_id": ID, "task": "odd", "index": 3, "log": "bad \udcff\n"}
+
+
+@pytest.mark.parametrize("command", ["logs", "script"])
+def test_no_control_sequence_reaches_a_terminal_unless_asked_for(
+    reflow: Call, shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    evil = "\x1b]0;owned\x07 \x1b[2J\u202e\tline\r\nnext \x9b1m\n"
+    (tmp_path / "log").write_bytes(evil.encode())
+    shelf.add(log_path=tmp_path / "log", script={"script": evil, "path": "/s", "task": "compute"})
+    assert reflow(command, ID, "compute").out == evil
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    said = reflow(command, ID, "compute").out
+    assert said == "\\x1b]0;owned\\x07 \\x1b[2J\\u202e\tline\nnext \\x9b1m\n"
+    assert "\x1b[2J" in reflow(command, ID, "compute", "--raw").out
+
+
+def test_a_character_cut_by_two_reads_is_printed_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    printed = render.Verbatim()
+    for piece in ("é".encode()[:1], "é".encode()[1:], b"\xff\n"):
+        printed.put(piece)
+    assert capsys.readouterr().out == "é\\xff\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--follow"]])
+def test_what_stands_for_a_log_holds_up_nobody(reflow: Call, shelf: Any, tmp_path: Path, words: list[str]) -> None:
+    os.mkfifo(tmp_path / "log")
+    os.symlink("/dev/zero", tmp_path / "link")
+    for name in ("log", "link"):
+        shelf.add(log_path=tmp_path / name, status=lambda **_: status())
+        said = reflow("logs", ID, "compute[3]", *words)
+        assert said.code == 1
+        assert name in said.err
 
 
 def test_the_path_of_a_log(reflow: Call, shelf: Any) -> None:
@@ -365,7 +404,7 @@ def test_following_a_log_to_its_end(
             "elements": [element("compute", 3, state["compute"]), element("other", 3, "RUNNING")],
         },
     )
-    logs._follow(run, "compute", 3)
+    logs._follow(run, "compute", 3, render.Verbatim())
     assert capfdbinary.readouterr().out == b"one\ntwo \xff\n"
 
 
@@ -378,7 +417,7 @@ def test_following_what_nobody_drives(shelf: Any, tmp_path: Path, monkeypatch: p
     }
     run = shelf.add(log_path=tmp_path / "3.log", status=lambda **_: told)
     with pytest.raises(Stalled, match="its driver is gone"):
-        logs._follow(run, "compute", 3)
+        logs._follow(run, "compute", 3, render.Verbatim())
 
 
 def test_following_what_has_ended(reflow: Call, shelf: Any, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from reflow.errors import ExecutorError, UsageError
-from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits
+from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass, RunState
 from reflow.model.record import Command
 from reflow.run import scheduler
@@ -890,6 +890,30 @@ def make() -> int:
     one.cluster.cancel(list(one.cluster.find([timed.tag]).values()))
     one.cluster.advance(10_000.0)
     assert run.status()["run"]["status"] == "STALLED"
+    one.advance()
+    one.end()
+
+
+def test_between_two_failed_submissions_a_run_is_not_stalled(sim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as somebody comes back, which `run` does and a single step does not."""
+    one = sim()
+
+    def fails(job: Job) -> Submission:
+        raise ExecutorError("no answer", transient=True)
+
+    submit = one.cluster.submit
+    monkeypatch.setattr(one.cluster, "submit", fails)
+    monkeypatch.setattr("reflow.run.submit.IN_PLACE", 0.0)
+    run = one.submit("""
+@wf.job()
+def make() -> int:
+    return 1
+""")
+    assert one.advance(chain=False, waits=0.0) is not None
+    assert run.status()["run"]["status"] != "STALLED"
+    assert one.advance(chain=False) is not None
+    assert run.status()["run"]["status"] == "STALLED"
+    monkeypatch.setattr(one.cluster, "submit", submit)
     one.advance()
     one.end()
 

@@ -317,6 +317,41 @@ def test_webhook_that_cannot_be_reached(url: str, said: str) -> None:
     assert "[notifications.webhook] url" in str(caught.value)
 
 
+def test_webhook_whose_answer_never_ends() -> None:
+    """A byte now and then keeps a socket's time-out from ever being reached."""
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def dribble() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not done.wait(0.02):
+                    peer.sendall(b"a")
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        try:
+            with pytest.raises(ReflowError, match=r"took longer than 0\.2 s") as caught:
+                _webhook(url=f"http://127.0.0.1:{listener.getsockname()[1]}/s3cret", timeout=0.2).notify(NOTICE)
+        finally:
+            done.set()
+            thread.join()
+    _unseen(caught.value, "s3cret")
+
+
+def test_webhook_whose_name_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait() and [])
+    try:
+        with pytest.raises(ReflowError, match="took longer"):
+            _webhook(url="http://s3cret.invalid/", timeout=0.1).notify(NOTICE)
+        with pytest.raises(ReflowError, match="took longer"):
+            _mail(None, host="mail.invalid", to="me@example.org", timeout=0.1).notify(NOTICE)
+    finally:
+        done.set()
+
+
 @pytest.mark.parametrize(("url", "said"), [("", "no address"), ("file:///s3cret", "no http or https address")])
 def test_webhook_without_an_address(url: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:

@@ -7,6 +7,7 @@ the output.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -69,6 +70,32 @@ def complain(kind: str, text: object) -> None:
     """Print ``kind: text`` on stderr, as an error, a warning or a hint."""
     colour = {"error": "red", "warning": "yellow"}.get(kind)
     _write(sys.stderr, f"{style(f'{kind}:', colour, sys.stderr)} {clean(text, lines=True)}")
+
+
+class Verbatim:
+    """Prints what others wrote, byte by byte; on a terminal as text in which control characters are escaped.
+
+    Parameters
+    ----------
+    raw : bool
+        Whether a terminal is given the bytes as they are, too.
+    """
+
+    def __init__(self, *, raw: bool = False) -> None:
+        self._raw = raw or not sys.stdout.isatty()
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+
+    def put(self, piece: bytes) -> None:
+        """Print what comes next."""
+        if self._raw:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        text = clean(self._decode(piece).replace("\r\n", "\n"), lines=True)
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
 
 
 def put_json(value: object) -> None:

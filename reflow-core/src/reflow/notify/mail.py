@@ -10,6 +10,7 @@ from ..errors import ConfigError, ReflowError
 from ..model.notice import Notice
 from ..model.task import JSON
 from ..plugin import Context
+from .bounded import within
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -103,17 +104,23 @@ class Mail:
         import ssl
 
         tls: dict[str, Any] = {"context": ssl.create_default_context()} if self._security != "none" else {}
-        try:
-            kind: Any = smtplib.SMTP_SSL if self._security == "tls" else smtplib.SMTP
-            options = tls if self._security == "tls" else {}
-            with kind(host, self._port, timeout=self._timeout, **options) as server:
-                if self._security == "starttls":
-                    server.starttls(**tls)
-                if self._user:
-                    server.login(self._user, self._password or "")
-                server.send_message(mail)
-        except (OSError, smtplib.SMTPException) as error:
-            raise ReflowError(f"the mail server {host}:{self._port} did not take a mail: {error}") from error
+        kind: Any = smtplib.SMTP_SSL if self._security == "tls" else smtplib.SMTP
+        options = tls if self._security == "tls" else {}
+
+        def send() -> str:
+            try:
+                with kind(host, self._port, timeout=self._timeout, **options) as server:
+                    if self._security == "starttls":
+                        server.starttls(**tls)
+                    if self._user:
+                        server.login(self._user, self._password or "")
+                    server.send_message(mail)
+            except (OSError, smtplib.SMTPException, ValueError) as error:
+                return str(error) or type(error).__name__
+            return ""
+
+        if fault := within(self._timeout, send):
+            raise ReflowError(f"the mail server {host}:{self._port} did not take a mail: {fault}")
 
 
 def _sendable(text: str) -> str:

@@ -11,6 +11,7 @@ from ..errors import ConfigError, ReflowError
 from ..model.notice import Notice
 from ..model.task import JSON
 from ..plugin import Context
+from .bounded import within
 
 if TYPE_CHECKING:
     from urllib.request import OpenerDirector
@@ -55,7 +56,8 @@ class Webhook:
         ReflowError
             Where the address cannot be reached or does not take it (a redirection is not followed).
         """
-        fault = self._post(self._body(message))
+        body = self._body(message)
+        fault = within(self._timeout, lambda: self._post(body))
         # Raised out here: an exception raised while another is handled holds on to that one, and to its URL.
         if fault:
             raise ReflowError(f"the webhook did not take a message: {fault}", hint=f"Its address is {_WHERE}.")
@@ -69,8 +71,7 @@ class Webhook:
         # The standard library's encoder: it escapes lone surrogates, as odd file names have them.
         return json.dumps(body).encode()
 
-    def _post(self, body: bytes) -> str | None:
-        from http.client import HTTPException
+    def _post(self, body: bytes) -> str:
         from urllib.error import HTTPError
         from urllib.request import Request
 
@@ -78,13 +79,13 @@ class Webhook:
         try:
             request = Request(self._url, data=body, headers=headers, method="POST")
             with _opener().open(request, timeout=self._timeout):
-                return None
+                return ""
         except HTTPError as error:
             error.close()
             return f"HTTP status {error.code}"
         except OSError as error:
             return self._hide(f"{type(error).__name__}: {error}")
-        except (HTTPException, ValueError) as error:  # these quote the address, or a part of it
+        except Exception as error:  # some quote the address, or a part of it
             return type(error).__name__
 
     def _hide(self, text: str) -> str:

@@ -35,7 +35,7 @@ def advance(
     chain: bool = True,
     patience: float = 0.0,
     watch: Watch | None = None,
-    waits: float = 0.0,
+    waits: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> float | None:
     """Advance a run once, under its lease.
@@ -59,8 +59,8 @@ def advance(
     watch : Watch, optional
         What has been seen of it so far, where the caller tries again and again; see `Lease.acquire`.
     waits : float
-        Seconds for which the caller will wait for what is due by the clock;
-        for what is due later, a wake-up is submitted.
+        Seconds for which the caller will wait for what is due by the clock; for what is due later, a wake-up is
+        submitted, where there are any. None: it does not come back, and neither is the run said to be taken up again.
     on_progress : callable, optional
         Told what happens.
 
@@ -86,12 +86,12 @@ def advance(
             for tag in wakes:
                 scheduler.woke(tag)
         chained = chain and bool(engine.config.get("dispatch.chain"))
-        pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits)
+        pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits or 0.0)
         watcher.last()
         if relaying:
             relieved = scheduler.relieve(wakes) if pause is None else []
         else:
-            engine.back = 0.0 if pause is None or not waits else time.time() + pause
+            engine.back = 0.0 if pause is None or waits is None else time.time() + pause
     except LeaseLost:
         return None  # whoever has taken over knows all that was decided here in time
     finally:

@@ -93,7 +93,9 @@ def foreground(
                 # What is still wanted after this cannot be had yet: it is tried again when it is due, or news come.
                 tried = standing, wanted
                 with stops.held():
-                    left = advance(root, executor, ask=ask, chain=chain, watch=watch, on_progress=on_progress)
+                    left = advance(
+                        root, executor, ask=ask, chain=chain, watch=watch, waits=0.0, on_progress=on_progress
+                    )
                 due = math.inf if left is None else time.monotonic() + left
                 if ask:
                     poll = min(most, poll * _SHYER)

@@ -286,7 +286,7 @@ def begin(
     while pause is not None and left > 0:  # the scheduler does not answer, or shows a job later
         time.sleep(min(pause, left))
         left -= pause
-        pause = advance(root, chosen, waits=max(0.0, left), on_progress=on_progress)
+        pause = advance(root, chosen, waits=left if wait or left > 0 else None, on_progress=on_progress)
     if wait:
         foreground(root, chosen, chain=chained, on_progress=on_progress)
     return run

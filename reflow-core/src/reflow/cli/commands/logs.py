@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +11,16 @@ import typer
 
 from ...errors import Stalled
 from ...model.names import TaskState
+from ...worker.opener import open_regular
 from .. import render
 from ..options import ElementArgument, JsonOption, RunOption, StoreOption, one_of_a_run
 from ..session import Session
 
 if TYPE_CHECKING:
     from ...run.api import Run
+
+#: bytes of a log read at a time
+_PIECE = 1 << 20
 
 #: seconds between two looks at a log that grows, and between two looks at the run's state
 _GROWS, _STATE = 0.25, 2.0
@@ -31,6 +34,7 @@ def command(
     words: ElementArgument = None,
     run_id: RunOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the task has ended.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Let control sequences act on the terminal.")] = False,
     path: Annotated[bool, typer.Option("--path", help="Print where the log is, not what it says.")] = False,
     store_path: StoreOption = None,
     as_json: JsonOption = False,
@@ -39,18 +43,17 @@ def command(
     session = Session.of(ctx)
     run, task, index = one_of_a_run(session, "logs", words, run_id, store_path)
     if follow:
-        _follow(run, task, index)
+        _follow(run, task, index, render.Verbatim(raw=raw))
     elif path:
         render.put(run.log_path(task, index))
     elif as_json:
         render.put_json({"run_id": run.run_id, "task": task, "index": index, "log": run.logs(task, index)})
     else:
-        text = run.logs(task, index)
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        if not _print_from(run.log_path(task, index), 0, render.Verbatim(raw=raw)):
+            run.logs(task, index)  # says why there is none
 
 
-def _follow(run: Run, task: str, index: int | None) -> None:
+def _follow(run: Run, task: str, index: int | None, printed: render.Verbatim) -> None:
     """Print a log as it grows, until its task has ended.
 
     Raises
@@ -68,7 +71,7 @@ def _follow(run: Run, task: str, index: int | None) -> None:
             stalled = stalled + 1 if told["run"]["status"] == "STALLED" else 0
             reason = told["run"].get("reason", "")
         # The state is asked before the file is read: what was written before the end is never missed.
-        position += _print_from(path, position)
+        position += _print_from(path, position, printed)
         if ended:
             if not os.path.exists(path):
                 run.logs(task, index)  # says why there is none
@@ -78,17 +81,20 @@ def _follow(run: Run, task: str, index: int | None) -> None:
         time.sleep(_GROWS)
 
 
-def _print_from(path: str | os.PathLike[str], position: int) -> int:
+def _print_from(path: str | os.PathLike[str], position: int, printed: render.Verbatim) -> int:
     """Copy what a file has from `position` on to stdout; return its length, 0 while there is no file."""
     try:
-        with open(path, "rb") as log:
-            log.seek(position)
-            new = log.read()
+        log = open_regular(os.fspath(path))
     except FileNotFoundError:
         return 0
-    sys.stdout.buffer.write(new)
-    sys.stdout.buffer.flush()
-    return len(new)
+    length = 0
+    try:
+        while piece := os.pread(log, _PIECE, position + length):
+            printed.put(piece)
+            length += len(piece)
+    finally:
+        os.close(log)
+    return length
 
 
 def _ended(status: Mapping[str, Any], task: str, index: int | None) -> bool:

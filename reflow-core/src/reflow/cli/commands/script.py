@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ def command(
     ctx: typer.Context,
     words: ElementArgument = None,
     run_id: RunOption = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Let control sequences act on the terminal.")] = False,
     path: Annotated[bool, typer.Option("--path", help="Print where the script is, not what it says.")] = False,
     store_path: StoreOption = None,
     as_json: JsonOption = False,
@@ -28,5 +28,4 @@ def command(
     elif path:
         render.put(found["path"])
     else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(found["script"].encode("utf-8", "surrogateescape"))
+        render.Verbatim(raw=raw).put(found["script"].encode("utf-8", "surrogateescape"))
