@@ -32,8 +32,8 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
-def make(top: Path, **named: list[str]) -> Own:
-    return Own(Entry(file=str(top / "flow.py"), module="flow", variable="wf", path=(str(top),)), **named)
+def make(top: Path, **named: tuple[str, ...]) -> Own:
+    return Own(Entry(file=str(top / "flow.py"), module="flow", variable="wf", path=(str(top),), **named))
 
 
 def test_what_lies_below_the_script_is_own(top: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_is_installed_or_elsewhere_is_foreign(top: Path, name: str) -> None
 
 
 def test_configuration_names_what_is_own_and_foreign(top: Path) -> None:
-    own = make(top, own=["own_elsewhere", "own_pack.sub"], foreign=["own_pack", "own_beside"])
+    own = make(top, own=("own_elsewhere", "own_pack.sub"), foreign=("own_pack", "own_beside"))
     assert own.file("own_elsewhere") == str(top.parent / "elsewhere/own_elsewhere.py")
     assert own.file("own_beside") is None
     assert own.file("own_pack") is None

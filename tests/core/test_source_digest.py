@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow.authoring.source import code_of
+from reflow.authoring.code.reach import code_of
 
 BASE = """
     @wf.job()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from reflow.worker.values import values_of
 
 SCRIPT = """
 FACTOR = int(os.environ.get("FACTOR", "1"))
@@ -69,48 +66,19 @@ def test_what_tasks_change_in_their_module_is_no_matter(lab: Any) -> None:
     assert lab.why(lab.good("local"), "second")[None][0] == "hit"
 
 
-LIMIT = 3
-NAMES = ["a", {"b": (1.5, None)}, {1, 2}]
-HERE = Path("/somewhere")
-CLIENT = object()
-
-
-def used() -> object:
-    def inner() -> object:
-        return NAMES, HERE
-
-    return LIMIT, inner, CLIENT
-
-
-def unused() -> int:
-    return 1
-
-
-def test_plain_data_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    def digest() -> str:
-        return values_of({"t": used})["t"]
-
-    assert values_of({"t": unused}) == {"t": ""}
-    first = digest()
-    assert first == digest() != ""
-    for name, value in (("LIMIT", 3.0), ("LIMIT", True), ("NAMES", ["a"]), ("HERE", Path("/elsewhere"))):
-        with monkeypatch.context() as other:
-            other.setitem(used.__globals__, name, value)
-            assert digest() != first, name
-    monkeypatch.setitem(used.__globals__, "CLIENT", open)
-    assert digest() == first, "what is no plain data says nothing"
-    circle: list[object] = []
-    circle.append(circle)
-    monkeypatch.setitem(used.__globals__, "LIMIT", circle)
-    assert digest() != first
-
-
-def test_closures() -> None:
-    def make(number: int) -> Any:
-        def task() -> int:
-            return number
-
-        return task
-
-    one, two = values_of({"a": make(1), "b": make(2)}).values()
-    assert one != two
+@pytest.mark.parametrize("where", ["captured", "helper"])
+def test_what_functions_capture_and_what_helpers_use(lab: Any, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """What another module takes from the environment counts as much as what the script does."""
+    module = lab.path / f"constants_of_{lab.module}.py"
+    module.write_text("import os\nFACTOR = int(os.environ.get('FACTOR', '1'))\n")
+    factory = "def make(k):\n    @wf.job()\n    def task() -> int:\n        return k\nmake(c.FACTOR)"
+    helper = "def helper(): return c.FACTOR\n@wf.job()\ndef task() -> int: return helper()"
+    lab.write(f"import {module.stem} as c\n{factory if where == 'captured' else helper}")
+    monkeypatch.setenv("REFLOW_EXECUTOR_ENV", "FACTOR=7")
+    run = lab.good("local")
+    assert run.result("task") == 7
+    (told,) = run.status()["run"]["uncached"]
+    assert "constants of its script" in told["reason"]
+    monkeypatch.delenv("REFLOW_EXECUTOR_ENV")
+    lab.good("local")
+    assert lab.why(lab.good("local"), "task")[None][0] == "hit"

@@ -39,6 +39,7 @@ OWN = {
     "reflow.model.frames",
     "reflow.model.layout",
     "reflow.model.names",
+    "reflow.model.plain",
     "reflow.model.ranges",
     "reflow.model.record",
     "reflow.model.resources",

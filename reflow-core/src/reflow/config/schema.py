@@ -261,6 +261,18 @@ SECTIONS: tuple[Section, ...] = (
         help="Results kept from run to run.",
         keys=(
             Key(name="enabled", type="bool", default=True, help="Whether results are reused and kept."),
+            Key(
+                name="own",
+                type="list[str]",
+                default=[],
+                help="Modules, with all below them, whose code counts as a task's own, wherever they lie.",
+            ),
+            Key(
+                name="foreign",
+                type="list[str]",
+                default=[],
+                help="Modules, with all below them, whose code does not count, though they lie beside the script.",
+            ),
             Key(name="backend", default="segments", help="Where results are kept: segments, sqlite, or a plugin's."),
             Key(
                 name="path",

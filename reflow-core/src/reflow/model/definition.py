@@ -24,6 +24,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         What the script's own start put at the head of ``sys.path``.
     digest : str
         SHA-256 of the script as it was frozen; "" where it was not, or by a version that did not note it.
+    own, foreign : tuple of str
+        Modules that are the user's own, or are not, wherever they lie (``[cache] own`` and ``foreign``).
     """
 
     file: str = ""
@@ -31,6 +33,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     variable: str = ""
     path: tuple[str, ...] = ()
     digest: str = ""
+    own: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     @property
     def importable(self) -> bool:

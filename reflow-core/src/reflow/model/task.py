@@ -74,14 +74,16 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     #: what the function returns; an array task's element
     returns: Schema
     after: tuple[str, ...] = ()
-    #: digest of the function's normalised source and of what it captures, "" where there is none
+    #: digest of the user's own code that the function reaches, "" where there is none
     code: str = ""
     #: why there is none, a sentence
     code_problem: str = ""
     #: digest of the variables, modules and setup that the decorator sets, "" for none
     env_digest: str = ""
-    #: digest of the plain data that the function finds in its module and around it, as at submit; "" for none
-    values: str = ""
+    #: variables of that code that count by value, ``module:name`` -> digest of the value, as at submit
+    values: Mapping[str, str] = {}
+    #: top-level modules of others that it imports
+    packages: tuple[str, ...] = ()
     version: str = "1"
     cache: bool | str = True
     verify: bool = True

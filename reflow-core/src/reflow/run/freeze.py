@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..authoring.code.own import Own
+from ..authoring.code.reach import Analysis, Code, analyse
+from ..authoring.code.sources import memory_of
 from ..authoring.flow import Flow
-from ..authoring.source import code_of
 from ..errors import CodecError, UsageError
 from ..model.codec import codec_of
 from ..model.definition import Entry
@@ -22,7 +24,6 @@ from ..model.signals import parse_signal
 from ..model.task import JSON, Input, JobConfig, Task, TaskSpec
 from ..planning.identity import digest
 from ..worker.load import module_name
-from ..worker.values import values_of
 
 if TYPE_CHECKING:
     from ..authoring.compile import Compiled, Parameter
@@ -30,16 +31,26 @@ if TYPE_CHECKING:
     from ..config.overrides import Override
 
 
-def freeze_tasks(compiled: Compiled, config: Config, overrides: Sequence[Override]) -> tuple[Task, ...]:
-    """Merge each task with the configuration.
+def analyse_tasks(compiled: Compiled, entry: Entry) -> Analysis:
+    """Find the user's own code that each task reaches; what sources say is remembered from run to run."""
+    from platformdirs import user_cache_dir
+
+    top = entry.path[0] if entry.path else os.getcwd()
+    functions = {spec.name: spec.function for spec in compiled.tasks}
+    return analyse(functions, Own(entry), memory_of(user_cache_dir("reflow"), top))
+
+
+def freeze_tasks(
+    compiled: Compiled, config: Config, overrides: Sequence[Override], analysis: Analysis
+) -> tuple[Task, ...]:
+    """Merge each task with the configuration, and with what its code is.
 
     Raises
     ------
     ConfigError
         An override or an option cannot be read.
     """
-    values = values_of({spec.name: spec.function for spec in compiled.tasks})
-    return tuple(_freeze(spec, config, overrides, values[spec.name]) for spec in compiled.tasks)
+    return tuple(_freeze(spec, config, overrides, analysis.codes[spec.name]) for spec in compiled.tasks)
 
 
 def environments(tasks: Iterable[Task]) -> dict[str, Mapping[str, str]]:
@@ -55,11 +66,10 @@ def _max_failures(given: JobConfig, config: Config) -> int | float | None:
     return float(asked) if 0 < asked < 1 else int(asked)
 
 
-def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], values: str) -> Task:
+def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], code: Code) -> Task:
     given = spec.config
     resolved = config.task(given, name=spec.name, overrides=overrides)
     verify = given.verify if given.verify is not None else bool(config.get("cache.verify"))
-    code = code_of(spec.function)
     # What configuration sets says where the task runs; what its author sets may say what it does.
     around = (given.env, given.modules, given.setup)
     options = _warned(spec, resolved.options, resolved.resources.time)
@@ -72,7 +82,8 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], value
         code=code.digest,
         code_problem=code.problem,
         env_digest=digest(msgspec.json.encode(around, order="sorted")).hex() if any(around) else "",
-        values=values,
+        values=code.values,
+        packages=code.packages,
         version=given.version,
         cache=given.cache,
         verify=verify,
@@ -186,13 +197,15 @@ def _absolute(value: Any, cwd: str) -> Any:
     return value
 
 
-def entry_of(flow: Flow, *, importable: bool) -> Entry:
+def entry_of(flow: Flow, config: Config, *, importable: bool) -> Entry:
     """How workers import a workflow.
 
     Parameters
     ----------
     flow : Flow
         The root workflow.
+    config : Config
+        Which modules are the user's own.
     importable : bool
         Whether it must be importable: workers are other processes.
 
@@ -225,4 +238,5 @@ def entry_of(flow: Flow, *, importable: bool) -> Entry:
     top = os.path.dirname(file)
     for _ in range(levels):
         top = os.path.dirname(top)
-    return Entry(file=file, module=name, variable=variable, path=(top,) if top else ())
+    own, foreign = (tuple(config.get(f"cache.{which}") or ()) for which in ("own", "foreign"))
+    return Entry(file=file, module=name, variable=variable, path=(top,) if top else (), own=own, foreign=foreign)

@@ -434,12 +434,10 @@ def _secret_keys(definition: Definition) -> list[str]:
 
 def _same_code(definition: Definition) -> bool:
     """Whether today's script has the very code that was frozen, of every task."""
-    from ..authoring.source import code_of
-    from ..worker.isolated import Isolated
+    from ..worker.isolated import Isolated, same_code
 
     with Isolated(definition.entry, None) as flow:
-        now = {spec.name: code_of(spec.function).digest for spec in flow.compile().tasks}
-    return bool(now) and now == {task.name: task.code for task in definition.tasks}
+        return bool(definition.tasks) and same_code(flow, definition)
 
 
 # --- registry and cache -------------------------------------------------------

@@ -31,7 +31,7 @@ from .create import create, new_run_id, prepare
 from .drive import Progress, cache_places, drive
 from .engine import is_pool
 from .foreground import foreground
-from .freeze import encode_parameters, entry_of, environments, freeze_tasks
+from .freeze import analyse_tasks, encode_parameters, entry_of, environments, freeze_tasks
 from .helpers import helpers_of
 from .jobs import Jobs
 from .load import Secrets
@@ -136,7 +136,8 @@ def check(
     for name in force_tasks:
         if name not in names:
             raise UsageError(f"there is no task {name!r} to force{did_you_mean(name, names)}")
-    tasks = freeze_tasks(compiled, config, parse_overrides(overrides, tasks=names))
+    analysis = analyse_tasks(compiled, entry_of(flow, config, importable=False))
+    tasks = freeze_tasks(compiled, config, parse_overrides(overrides, tasks=names), analysis)
     parameters = encode_parameters(compiled.parameters, params, cwd)
     now = time.time()
     run_id = new_run_id(compiled.workflow, now)
@@ -170,7 +171,7 @@ def check(
     if config.get("cache.enabled"):
         plugins.cache_backend(str(config.get("cache.backend")))
     inline = chosen.name == "inline"
-    entry = entry_of(flow, importable=not inline)
+    entry = entry_of(flow, config, importable=not inline)
     if not (inline or dry):
         require_guard(entry.file)
     for path, what in (

@@ -24,7 +24,7 @@ from ..model.task import JSON, Task
 from ..planning.graph import difference
 from ..worker.load import Unguarded, flow_of
 from .drive import config_of
-from .freeze import encode_parameters, environments, freeze_tasks
+from .freeze import analyse_tasks, encode_parameters, environments, freeze_tasks
 from .scripts import ScriptError, import_script
 
 
@@ -148,7 +148,7 @@ def today_of(definition: Definition, root: str, flow: Flow, overrides: Sequence[
     compiled = flow.compile()
     names = [task.name for task in compiled.tasks]
     changes = [one for given in overrides for one in parse_overrides(given, tasks=names)]
-    whole = freeze_tasks(compiled, config_of(definition, root), changes)
+    whole = freeze_tasks(compiled, config_of(definition, root), changes, analyse_tasks(compiled, definition.entry))
     tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
     kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
     told = difference(definition.tasks, tasks)

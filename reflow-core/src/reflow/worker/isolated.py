@@ -40,13 +40,14 @@ def loaded(definition: Definition) -> Flow | None:
 
 def same_code(flow: Flow, definition: Definition) -> bool:
     """Whether a workflow's functions are those that were frozen, as far as their code can be told."""
-    from ..authoring.source import code_of
+    from ..authoring.code.own import Own
+    from ..authoring.code.reach import analyse
 
-    steps = flow.tasks
-    return all(
-        task.name in steps and task.code and code_of(steps[task.name].function).digest == task.code
-        for task in definition.tasks
-    )
+    functions = {name: step.function for name, step in flow.tasks.items()}
+    if functions.keys() != {task.name for task in definition.tasks}:
+        return False
+    codes = analyse(functions, Own(definition.entry)).codes
+    return all(task.code and codes[task.name].digest == task.code for task in definition.tasks)
 
 
 class Isolated:

@@ -205,7 +205,8 @@ class _Module:
             text = reader.class_text(node)
         else:
             text = reader.text([node])
-            call = called(node.value) if isinstance(node, ast.Expr) else ""
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "value", None)
+            call = called(target) if isinstance(target, ast.Attribute | ast.Call) else ""
         self._write(scope.later)
         acts = False
         changed: set[str] = set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -29,14 +28,12 @@ class Own:
     Parameters
     ----------
     entry : Entry
-        The script.
-    own, foreign : iterable of str
-        Modules, with all below them, that are own or foreign wherever they lie; the longer name decides.
+        The script, with the modules that are named own or foreign; the longer name decides.
     """
 
-    def __init__(self, entry: Entry, own: Iterable[str] = (), foreign: Iterable[str] = ()) -> None:
+    def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self._named = {**dict.fromkeys(own, True), **dict.fromkeys(foreign, False)}
+        self._named = {**dict.fromkeys(entry.own, True), **dict.fromkeys(entry.foreign, False)}
         self._top = os.path.join(os.path.realpath(entry.path[0] if entry.path else os.getcwd()), "")
         self._files: dict[str, str | None] = {}
         self._found: dict[str, tuple[str | None, tuple[str, ...]]] = {}
@@ -54,6 +51,9 @@ class Own:
         named = self._word(module)
         top = module.partition(".")[0]
         if named is False or top == _SELF or (named is None and top in sys.stdlib_module_names):
+            return None
+        parent = module.rpartition(".")[0]
+        if named is None and parent and self.file(parent) is None:
             return None
         file, directories = self._find(module)
         places = [file] if file else list(directories)
@@ -80,8 +80,8 @@ class Own:
     def _search(self, module: str) -> tuple[str | None, tuple[str, ...]]:
         loaded = sys.modules.get(module)
         if loaded is not None:
-            file = getattr(loaded, "__file__", None)
-            paths = getattr(loaded, "__path__", None)
+            names = vars(loaded)  # a module may answer for any attribute
+            file, paths = names.get("__file__"), names.get("__path__")
             if file or paths:
                 return (os.path.abspath(file) if file else None), tuple(paths or ())
         from importlib.machinery import PathFinder

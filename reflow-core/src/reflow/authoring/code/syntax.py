@@ -179,7 +179,11 @@ class Reader:
                 self._node(node.value)
         else:
             self._write(node)
-            self._node(node.value)
+            if chain:
+                self.scope.uses.add(chain)
+                self._out.append(chain)
+            else:
+                self._node(node.value)
         self._out.append(")")
 
     def _subscript(self, node: ast.Subscript) -> None:

@@ -1,0 +1,171 @@
+"""Facts of files, remembered from one submit to the next."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from types import CodeType
+
+import msgspec
+
+from ...model.digest import sha256
+from .facts import SCHEME, Facts, facts_of
+
+#: an earlier cell of a notebook may have asked for this
+_FUTURE = annotations.compiler_flag
+#: seconds within which a change of a file may leave its time as it is, and clocks may differ
+_YOUNG = 60.0
+#: files that are remembered for one project
+_MOST = 2000
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Facts of one file: when it was what, and whether it was so young that its content has to be compared."""
+
+    stat: tuple[int, int, int]
+    young: bool
+    digest: str
+    facts: msgspec.Raw
+
+
+class Sources:
+    """Reads modules' facts.
+
+    Parameters
+    ----------
+    path : str
+        File in which they are remembered; "" for none. One that cannot be used is no error.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        #: files that were parsed
+        self.parsed = 0
+        self._path = path
+        self._kept = _load(path)
+        self._fresh: dict[str, _Kept] = {}
+
+    def facts(self, file: str) -> Facts | None:
+        """Return the facts of a file; None where it cannot be read or parsed."""
+        try:
+            status = os.stat(file)
+            stat = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            kept = self._kept.get(file)
+            if kept is not None and kept.stat == stat and not kept.young:
+                return msgspec.msgpack.decode(kept.facts, type=Facts)
+            with open(file, "rb") as stream:
+                source = stream.read()
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return None
+        digest = sha256(source).hexdigest()
+        young = time.time() - max(status.st_mtime, status.st_ctime) < _YOUNG
+        if kept is not None and kept.digest == digest:
+            with suppress(msgspec.MsgspecError):
+                facts = msgspec.msgpack.decode(kept.facts, type=Facts)
+                if not young or kept.stat != stat:
+                    self._fresh[file] = _Kept(stat, young, digest, kept.facts)
+                return facts
+        self.parsed += 1
+        parsed = parse(source)
+        if parsed is not None:
+            self._fresh[file] = _Kept(stat, young, digest, msgspec.Raw(msgspec.msgpack.encode(parsed)))
+        return parsed
+
+    def save(self) -> None:
+        """Remember what was read."""
+        if not self._path or not self._fresh:
+            return
+        whole = {**_load(self._path), **self._fresh}
+        for file in list(whole)[: max(0, len(whole) - _MOST)]:
+            del whole[file]
+        temporary = f"{self._path}.{os.getpid()}.tmp"
+        with suppress(OSError):
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            with open(temporary, "wb") as stream:
+                stream.write(msgspec.msgpack.encode(whole))
+            os.replace(temporary, self._path)
+        self._fresh = {}
+
+
+def memory_of(directory: str, top: str) -> str:
+    """Return the file in a cache directory that remembers the facts of a project."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}-{SCHEME}"
+    return os.path.join(
+        directory, "facts", f"{sha256(top.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}-{version}"
+    )
+
+
+def _load(path: str) -> dict[str, _Kept]:
+    if not path:
+        return {}
+    try:
+        if os.stat(path).st_uid != os.getuid():
+            return {}
+        with open(path, "rb") as stream:
+            return msgspec.msgpack.decode(stream.read(), type=dict[str, _Kept])
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return {}
+
+
+@lru_cache(maxsize=8)
+def parse(source: str | bytes) -> Facts | None:
+    """Return the facts of source text; None where it cannot be parsed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return facts_of(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def text_of(file: str, scope: dict[str, object]) -> str:
+    """Return the source that Python has of a file, or of a notebook's cell."""
+    linecache.checkcache(file)
+    return "".join(linecache.getlines(file, scope))
+
+
+def is_current(source: str | bytes, codes: Iterable[CodeType]) -> bool:
+    """Return whether functions were made of a source: a file may have been edited since it was imported."""
+    return all(code in _compiled(source, code.co_flags & _FUTURE) for code in codes)
+
+
+def is_older_than_process(file: str) -> bool:
+    """Return whether a file has not been touched since before this process began."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return False
+    return max(status.st_mtime, status.st_ctime) < _born() - _YOUNG
+
+
+@lru_cache(maxsize=1)
+def _born() -> float:
+    """Return when this process started; 0 where nothing tells."""
+    try:
+        with open("/proc/self/stat", "rb") as stream:
+            ticks = int(stream.read().rpartition(b")")[2].split()[19])
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str | bytes, flags: int) -> frozenset[CodeType]:
+    """Return every code object that a source compiles to."""
+    found: set[CodeType] = set()
+    try:
+        with warnings.catch_warnings():  # they were given when it was imported
+            warnings.simplefilter("ignore")
+            todo = [compile(source, "", "exec", flags, dont_inherit=True)]
+    except (SyntaxError, ValueError):
+        return frozenset()
+    while todo:
+        code = todo.pop()
+        found.add(code)
+        todo.extend(item for item in code.co_consts if isinstance(item, CodeType))
+    return frozenset(found)
