@@ -807,6 +807,84 @@ def test_separate_jobs_of_an_array_are_all_found_after_a_crash(sim: Any) -> None
     assert elements(one) in ([0, 1, 2, 3], [0, 1, 2, 2, 3])
 
 
+@pytest.mark.parametrize("took", [0, 33])
+def test_a_submission_that_is_cut_in_half(sim: Any, took: int) -> None:
+    """What was taken runs, what was not is submitted: nothing is cancelled that nobody cancels."""
+    one = sim(separate=True, limits=Limits(visibility_lag=5.0))
+    one.lasts["work"] = 60.0
+    submit = one.cluster.submit
+    cut: list[str] = []
+
+    def partly(job: Job) -> Any:
+        made = submit(job)
+        if job.slots == 50 and not cut:
+            cut.append(job.tag)
+            for slot in range(took, 50):
+                one.ran[:] = [ran for ran in one.ran if ran[:2] != ("work", slot)]
+                one.cluster.forget(made.slots[slot])
+            raise ExecutorError("No service matching job-ingest.submit", transient=True, maybe_done=True)
+        return made
+
+    one.cluster.submit = partly
+    run = fan(one, 50)
+    one.end()
+    assert run.results("work") == [1] * 50
+    assert elements(one) == list(range(50))
+    assert cut
+
+
+def slow_to_submit(one: Any, seconds: Any) -> None:
+    """Let time pass while a wake-up is being submitted, so that what it waits for may end before it is there."""
+    submit = one.cluster.submit
+
+    def late(job: Job) -> Any:
+        if job.spec is None:
+            one.cluster.advance(seconds())
+        return submit(job)
+
+    one.cluster.submit = late
+
+
+BURST = "".join(f"@wf.job()\ndef s{number}() -> int:\n    return 1\n\n" for number in range(10)) + (
+    "@wf.job()\ndef last("
+    + ", ".join(f"x{number}: Annotated[int, Result(step='s{number}')]" for number in range(10))
+    + ") -> int:\n    return 1\n"
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_dependency_on_what_is_ending_may_be_held_for_ever(sim: Any, seed: int) -> None:
+    """As on OpenPBS: two schedules of ten short jobs into one. (They held for 200.)"""
+    chance = Random(seed)
+    for _ in range(2):
+        one = sim(limits=Limits(visibility_lag=0.0, holds=True), places=chance.choice([3, 100]))
+        one.lasts |= {f"s{number}": chance.choice([0.0, 0.5, 1.0, 2.0, 8.0]) for number in range(10)}
+        slow_to_submit(one, lambda: chance.choice([0.0, 0.0, 0.6, 1.0, 3.0]))
+        one.submit(BURST, force=True)
+        one.end()
+        assert len(one.ran) == 11
+
+
+def test_a_job_that_is_ending_is_waited_for_by_nobody(sim: Any) -> None:
+    """What its scheduler clears up behind counts as ended: no wake-up is left waiting for it."""
+    one = sim(limits=Limits(visibility_lag=0.0, holds=True))
+    query, ends = one.cluster.query, [3]
+
+    def clearing_up(jobs: Any) -> Any:
+        told = query(jobs)
+        if ends[0]:
+            ends[0] -= 1
+            word = JobStatus(state=JobState.RUNNING, native="E", ending=True)
+            told = {ref: word if status.state.ended else status for ref, status in told.items()}
+        return told
+
+    one.cluster.query = clearing_up
+    slow_to_submit(one, lambda: 2.0)
+    fan(one, 3)
+    one.end()
+    assert elements(one) == [0, 1, 2]
+
+
 # --- outages, and wake-ups that are gone ------------------------------------------------------------------------------
 
 
@@ -937,7 +1015,7 @@ def test_a_job_that_is_gone_before_anything_of_it_began_is_cancelled_where_that_
 
 
 def test_elements_of_an_array_that_are_cancelled_while_they_wait(sim: Any) -> None:
-    one = sim(places=1)
+    one = sim(places=1, limits=Limits(visibility_lag=0.0, vanishes=True))
     one.lasts["work"] = 200.0
     run = fan(one, 3)
     one.cluster.advance(3.0)

@@ -11,7 +11,7 @@ import pytest
 from reflow.model import layout
 from reflow.model.definition import Definition, Entry
 from reflow.model.frames import frame
-from reflow.model.job import JobRef, JobState, JobStatus
+from reflow.model.job import JobRef, JobState, JobStatus, Limits
 from reflow.model.names import FailureClass, Mode, Source
 from reflow.model.record import Expanded, Finished, Intent, Read, Started, Submitted, Wake
 from reflow.model.schema import Schema
@@ -53,6 +53,9 @@ def state() -> State:
     return state
 
 
+LIMITS = Limits(visibility_lag=10.0, vanishes=True)
+
+
 def wanted(state: State, unheard: frozenset[str] = frozenset()) -> list[tuple[str, ...]]:
     open_tags = flying(state, unheard)
     found = uncovered(groups(state.definition, state, 0.0), state.wakes.values(), open_tags)  # type: ignore[attr-defined]
@@ -60,7 +63,7 @@ def wanted(state: State, unheard: frozenset[str] = frozenset()) -> list[tuple[st
 
 
 def ask(state: State, now: float, answers: Mapping[int | None, JobStatus]) -> frozenset[str]:
-    verdict = judge(state, {JobRef("7", slot): status for slot, status in answers.items()}, now, 10.0)
+    verdict = judge(state, {JobRef("7", slot): status for slot, status in answers.items()}, now, LIMITS)
     for event in verdict.events:
         state.apply(event)
     return verdict.unheard

@@ -109,7 +109,9 @@ class Flux(Dialect):
     own = names(
         "bcc cc cores_per_task cwd dependency dry_run jps job_name nnodes nslots ntasks quiet time_limit wait watch"
     )
-    passing = r"Unable to connect to Flux|flux_open"
+    # While an instance starts or stops its services come and go, and what it has just taken may be lost.
+    passing = r"Unable to connect to Flux|flux_open|No service matching|EPIPE"
+    uncertain = r"EPIPE"
     gone = r"unknown job id|JobID \S+ unknown|job is inactive|No such job|Matched 0 jobs"
     whole = r"\}\s*\Z"
     absent = r"JobID (\S+) unknown"

@@ -67,7 +67,7 @@ class PBS(Dialect):
     title = "PBS"
     prefix = "#PBS"
     programs = ("qsub", "qstat", "qdel", "qmgr")
-    limits = Limits(array_base=0, max_array=10000, max_after=100, visibility_lag=5.0)
+    limits = Limits(array_base=0, max_array=10000, max_after=100, visibility_lag=5.0, holds=True)
     index = "PBS_ARRAY_INDEX"
     job_id = '"${PBS_ARRAY_ID:-${PBS_JOBID-}}"'
     # An id that the server does not know, beside one that it does, has crashed it.
@@ -296,7 +296,7 @@ class PBS(Dialect):
                 return cancelled(state, lost or "its array was deleted")
             return self._ended(state, code, comment) if code or whole else unknown(state)
         if state in ("R", "B", "E", "S", "U"):
-            return running(state, "suspended" if state in ("S", "U") else "")
+            return running(state, "suspended" if state in ("S", "U") else "", ending=state == "E")
         if state == "H" and "too many failed attempts" in comment:
             return held("it could not be started, its log directory may be missing", state)
         if state == "H":

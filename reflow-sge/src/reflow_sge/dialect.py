@@ -61,7 +61,7 @@ class GridEngine(Dialect):
     title = "Grid Engine"
     prefix = "#$"
     programs = ("qsub", "qstat", "qacct", "qdel", "qconf")
-    limits = Limits(array_base=1, max_array=75000, max_after=200, visibility_lag=20.0)
+    limits = Limits(array_base=1, max_array=75000, max_after=200, visibility_lag=20.0, vanishes=True)
     index = "SGE_TASK_ID"
     job_id = '"${JOB_ID-}"'
     # The exit codes 99 and 100 would run the job again for ever, or block it.

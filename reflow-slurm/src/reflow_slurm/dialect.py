@@ -90,7 +90,7 @@ class Slurm(Dialect):
     title = "Slurm"
     prefix = "#SBATCH"
     programs = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
-    limits = Limits(array_base=0, max_array=1001, max_after=500, visibility_lag=10.0)
+    limits = Limits(array_base=0, max_array=1001, max_after=500, visibility_lag=10.0, vanishes=True)
     index = "SLURM_ARRAY_TASK_ID"
     job_id = '"${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID-}}"'
     # From 22.05 to 24.05 srun reads no SLURM_CPUS_PER_TASK: each of its tasks would have one core of those asked for.

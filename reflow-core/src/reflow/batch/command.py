@@ -197,15 +197,14 @@ class CommandExecutor:
         _complete(job.script, preview.script)
         if job.log != "/dev/null":
             os.makedirs(os.path.dirname(job.log), 0o755, exist_ok=True)
-        done = self._run(preview.call, self._submit_timeout, safe=lambda done: not self._uncertain(done))
+        done = self._run(preview.call, self._submit_timeout, safe=lambda done: not self._landed(job, done))
         submission = self.speaks.submitted(job, done)
         if done.returncode == 0 and submission is not None:
             return self._ordered(submission)
-        if submission is not None:
-            # Part of what was asked is there, or the command was killed after it had said the id.
-            if done.returncode is None and submission.ref is not None and "," not in submission.ref.id:
-                return submission
-            self._drop(submission)
+        whole = submission is not None and submission.ref is not None and "," not in submission.ref.id
+        if submission is not None and whole and done.returncode is None:
+            return submission  # it was killed after it had said the id
+        # Where part of what was asked is there, its tag tells later which part.
         raise self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))
 
     def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
@@ -548,6 +547,10 @@ class CommandExecutor:
             self._runner.sleep(pause)
             pause *= _GROWTH
 
+    def _landed(self, job: Job, done: Completed) -> bool:
+        """Whether a submission that failed may have made a job all the same, or some of an array's."""
+        return self._uncertain(done) or self.speaks.submitted(job, done) is not None
+
     def _uncertain(self, done: Completed) -> bool:
         return done.returncode is None or re.search(self.speaks.uncertain, _said(done)) is not None
 
@@ -597,14 +600,6 @@ class CommandExecutor:
         if found is None:
             raise self._error(done, "did not tell its jobs apart", maybe_done=True)
         return found
-
-    def _drop(self, submission: Submission) -> None:
-        """Take back what came of a submit that failed half-way."""
-        refs = [submission.ref] if submission.ref is not None else list(submission.slots.values())
-        try:
-            self.cancel(refs)
-        except ExecutorError:
-            return  # its tag is void: what is left of it ends by itself
 
 
 def _program(speaks: Dialect, call: Call) -> str:

@@ -625,9 +625,9 @@ def held(reason: str, native: str = "") -> JobStatus:
     return pending(native, f"held: {reason}", never=True)
 
 
-def running(native: str = "", reason: str = "") -> JobStatus:
-    """It runs."""
-    return JobStatus(state=JobState.RUNNING, reason=reason, native=native)
+def running(native: str = "", reason: str = "", *, ending: bool = False) -> JobStatus:
+    """It runs; `ending`: it has run, and the scheduler clears up behind it."""
+    return JobStatus(state=JobState.RUNNING, reason=reason, native=native, ending=ending)
 
 
 def unknown(native: str = "", reason: str = "", *, never_ran: bool = False) -> JobStatus:

@@ -96,7 +96,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``failure_class`` tells how it failed. With PENDING it says that the job
     will never run, and is to be ended; with UNKNOWN, CANCELLED says that the
-    scheduler would know of it if it had ever run.
+    scheduler would know of it if it had ever run. With RUNNING, ``ending`` says
+    that nothing of it runs any more, and the scheduler clears up behind it.
     """
 
     state: JobState
@@ -105,6 +106,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     failure_class: FailureClass | None = None
     reason: str = ""
     native: str = ""
+    ending: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +131,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     visibility_lag : float
         Seconds after a submit or an end during which the scheduler may not
         know the job.
+    vanishes : bool
+        Whether a slot of an array is forgotten without a word when it is
+        cancelled while it waits, though its array is known.
+    holds : bool
+        Whether a job that depends on one which is just ending may be accepted,
+        and then held for ever.
     """
 
     array_base: int = 0
@@ -139,6 +147,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     dependencies: bool = True
     begin: bool = True
     visibility_lag: float = 5.0
+    vanishes: bool = False
+    holds: bool = False
 
 
 @runtime_checkable

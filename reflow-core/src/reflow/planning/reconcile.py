@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from ..model import layout
-from ..model.job import JobRef, JobState, JobStatus
+from ..model.job import JobRef, JobState, JobStatus, Limits
 from ..model.names import FailureClass, explains
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Failed, Gone, Kill
@@ -22,6 +22,8 @@ class Verdict(msgspec.Struct, frozen=True):
     woken: tuple[str, ...]
     #: tags of jobs of which it could say nothing yet
     unheard: frozenset[str] = frozenset()
+    #: tags of jobs of which nothing runs any more, though the scheduler has not done with them
+    ending: frozenset[str] = frozenset()
 
 
 #: seconds until the scheduler is asked again about what it did not know, where that was not done in time
@@ -66,7 +68,7 @@ def refs(state: State) -> list[JobRef]:
     return jobs + [JobRef(wake.id, None, wake.cluster or None) for wake in state.wakes.values() if wake.id]
 
 
-def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: float) -> Verdict:
+def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits: Limits) -> Verdict:
     """Compare what the scheduler said with what is in flight.
 
     Parameters
@@ -77,20 +79,26 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         What the query gave. What it does not answer for could not be asked, and is no evidence.
     now : float
         Seconds since the epoch.
-    lag : float
-        Seconds after a submit during which a job may be unknown.
+    limits : Limits
+        The scheduler's: for how long a job may be unknown, and what it forgets.
     """
+    lag = limits.visibility_lag
     by_id: dict[str, dict[int | None, JobStatus]] = {}
     for ref, status in answers.items():
         by_id.setdefault(ref.id, {})[ref.slot] = status
     events: list[Gone | Kill | Asked] = []
     waiting: dict[str, str] = {}
     unheard: set[str] = set()
+    ending: set[str] = set()
     for flight in missing(state):
         told = _told(flight, by_id)
         if not told:
             unheard.add(flight.tag)
             continue
+        if any(status.ending for status in told.values()) and all(
+            status.ending or status.state.ended for status in told.values()
+        ):
+            ending.add(flight.tag)
         progress = state.tasks[flight.task]
         gone: dict[tuple[JobStatus, bool], list[int]] = {}
         stuck: dict[str, list[int]] = {}
@@ -106,7 +114,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
             status = (
                 told.get(slot)
                 or told.get(None)
-                or (_VANISHED if alive and not began and not flight.slots else _FORGOTTEN)
+                or (_VANISHED if limits.vanishes and alive and not began and not flight.slots else _FORGOTTEN)
             )
             before = state.gone.get((flight.task, index))
             if before is not None and status.state in (JobState.PENDING, JobState.RUNNING):
@@ -161,7 +169,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, lag: fl
         if word is not None and (word.state.ended or (word.state is JobState.UNKNOWN and now - wake.at > lag)):
             woken.append(wake.tag)
     events.append(Asked(at=now, waiting=waiting))
-    return Verdict(tuple(events), tuple(woken), frozenset(unheard))
+    return Verdict(tuple(events), tuple(woken), frozenset(unheard), frozenset(ending))
 
 
 def _confirms(status: JobStatus, before: Gone, now: float, lag: float) -> bool:

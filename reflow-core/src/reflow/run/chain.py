@@ -129,7 +129,7 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
             break
         # A job that ended before its wake-up was submitted has reported meanwhile: nobody would wake for it. And one
         # that nobody may wait for any more has ended, too.
-        news = engine.hear()
+        news = engine.hear() or scheduler.replaced
         if scheduler.stranded and not scheduler.away:
             news = scheduler.ask() or news
             scheduler.enforce()

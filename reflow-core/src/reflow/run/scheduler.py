@@ -13,9 +13,9 @@ from ..model.definition import Definition
 from ..model.job import Executor, Job, JobRef, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges, to_ranges
-from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Submitted, Voided, Wake, Woke
+from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Requeued, Submitted, Voided, Wake, Woke
 from ..model.resources import Resources
-from ..model.state import QUEUED, RUNNING, Flight
+from ..model.state import QUEUED, RUNNING, Flight, WakeUp
 from ..planning.plan import Submit
 from ..planning.reconcile import judge, missing, overdue, references, refs
 from ..planning.tags import new_tag
@@ -43,6 +43,9 @@ _FULL = 6
 
 #: how often in a row a scheduler may refuse to cancel something, for good as it says, before it is let go
 _REFUSALS = 4
+
+#: seconds after which a job that is ending is looked at again
+_ENDING = 2.0
 
 #: seconds between two looks at jobs for which no wake-up can wait
 LOOK = 120.0
@@ -74,12 +77,16 @@ class Scheduler:
         Why the run cannot wake itself, where it cannot.
     crowded : bool
         Whether a wake-up is needed that finds no room under the submit cap.
+    replaced : bool
+        Whether wake-ups were taken back when they were last arranged, since they may never start.
     full : bool
         Whether it takes no more jobs before others have ended, whatever its limits told.
     away : bool
         Whether the scheduler does not answer, or takes nothing, for now.
     unheard : frozenset of str
         Tags of jobs of which it could say nothing when it was asked last.
+    ending : frozenset of str
+        Tags of jobs that it had not done with then, though nothing of them ran.
     answered : float
         When it last answered this process, in seconds since the epoch; 0: not yet.
     woken : bool
@@ -100,12 +107,13 @@ class Scheduler:
         hear: Callable[[], object],
     ) -> None:
         self.stranded = ""
-        self.crowded = self.full = False
+        self.crowded = self.full = self.replaced = False
         self.away = False
         self.woken = self.relaying = False
         #: whether a submission was taken from here, and whether one is made to find that out
         self._able = self._trying = False
         self.unheard: frozenset[str] = frozenset()
+        self.ending: frozenset[str] = frozenset()
         self.answered = 0.0
         self.executor = executor
         self._writer = writer
@@ -135,6 +143,8 @@ class Scheduler:
         no room for a wake-up, this process has to stay in its place.
         """
         if not (self.away or self.unheard):
+            if self.ending:
+                return _ENDING
             return AGAIN if self.crowded and not self.covered else None
         state = self._writer.state
         times = max(state.unanswered, state.refusals, 1)
@@ -294,15 +304,39 @@ class Scheduler:
         wait: float | None = None
         for tag, at in unknown.items():
             now = writer.now()
-            if tag in found:
+            if tag in found and (now - at >= lag or not self._unsubmitted(tag, found[tag])):
                 ref = found[tag]
+                absent = self._unsubmitted(tag, ref)
                 writer.add(_submitted(tag, Submission(ref) if isinstance(ref, JobRef) else ref, now))
+                if absent:
+                    self._requeue(tag, absent)
             elif now - at < lag:
                 wait = lag - (now - at) if wait is None else max(wait, lag - (now - at))
             else:
                 self._void(tag, "the scheduler does not know it", now)
         writer.commit()
         return wait
+
+    def _unsubmitted(self, tag: str, found: JobRef | Submission) -> list[int]:
+        """Slots of an array without a job, where the scheduler makes a job of each slot and took some of them only."""
+        position = self._writer.state.open_flights.get(tag)
+        if position is None:
+            return []
+        slots = range(len(self._writer.state.flights[position].elements))
+        if isinstance(found, JobRef):
+            ids = found.id.split(",")
+            return [slot for slot in slots if not (slot < len(ids) and ids[slot])] if len(ids) > 1 else []
+        return [slot for slot in slots if slot not in found.slots] if found.slots else []
+
+    def _requeue(self, tag: str, slots: Sequence[int]) -> None:
+        """Let slots be submitted that never were; should a job of them come after all, it runs nothing."""
+        writer = self._writer
+        flight = writer.state.flights[writer.state.open_flights[tag]]
+        for slot in slots:
+            give_up(writer.root, tag, slot)
+        elements = to_ranges(sorted(flight.elements[slot] for slot in slots))
+        why = "the scheduler took only a part of its array"
+        writer.add(Requeued(task=flight.task, elements=elements, reason=why, at=writer.now()))
 
     def _void(self, tag: str, why: str, now: float, *, refused: bool = False) -> bool:
         """Give a submission up, so that a job of it that comes all the same runs nothing; False where one came before.
@@ -358,8 +392,8 @@ class Scheduler:
             self._outage(f"the scheduler does not answer: {error}")
             return False
         now = self.answered = writer.now()
-        verdict = judge(state, answers, now, self.executor.limits.visibility_lag)
-        self.unheard = verdict.unheard
+        verdict = judge(state, answers, now, self.executor.limits)
+        self.unheard, self.ending = verdict.unheard, verdict.ending
         for event in verdict.events:
             writer.add(event)
         for tag in verdict.woken:
@@ -508,9 +542,10 @@ class Scheduler:
         if self.away:
             return False
         writer, state, limits = self._writer, self._writer.state, self.limits
-        self.stranded, self.crowded = "", False
+        self.stranded, self.crowded, self.replaced = "", False, False
         now = writer.now()
-        open_tags = flying(state, self.unheard)
+        before = set(state.wakes)
+        open_tags = flying(state, self.unheard | self.ending)
         wakes = [wake for wake in state.wakes.values() if wake.id and not wake.join]
         wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
         if not limits.dependencies:  # no job can wait for others: one that begins later looks again, and so on
@@ -531,7 +566,35 @@ class Scheduler:
                     return True
         if pause is not None and not any(0.0 < wake.due <= now + pause + _SOON for wake in wakes):
             self._begin(pause)
+        if asked and limits.holds:
+            self._confirm([state.wakes[tag] for tag in state.wakes.keys() - before])
         return asked
+
+    def _confirm(self, wakes: Sequence[WakeUp]) -> None:
+        """Take back new wake-ups that may be held for ever: of what they wait for, something was ending before.
+
+        What is still waited for has another wake-up at the next round, which `ask` makes necessary.
+        """
+        writer, state = self._writer, self._writer.state
+        self.ask()
+        alive = flying(state) - self.ending
+        held = [wake for wake in wakes if wake.id and wake.waits and not alive.issuperset(wake.waits)]
+        self.replaced = bool(held) and not self.away
+        if not self.replaced:
+            return
+        refs = [JobRef(id, None, wake.cluster or None) for wake in held for id in self._ids(wake)]
+        try:
+            self.executor.cancel(refs)
+        except ExecutorError as error:
+            self._outage(f"the scheduler does not cancel: {error}")
+            return
+        for wake in held:
+            writer.add(Woke(tag=wake.tag, at=writer.now(), reason="what it waits for was ending: it may never start"))
+
+    def _ids(self, wake: WakeUp) -> list[str]:
+        """Ids of a wake-up, and of the jobs that stand for others in its dependency."""
+        joined = [self._writer.state.wakes[tag].id for tag in wake.joined if tag in self._writer.state.wakes]
+        return [wake.id, *filter(None, joined)]
 
     @property
     def covered(self) -> bool:

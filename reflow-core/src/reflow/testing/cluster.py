@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -88,6 +89,8 @@ class _Slot:
         self.play: _Play | None = None
         self.wake = 0.0
         self.until: float | None = None
+        #: whether it waits for ever, since what it depends on had ended: see `Limits.holds`
+        self.held = False
 
 
 class _Fault(msgspec.Struct):
@@ -205,6 +208,9 @@ class MemoryCluster:
                 _Slot(ref if whole else JobRef(ref.id, number), job, number, mask, self.now) for number in numbers
             ]
             for slot in self._slots[ref.id]:
+                slot.held = self._limits.holds and any(
+                    other.state.ended for after in job.after for other in self._depended(after)
+                )
                 self._queue(slot)
             made[index] = ref
         self._schedule()
@@ -440,7 +446,7 @@ class MemoryCluster:
             return "the queue is held"
         if slot.begin > self.now:
             return "waiting for its begin time"
-        if any(not other.state.ended for ref in job.after for other in self._depended(ref)):
+        if slot.held or any(not other.state.ended for ref in job.after for other in self._depended(ref)):
             return "waiting for other jobs"
         if job.throttle is not None and self._busy[job.tag] >= job.throttle:
             return "waiting for other slots of its array"
@@ -495,6 +501,7 @@ class MemoryCluster:
             self._finish(slot, played)
 
     def _go_on(self, slot: _Slot, play: _Play) -> None:
+        slot.wake = math.inf  # a program may let time pass itself
         try:
             slot.wake = self.now + next(play)
         except StopIteration as end:
