@@ -10,7 +10,7 @@ import pytest
 from reflow.errors import UsageError
 from reflow.model.names import Fingerprint
 from reflow.worker import files
-from reflow.worker.files import Fingerprints, Print, Settler, fingerprint, settle, still, unchanged
+from reflow.worker.files import SPOILED, Fingerprints, Print, Settler, fingerprint, settle, still, unchanged
 
 HOUR_AGO = time.time_ns() - 3600 * 10**9
 
@@ -260,17 +260,22 @@ def test_a_guard_is_kept_while_young_and_dropped_once_old(tmp_path: Path, clock:
     clock[0] += 3 * 10**9
     assert settle(digests, guards) == {}
     make(tmp_path / "a", "two", clock[0] - 3 * 10**9)  # another content, the same time stamp
-    assert settle(digests, guards) is None
+    assert settle(digests, guards) == SPOILED
     os.unlink(path)
-    assert settle(digests, guards) is None
+    assert settle(digests, guards) == SPOILED
 
 
-def test_a_file_of_the_future_stays_guarded(tmp_path: Path, clock: list[int]) -> None:
+def test_a_file_of_the_future_is_as_old_as_its_inode(tmp_path: Path, clock: list[int]) -> None:
     path = make(tmp_path / "a", "one", clock[0] + 10**12)
     found = taken(path)
     assert found.guard is not None
-    clock[0] += 5 * 10**9
     assert settle({path: found.digest}, {path: found.guard}) == {path: found.guard}
+    clock[0] += 5 * 10**9
+    assert settle({path: found.digest}, {path: found.guard}) == {}
+    assert taken(path).guard is None
+    clock[0] -= 100 * 10**9  # the file server's clock is ahead
+    assert taken(path).guard is not None
+    assert settle({path: found.digest}, {path: "settle"}) == files.AHEAD
 
 
 def test_a_large_young_file_is_waited_for(tmp_path: Path, clock: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,9 +292,11 @@ def test_a_large_young_file_is_waited_for(tmp_path: Path, clock: list[int], monk
     assert settle(digests, guards) == {}
     assert clock[0] == later  # old by now: nothing to wait for
     make(tmp_path / "a", "large", born + 1)
-    assert settle(digests, guards) is None
+    assert settle(digests, guards) == SPOILED
     future = make(tmp_path / "b", "large", clock[0] + 10**12)
-    assert settle({future: taken(future).digest}, {future: "settle"}) is None
+    clock[0] += 100 * 10**9
+    later = clock[0]
+    assert settle({future: taken(future).digest}, {future: "settle"}) == {}
     assert clock[0] == later
 
 
@@ -335,7 +342,7 @@ def test_young_files_in_a_directory(tmp_path: Path, clock: list[int], monkeypatc
     make(tmp_path / "top" / "young", "two", clock[0] - 3 * 10**9)
     assert still(top, found.digest)
     assert not still(top, found.guard)
-    assert settle(digests, guards) is None
+    assert settle(digests, guards) == SPOILED
     clock[0] -= 3 * 10**9
     monkeypatch.setattr(files, "GUARDED", 4)
     assert taken(top).guard == "settle"
@@ -347,7 +354,7 @@ def test_inputs_without_a_guard_must_be_as_they_were(tmp_path: Path) -> None:
     digests = {one: fingerprint(one), two: fingerprint(two)}
     assert settle(digests, {}) == {}
     make(tmp_path / "2", "changed")
-    assert settle(digests, {}) is None
+    assert settle(digests, {}) == SPOILED
 
 
 def test_a_settler_looks_at_each_path_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,10 +366,10 @@ def test_a_settler_looks_at_each_path_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(files, "content_of", lambda path: (read.append(path), real(path))[1])
     settler = Settler()
     for _ in range(10):
-        assert settler.settle({path: found.digest}, {path: found.guard}) is not None
+        assert settler.settle({path: found.digest}, {path: found.guard}) != SPOILED
     assert read == [path]
     # what another task saw of the same path is judged by itself
-    assert settler.settle({path: "stat:9:9"}, {}) is None
+    assert settler.settle({path: "stat:9:9"}, {}) == SPOILED
 
 
 def test_ten_thousand_files_cost_one_look_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

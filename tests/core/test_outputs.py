@@ -310,18 +310,19 @@ def sealed(path: Path) -> str:
 
     taken = Fingerprints(named=True).output(str(path))
     assert taken is not None
-    return str(seal(str(path), taken, own=True))
+    return str(seal(str(path), taken))
 
 
 def test_a_seal_is_text_that_can_be_read_back(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     text = sealed(tmp_path / "a")
     assert str(read_seal(text)) == text
-    assert read_seal(text).own
+    assert not read_seal(text).own
+    assert Seal("stat:1:2", "3", "ab" * 8, "+").own
     assert read_seal("stat:1:2") == Seal("stat:1:2")
     assert str(Seal("content:00", "", "ab" * 8)) == "content:00 - ~" + "ab" * 8
     assert read_seal("x y") == Seal("x")
-    assert str(seal(str(tmp_path), Print("dir:1:00", None, "11"), own=False)).startswith("dir:1:00 11 ~")
+    assert str(seal(str(tmp_path), Print("dir:1:00", None, "11"))).startswith("dir:1:00 11 ~")
 
 
 def test_equal_size_and_time_do_not_make_a_file_the_same(tmp_path: Path) -> None:
@@ -463,3 +464,123 @@ def test_other_code_is_found_in_the_same_directory_alone(lab: Any, monkeypatch: 
     lab.edit("sorted(Path", "list(Path")
     assert lab.good().results("read") == ["B"]
     assert lab.ran() == []
+
+
+# --- input files are judged by who used them -------------------------------------------------------
+
+TEMPORARY = """
+@wf.job()
+def names() -> list[int]:
+    return [1, 2]
+
+@wf.array_job()
+def big(i: Annotated[int, Result(step="names")], run_dir: RunDir) -> Path:
+    (run_dir / f"big{i}").write_text("x" * i)
+    return run_dir / f"big{i}"
+
+@wf.array_job()
+def small(path: Annotated[Path, Result(step="big", fingerprint="content")]) -> int:
+    note("small", path.name)
+    return path.stat().st_size
+
+@wf.job()
+def first(run_dir: RunDir) -> Path:
+    (run_dir / "first").write_text("one")
+    return run_dir / "first"
+
+@wf.job()
+def second(path: Annotated[Path, Result(step="first")]) -> int:
+    note("second")
+    return len(path.read_text())
+
+@wf.job(cache=False)
+def clean(
+    paths: Annotated[list[Path], Result(step="big")],
+    path: Annotated[Path, Result(step="first")],
+    sizes: Annotated[list[int], Result(step="small")],
+    more: Annotated[int, Result(step="second")],
+) -> int:
+    for one in [*paths, path]:
+        one.unlink()
+    return sum(sizes) + more
+"""
+
+
+def test_an_intermediate_that_is_deleted_after_its_use_costs_nothing(lab: Any) -> None:
+    lab.write(TEMPORARY)
+    run = lab.good()
+    assert run.result("clean") == 6
+    assert run.status()["run"]["uncached"] == []
+    assert lab.ran() == ["second", "small big1", "small big2"]
+    lab.good()
+    assert lab.ran() == ["second"]  # by its time stamp; by content, the others are the same
+
+
+OVERWRITTEN = """
+@wf.job()
+def make(run_dir: RunDir, word: Annotated[str, Param()] = "ours") -> Path:
+    (run_dir / "x").write_text(word)
+    return run_dir / "x"
+
+@wf.job(after=["make"])
+def meddle() -> None:
+    if flag("meddle"):
+        (HERE / "run" / "x").write_text("another run's")
+
+@wf.job(after=["meddle"], retries=2)
+def read(path: Annotated[Path, Result(step="make")]) -> str:
+    note("read")
+    return path.read_text()
+"""
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_file_that_something_else_has_written_is_not_used(lab: Any, cached: bool) -> None:
+    lab.write(OVERWRITTEN)
+    if cached:
+        lab.good()
+        lab.ran()
+    lab.touch("meddle")
+    run = lab.run(force_tasks=["meddle", "read"])
+    (failure,) = run.status()["failures"]
+    assert (failure["task"], failure["class"]) == ("read", "changed")
+    assert "has changed since the task that made it ended" in failure["reason"]
+    assert lab.ran() == []
+    (lab.path / "meddle").unlink()
+    run.retry()
+    assert run.result("read") == "ours"
+    assert lab.ran() == ["read"]
+
+
+def test_a_file_that_tasks_of_the_run_alter_is_used_as_they_leave_it(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def create(run_dir: RunDir) -> Path:
+        (run_dir / "store").write_text("0")
+        return run_dir / "store"
+
+    @wf.job()
+    def numbers() -> list[int]:
+        return [1, 2]
+
+    @wf.array_job()
+    def fill(i: Annotated[int, Result(step="numbers")],
+             store: Annotated[Path, Result(step="create", broadcast=True)]) -> None:
+        with store.open("a") as stream:
+            stream.write(str(i))
+
+    @wf.job(after=["fill"])
+    def read(store: Annotated[Path, Result(step="create")]) -> str:
+        return store.read_text()
+
+    @wf.job(after=["read"])
+    def again(store: Annotated[Path, Result(step="create")]) -> Path:
+        if not flag("once"):
+            (HERE / "once").touch()
+            store.write_text("half")
+            raise ValueError("in between")
+        return store
+    """)
+    lab.edit('@wf.job(after=["read"])', '@wf.job(after=["read"], retries=1)')
+    run = lab.good()
+    assert run.result("read") == "012"

@@ -52,6 +52,8 @@ class FailureClass(str, Enum):
     LOST = "lost"
     #: other elements of the run have written the same file
     CONFLICT = "conflict"
+    #: an input file was not what the task that made it had left
+    CHANGED = "changed"
     #: it raised `Requeue`: no failure, but an end of an attempt like the others
     REQUEUED = "requeued"
 
@@ -65,7 +67,7 @@ def explains(new: str, old: str) -> bool:
 
 
 #: classes of which no new attempt comes: it would end no better
-FINAL = frozenset({FailureClass.CANCELLED, FailureClass.CONFLICT})
+FINAL = frozenset({FailureClass.CANCELLED, FailureClass.CONFLICT, FailureClass.CHANGED})
 
 
 class Mode(str, Enum):

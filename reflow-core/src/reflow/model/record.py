@@ -66,7 +66,9 @@ class Finished(_Record, tag="finished"):
     r : msgspec.Raw, optional
         The encoded result; absent where the element failed.
     o : mapping
-        Files named by the result -> fingerprint.
+        Files named by the result -> seal.
+    u : tuple of str
+        What became of its input files, see `reflow.worker.given.looked_at`.
     f : str
         Failure class; "" for success.
     x, s : int, optional
@@ -87,6 +89,7 @@ class Finished(_Record, tag="finished"):
     m: int = 0
     r: msgspec.Raw = msgspec.Raw()
     o: Mapping[str, str] = {}
+    u: tuple[str, ...] = ()
     f: str = ""
     x: int | None = None
     s: int | None = None

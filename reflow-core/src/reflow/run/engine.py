@@ -258,7 +258,14 @@ class Engine:
             self._pool.warm()
         ctime = bool(self.config.get("cache.ctime"))
         expander = Expander(
-            self.root, self.definition, self.state, self._results, self._cache, self._policy, ctime=ctime
+            self.root,
+            self.definition,
+            self.state,
+            self._results,
+            self._cache,
+            self._policy,
+            ctime=ctime,
+            trusted=self.writer.trusted,
         )
         try:
             self.writer.add_all(expander.expand(name))

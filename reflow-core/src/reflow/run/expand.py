@@ -28,7 +28,9 @@ from ..worker.durable import create, make_directories, naming, write_all, write_
 from ..worker.files import Fingerprints
 from ..worker.inputs import Element, Header
 from ..worker.seal import differs
+from ..worker.trust import Trust
 from .log import Results
+from .made import Made
 from .where import DIRECTORY
 from .wiring import values
 
@@ -56,6 +58,7 @@ class _Value(msgspec.Struct, frozen=True, gc=False):
     digest: bytes
     files: Mapping[str, str] = {}
     guards: Mapping[str, str] = {}
+    made: tuple[str, ...] = ()
 
 
 class Expander:
@@ -77,6 +80,8 @@ class Expander:
         What changed code means for cached results.
     ctime : bool
         Whether files of equal size and time stamp are told apart by their ctime.
+    trusted : Trust, optional
+        Whose records are believed; None: whoever's.
     """
 
     def __init__(
@@ -89,8 +94,10 @@ class Expander:
         policy: str = "track",
         *,
         ctime: bool = True,
+        trusted: Trust | None = None,
     ) -> None:
         self._ctime = ctime
+        self._trusted = trusted
         self._root = root
         self._definition = definition
         self._state = state
@@ -98,6 +105,8 @@ class Expander:
         self._cache = cache
         self._policy = policy
         self._fingerprints: dict[tuple[Fingerprint, bool], Fingerprints] = {}
+        #: what tasks of the run have left of the files that they made
+        self._made: Made | None = None
 
     def expand(self, name: str) -> Iterator[Event]:
         """Expand one task: write the inputs of what must run, take the rest from the cache.
@@ -118,6 +127,7 @@ class Expander:
         task = self._definition.task(name)
         progress = self._state.tasks[name]
         self._fingerprints.clear()  # a file may have changed since the last task was looked at
+        self._made = Made(self._root, self._definition, self._state, self._results, task, self._trusted)
         wired = values(self._definition, task, self._state, self._results)
         known = len(progress.status)
         wanted = [i for i in range(wired.size) if i >= known or progress.status[i] == PENDING]
@@ -156,7 +166,8 @@ class Expander:
                     continue
                 if writer.empty:
                     writer.add_header(self._header(task, wired.size, common, names))
-                writer.add(i, found.stored(keep))
+                attempt = progress.attempt[i] + 1 if i < known else 1
+                writer.add(i, found.stored(keep, attempt))
                 why.setdefault(reasons.get(i, NEW), []).append(i)
         writer.close()
         misses = sorted(i for indices in why.values() for i in indices)
@@ -201,7 +212,8 @@ class Expander:
         # A path that is no UTF-8 is kept as text that is.
         marks = {escape(path): found.digest for path, found in prints.items()}
         guards = {escape(path): found.guard for path, found in prints.items() if found.guard is not None}
-        return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards)
+        made = tuple(self._made.correct(marks)) if wired.source is Source.RESULT and self._made is not None else ()
+        return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards, made)
 
     # --- the cache -----------------------------------------------------------
 
@@ -232,6 +244,7 @@ class Expander:
             files=_merged(value.files for value in common.values()),
             guards=_merged(value.guards for value in common.values()),
             generation=self._definition.generation,
+            made=tuple([path for value in common.values() for path in value.made]),
         )
 
 
@@ -247,7 +260,7 @@ class _Element(msgspec.Struct, frozen=True, gc=False):
         """The key without the code."""
         return self.other.key([value.digest for value in self.own])
 
-    def stored(self, keep: bool) -> Element:
+    def stored(self, keep: bool, attempt: int) -> Element:
         """What its inputs file says of it; `keep`: its result may be kept in the cache."""
         return Element(
             v=tuple([msgspec.Raw(value.raw) for value in self.own]),
@@ -255,6 +268,8 @@ class _Element(msgspec.Struct, frozen=True, gc=False):
             d={**_parts(self.own), "loose": self.loose} if keep else {},
             f=_merged([value.files for value in self.own]),
             g=_merged([value.guards for value in self.own]),
+            m=tuple([path for value in self.own for path in value.made]),
+            a=attempt,
         )
 
 

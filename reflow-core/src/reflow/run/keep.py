@@ -18,7 +18,8 @@ from ..model.state import SUCCESS
 from ..model.task import Task
 from ..planning.identity import located
 from ..worker.durable import create
-from ..worker.files import Settler
+from ..worker.files import SPOILED, Settler
+from ..worker.given import CHANGED, LEFT
 from ..worker.inputs import Element, Inputs
 from .expand import parts_of
 from .load import load_definition
@@ -167,7 +168,7 @@ class Keeper:
         task = self._writer.definition.task(name)
         progress = self._writer.state.tasks[name]
         kept: list[int] = []
-        spoiled: list[int] = []
+        spoiled: dict[str, list[int]] = {}
         recoded: list[int] = []
         strange: dict[str, list[int]] = {}
         shared: dict[str, str] = {}
@@ -187,15 +188,12 @@ class Keeper:
             if isinstance(record, Finished) and record.w:
                 strange.setdefault(record.w, []).append(index)
                 continue
-            guards: Mapping[str, str] = {}
+            guards: dict[str, str] = {}
             if inputs.header.files or element.f:
-                found = settler.settle(
-                    _paths({**inputs.header.files, **element.f}), _paths({**inputs.header.guards, **element.g})
-                )
-                if found is None:
-                    spoiled.append(index)
+                why = _settle(settler, task, inputs, element, record, guards)
+                if why:
+                    spoiled.setdefault(why, []).append(index)
                     continue
-                guards = {escape(path): guard for path, guard in found.items()}
             if inputs is not shared_of:
                 shared, shared_of = parts_of(task, inputs.header.parts), inputs
             parts = {**shared, **element.d}
@@ -220,7 +218,7 @@ class Keeper:
         if kept:
             decided.append(Kept(task=name, elements=to_ranges(kept)))
         for left, reason in (
-            (spoiled, "an input file changed while the run used it"),
+            *((indices, reason) for reason, indices in spoiled.items()),
             (recoded, "the task's code changed while the run used it"),
             *((indices, reason) for reason, indices in strange.items()),
         ):
@@ -285,6 +283,35 @@ def _chunks(fresh: Mapping[str, Sequence[int]]) -> Iterator[dict[str, Sequence[i
         yield chunk
 
 
-def _paths(written: Mapping[str, str]) -> dict[str, str]:
-    """Paths as the file system has them, from the text by which records name them."""
-    return {unescape(path): digest for path, digest in written.items()}
+def _settle(
+    settler: Settler, task: Task, inputs: Inputs, element: Element, record: Finished | Hit, guards: dict[str, str]
+) -> str:
+    """Judge the input files of an element's result, as far as its worker has not.
+
+    Parameters
+    ----------
+    guards : dict
+        Takes the guards to keep with the result.
+
+    Returns
+    -------
+    str
+        Why the result must not be kept; "" where it may be.
+    """
+    files, known = {**element.f, **inputs.header.files}, {**element.g, **inputs.header.guards}
+    looked = record.u if isinstance(record, Finished) else ()
+    for path, word in zip(list(element.f if task.array else files), looked, strict=False):
+        if word == CHANGED:
+            return SPOILED
+        if word != LEFT:
+            del files[path]
+            if word:
+                guards[path] = word
+    found = settler.settle(
+        {unescape(path): digest for path, digest in files.items()},
+        {unescape(path): known[path] for path in files if path in known},
+    )
+    if isinstance(found, str):
+        return found
+    guards.update({escape(path): guard for path, guard in found.items()})
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..model import layout
+from ..model.codec import names_files
 from ..model.names import FailureClass, RunState
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
@@ -135,6 +136,14 @@ def _retry(writer: Writer, scheduler: Scheduler, command: Command, recall: Calla
         ]
         if indices or progress.skipped or progress.cancelled:
             again[task.name] = indices
+    for task in writer.definition.tasks:
+        # Files that something else has written since are made anew, unless the cache still has them.
+        failures = writer.state.tasks[task.name].failures
+        if any(failures[i].cls is FailureClass.CHANGED for i in again.get(task.name, ()) if i in failures):
+            for step in {step for wired in task.inputs for step in wired.steps}:
+                if names_files(writer.definition.task(step).returns):
+                    whole.add(step)
+                    again[step] = list(range(len(writer.state.tasks[step].status)))
     for task in writer.definition.tasks:
         # What was computed from a part of its input, since some of it had failed, is computed anew with the whole.
         progress = writer.state.tasks[task.name]

@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import CodecError, DataError, ReflowError
 from ..model import layout
-from ..model.codec import codec_of, files, own_files
+from ..model.codec import codec_of, files, names_files, own_files
 from ..model.digest import sha256
 from ..model.names import Source
 from ..model.record import Finished, JobSpec
@@ -53,8 +53,8 @@ _handler_of: Callable[[int], Any] = getattr(sys.modules.get("_signal"), "getsign
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-#: why results are not kept in the cache, as JSON
-_STRANGE = b'"constants of its script are not where it ran what they were at submit"'
+#: why results are not kept in the cache, as a field of their record
+_STRANGE = b',"w":"constants of its script are not where it ran what they were at submit"'
 
 
 class ElementRunner:
@@ -116,6 +116,8 @@ class ElementRunner:
                 self._shared[name] = decoders[name](bytes(raw))
             else:
                 self._common.append((name, decoders[name], bytes(raw)))
+        #: whether its values may name files
+        self._watches = any(names_files(wired.schema) for wired in task.inputs if wired.source is not Source.RUN_DIR)
         self._own = [(name, decoders[name]) for name in self._inputs.header.names]
         self._cwd = os.getcwd()
         #: records the files that results name; made for the first that names any
@@ -190,6 +192,8 @@ class ElementRunner:
         )
         try:
             arguments = self._arguments(index)
+            if self._watches:
+                self._require_inputs(index)
             try:
                 if self._warning is not None and deadline is not None:
                     number, ahead = self._warning
@@ -203,6 +207,7 @@ class ElementRunner:
                 raise SystemExit(0)
             result = self._encode(value, index)
             outputs = self._outputs(result, index, begin)
+            looked = self._look(index) if self._watches else b""
         except BaseException as error:  # whatever a task raises is its result
             if os.getpid() != self._pid:
                 _end_fork(error)
@@ -213,7 +218,7 @@ class ElementRunner:
         else:
             self._used = cpu, memory = _usage()
             self._mailbox.succeeded(
-                self._name, index, attempt, begin, cpu - before, memory, result, outputs, self._note
+                self._name, index, attempt, begin, cpu - before, memory, result, outputs, self._note + looked
             )
             return True
         finally:
@@ -248,6 +253,29 @@ class ElementRunner:
         own = own_files(result, self._result.schema)
         inputs = self._inputs.element(index).f if own else {}
         return msgspec.json.encode(self._files.record(named, own, inputs, begin))
+
+    def _require_inputs(self, index: int) -> None:
+        """Make sure that files which other tasks have made are as those left them, before any attempt touches them."""
+        element = self._inputs.element(index)
+        made = (*element.m, *self._inputs.header.made) if not self._task.array else element.m
+        if made and self._spec.attempt <= element.a:
+            from .given import MOST, require_same
+
+            require_same(made[:MOST], {**self._inputs.header.files, **element.f})
+
+    def _look(self, index: int) -> bytes:
+        """Judge the element's own input files, a single task's common ones as well, as a field of its record."""
+        element, header = self._inputs.element(index), self._inputs.header
+        digests, guards = element.f, element.g
+        if not self._task.array:
+            digests, guards = {**digests, **header.files}, {**guards, **header.guards}
+        if not digests or not element.k:
+            return b""
+        from .given import MOST, looked_at
+
+        if len(digests) > MOST:
+            return b""
+        return b',"u":' + msgspec.json.encode(looked_at(digests, guards))
 
     def _mark(self, index: int) -> str:
         """A short digest of an element's values: what was kept of its work is of use with these alone."""
@@ -390,6 +418,7 @@ def failure_of(
         record.f = "oom"  # where the scheduler limits the address space, nothing is killed
         record.w = f"MemoryError: {error}" if str(error) else "MemoryError: no more memory could be had"
     elif isinstance(error, ReflowError):
+        record.f = getattr(error, "failure", record.f)
         record.w = f"{type(error).__name__}: {error}"
     else:
         record.w = "".join(format_exception_only(type(error), error)).strip()

@@ -45,6 +45,10 @@ ENTRIES = 10_000
 
 SETTLE = "settle"
 
+#: why a result is not kept
+SPOILED = "an input file changed while the run used it"
+AHEAD = "the time stamp of an input file lies ahead of this machine's clock"
+
 #: where runs lie in their run directory
 _HOME = ".reflow"
 
@@ -211,7 +215,7 @@ class Settler:
     def __init__(self) -> None:
         self._judged: dict[tuple[str, str, str | None], tuple[bool, str | None]] = {}
 
-    def settle(self, digests: Mapping[str, str], guards: Mapping[str, str]) -> dict[str, str] | None:
+    def settle(self, digests: Mapping[str, str], guards: Mapping[str, str]) -> dict[str, str] | str:
         """Judge one result's input files.
 
         A file that was young and is so no longer, with its content unchanged,
@@ -227,36 +231,36 @@ class Settler:
 
         Returns
         -------
-        dict of str to str, or None
-            The guards to keep with the result; None where an input changed, or
-            may have changed unseen: the result must not be published.
+        dict of str to str, or str
+            The guards to keep with the result; or why it must not be published:
+            an input changed, or may have changed unseen.
         """
         kept = {}
         for path, digest in digests.items():
             guard = guards.get(path)
             key = (path, digest, guard)
             if key not in self._judged:
-                self._judged[key] = _judge(*key)
+                self._judged[key] = judge(*key)
             good, keep = self._judged[key]
             if not good:
-                return None
+                return AHEAD if guard == SETTLE and youth(path) > YOUNG else SPOILED
             if keep is not None:
                 kept[path] = keep
         return kept
 
 
-def settle(digests: Mapping[str, str], guards: Mapping[str, str]) -> dict[str, str] | None:
+def settle(digests: Mapping[str, str], guards: Mapping[str, str]) -> dict[str, str] | str:
     """Judge one result's input files alone; see `Settler.settle`."""
     return Settler().settle(digests, guards)
 
 
-def _judge(path: str, digest: str, guard: str | None) -> tuple[bool, str | None]:
+def judge(path: str, digest: str, guard: str | None) -> tuple[bool, str | None]:
     """Tell whether a file is as it was, and which guard it still needs."""
     if guard is None:
         return still(path, digest), None
-    left = _youth(path)
+    left = youth(path)
     if guard == SETTLE:
-        if left > YOUNG:  # the time stamp lies in the future of our clock: no use waiting
+        if left > YOUNG:  # it lies ahead of our clock: no use waiting
             return False, None
         if left > 0:
             time.sleep(left / 1e9)
@@ -266,17 +270,22 @@ def _judge(path: str, digest: str, guard: str | None) -> tuple[bool, str | None]
     return same, guard if left > 0 else None
 
 
-def _youth(path: str) -> int:
+def youth(path: str) -> int:
     """For how many nanoseconds the newest time stamp of a file or directory is not to be trusted yet."""
     try:
         status = os.stat(path)
     except OSError:
         return 0
     now = time.time_ns()
-    newest = status.st_mtime_ns
+    newest = _stamp(status, now)
     if S_ISDIR(status.st_mode):
-        newest = max((item.status.st_mtime_ns for item in _walk(path) if item.status is not None), default=0)
+        newest = max((_stamp(item.status, now) for item in _walk(path) if item.status is not None), default=0)
     return newest + YOUNG - now
+
+
+def _stamp(status: os.stat_result, now: int) -> int:
+    """When a file was last written: a time stamp that lies ahead of the clock was set, and its inode tells when."""
+    return status.st_mtime_ns if status.st_mtime_ns <= now else status.st_ctime_ns
 
 
 def _number(rest: str) -> int:
@@ -307,7 +316,8 @@ def _file(path: str, status: os.stat_result, *, content: bool, guarded: bool) ->
     digest, changed = _stat_digest(status), str(status.st_ctime_ns)
     if content and (text := content_of(path)):
         return Print(text)
-    if content or not guarded or time.time_ns() - status.st_mtime_ns >= YOUNG:
+    now = time.time_ns()
+    if content or not guarded or now - _stamp(status, now) >= YOUNG:
         return Print(digest, None, changed)
     return Print(digest, (content_of(path) if status.st_size <= GUARDED else None) or SETTLE, changed)
 
@@ -412,7 +422,7 @@ def _directory(top: str, *, content: bool, guarded: bool, limit: int | None) -> 
         if item.status is not None:
             what = (content and content_of(item.path)) or _stat_digest(item.status)
             changed.update(b"%d " % item.status.st_ctime_ns)
-            if guarded and not content and item.status.st_mtime_ns > trusted:
+            if guarded and not content and _stamp(item.status, trusted + YOUNG) > trusted:
                 since = min(since or item.status.st_mtime_ns, item.status.st_mtime_ns)
         # Neither part holds a null byte, so no two directories read the same.
         digest.update(os.fsencode(item.name) + b"\0" + what.encode() + b"\0")

@@ -22,7 +22,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     ``common`` holds encoded values by parameter; ``names`` the parameters of
     which each element has its own; ``parts`` short digests for `explain`, and
     ``files``, ``guards`` the fingerprints of files in the common values.
-    ``generation`` is that of the code which the elements' keys speak of.
+    ``generation`` is that of the code which the elements' keys speak of,
+    ``made`` names the files that other tasks of the run have written.
     """
 
     task: str
@@ -33,6 +34,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}
     guards: Mapping[str, str] = {}
     generation: int = 1
+    made: tuple[str, ...] = ()
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -42,13 +44,19 @@ class Values(msgspec.Struct, frozen=True):
 
 
 class Element(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One element: values, identity ("" where it is not cached), its short digests, fingerprints and guards."""
+    """One element: values, identity ("" where it is not cached), its short digests, fingerprints and guards.
+
+    ``m`` names the files that other tasks of the run have written, ``a`` is the
+    attempt for which all this was found out.
+    """
 
     v: tuple[msgspec.Raw, ...]
     k: str = ""
     d: Mapping[str, str] = {}
     f: Mapping[str, str] = {}
     g: Mapping[str, str] = {}
+    m: tuple[str, ...] = ()
+    a: int = 1
 
 
 #: bytes read at a time

@@ -118,14 +118,14 @@ class Mailbox:
         memory: int,
         result: bytes,
         outputs: bytes,
-        note: bytes = b"",
+        more: bytes = b"",
     ) -> None:
-        """Report a result; `task`, `result`, `outputs` and `note`, why it must not be kept, are JSON."""
+        """Report a result; `task`, `result` and `outputs` are JSON, `more` is further fields, each after a comma."""
         self._write(
             b'{"k":"finished","t":%b,"i":%d,"a":%d,"b":%.6f,"e":%.6f,"h":%b,"c":%.6f,"m":%d,"r":%b,"o":%b%b}'
             % (
                 *(task, index, attempt, begin, time.time(), self._host, cpu, memory, result, outputs),
-                b',"w":%b' % note if note else b"",
+                more,
             )
         )
         self._reported()

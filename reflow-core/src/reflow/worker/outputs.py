@@ -15,6 +15,9 @@ from .seal import Seal, place_of, seal
 #: seconds between further looks for a file that is not there: another host's work may be seen late
 _PATIENCE = (0.1, 0.4, 1.0, 1.5)
 
+#: seconds by which a file server's clock may be behind
+_SKEW = 2.0
+
 _ABSENT = ("missing", f"unreadable:{ELOOP}")
 
 #: input files whose symbolic links are followed to find out whether a result names one of them, at most
@@ -103,9 +106,11 @@ class Outputs:
     def _seal(self, path: str, taken: Print, inputs: Mapping[str, str], begin: float, *, declared: bool) -> Seal:
         if taken.digest.partition(":")[0] not in ("stat", "content", "dir", "tree"):
             return Seal(taken.digest)  # a device, say: nobody's work
-        made = seal(path, taken, own=False)
-        own = declared and not self._given(path, made.place, inputs, begin)
-        return Seal(made.digest, made.changed, made.place, own, made.content)
+        made = seal(path, taken)
+        if not declared or self._given(path, made.place, inputs, begin):
+            return made
+        mark = "=" if _written(path) >= begin - _SKEW else "+"
+        return Seal(made.digest, made.changed, made.place, mark, made.content)
 
     def _given(self, path: str, place: str, inputs: Mapping[str, str], begin: float) -> bool:
         """Whether the element was given a file that its result names.

@@ -5,7 +5,8 @@ A seal is text, ``FINGERPRINT CTIME PLACE [CONTENT]``:
 - the fingerprint, see `reflow.worker.files`;
 - the file's ctime in ns, which nobody can set (of a directory a hash of those in it; ``-`` where the fingerprint is
   of the content);
-- a hash of the path without symbolic links, after ``=`` where the file is its element's own work, ``~`` where not;
+- a hash of the path without symbolic links, after ``=`` where its element has written the file, ``+`` where it names
+  it first, ``~`` where it was given the file, or shares it;
 - the digest of its bytes, of small files alone.
 
 What has no place is recorded by its fingerprint alone.
@@ -37,8 +38,8 @@ class Seal(msgspec.Struct, frozen=True):
         The ctime, or "".
     place : str
         Sixteen hexadecimal digits; "" where none was recorded.
-    own : bool
-        Whether the file is the element's own work.
+    mark : str
+        ``=``, ``+`` or ``~``.
     content : str
         ``content:SHA256``, or "".
     """
@@ -46,13 +47,18 @@ class Seal(msgspec.Struct, frozen=True):
     digest: str
     changed: str = ""
     place: str = ""
-    own: bool = False
+    mark: str = "~"
     content: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether no other element may name the file as its own, too."""
+        return bool(self.place) and self.mark != "~"
 
     def __str__(self) -> str:
         if not self.place:
             return self.digest
-        place = f"{'=' if self.own else '~'}{self.place}"
+        place = self.mark + self.place
         return " ".join(filter(None, (self.digest, self.changed or "-", place, self.content)))
 
 
@@ -62,7 +68,7 @@ def read_seal(text: str) -> Seal:
     if len(parts) < 3:
         return Seal(parts[0])
     changed = "" if parts[1] == "-" else parts[1]
-    return Seal(parts[0], changed, parts[2][1:], parts[2][:1] == "=", parts[3] if len(parts) > 3 else "")
+    return Seal(parts[0], changed, parts[2][1:], parts[2][:1], parts[3] if len(parts) > 3 else "")
 
 
 def place_of(path: str) -> str:
@@ -72,12 +78,12 @@ def place_of(path: str) -> str:
     return sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
 
 
-def seal(path: str, taken: Print, *, own: bool) -> Seal:
-    """Make the seal of a file whose fingerprint was taken just now."""
+def seal(path: str, taken: Print) -> Seal:
+    """Make the seal of a file whose fingerprint was taken just now, as if it was given."""
     content = ""
     if taken.digest.startswith("stat:") and int(taken.digest.split(":")[1]) <= SMALL:
         content = content_of(path) or ""
-    return Seal(taken.digest, taken.changed, place_of(path), own, content)
+    return Seal(taken.digest, taken.changed, place_of(path), content=content)
 
 
 def differs(path: str, text: str, *, ctime: bool = True) -> str:
