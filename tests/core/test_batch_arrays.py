@@ -70,7 +70,7 @@ def test_many_are_cancelled_by_as_few_commands_as_it_takes(name: str) -> None:
 
 
 def test_flux_names_each_job_of_an_array() -> None:
-    replay = Replay({"flux": ""})
+    replay = Replay({"flux jobs": {"returncode": 1, "stderr": "JobID fB unknown\n"}, "flux cancel": ""})
     made = registry().create_executor("flux", {}, Context(runner=replay))
     made.cancel([JobRef("fA,fB,fC", 1)])
     assert replay.calls[-1][-1] == "fB"

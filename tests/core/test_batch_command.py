@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from reflow.batch.command import MARK, CommandExecutor, _umask
+from reflow.batch.command import CommandExecutor
 from reflow.batch.dialect import (
     Call,
     Dialect,
@@ -20,18 +20,14 @@ from reflow.batch.dialect import (
     Words,
     ceiling,
     clock,
-    exited,
     indices,
     local_time,
-    pending,
     per_node,
-    running,
     seconds_until,
-    signalled,
-    succeeded,
-    unknown,
 )
+from reflow.batch.ends import exited, pending, running, signalled, succeeded, unknown
 from reflow.batch.options import SCRIPT, VOCABULARY, WORKER, Cell, built, emulated, flag, names, refused
+from reflow.batch.preview import MARK, _umask
 from reflow.batch.runner import Completed
 from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import Executor, Job, JobRef, JobState, Limits, Submission
@@ -321,10 +317,10 @@ def test_separate_jobs_under_one_reference() -> None:
         3: JobState.SUCCESS,
     }
     assert list(made.query([JobRef("7,8,,9", 3)])) == [JobRef("7,8,,9", 3)]
-    made, replay = toy({"tdel": ""})
+    made, replay = toy({"tstat": "", "tdel": ""})
     made.cancel([whole])
     made.cancel([JobRef("7,8,,9", 3)])
-    assert replay.calls == [("tdel", "7", "8", "9"), ("tdel", "9")]
+    assert replay.calls[1::2] == [("tdel", "7", "8", "9"), ("tdel", "9")]
     assert Toy().flags(a_job(after=(whole,)), a_site())[1] == ("-w", "7,8,9")
 
 

@@ -29,6 +29,13 @@ def python(code: str, *argv: str) -> list[str]:
     return [sys.executable, "-c", code, *argv]
 
 
+def test_a_variable_that_is_not_to_be_set() -> None:
+    runner = Runner({"PATH": "/usr/bin:/bin", "SLURM_CLUSTERS": "b", "HOME": "/x"})
+    done = runner.run(["env"], env={"SLURM_CLUSTERS": None, "HOME": "/y"})
+    assert "SLURM_CLUSTERS" not in done.stdout
+    assert "HOME=/y" in done.stdout
+
+
 def test_output_and_code() -> None:
     done = Runner().run(python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"))
     assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")

@@ -34,6 +34,11 @@ IBM = {
     "bsub -V": {"stderr": "IBM Spectrum LSF Standard 10.1.0.0\n"},
     "bparams": "Maximum size of a job array: MAX_JOB_ARRAY_SIZE = 5000\n",
     "bjobs -o": {"returncode": 255, "stderr": "bjobs: illegal option -- o\n"},
+    "lsid": "IBM Spectrum LSF Standard 10.1.0.0\n\nMy cluster name is cluster1\nMy master name is h0\n",
+}
+NO_LIVE = {
+    "returncode": 255,
+    "stderr": "".join(f"Job <{id}> is not found\n" for id in (164, 102, 5)),
 }
 #: as IBM documents it; nothing of it was recorded
 JSON = {**IBM, "bjobs -o": '{"COMMAND":"bjobs","JOBS":0,"RECORDS":[]}\n'}
@@ -483,6 +488,27 @@ def test_find() -> None:
     assert executor({"bjobs": none})[0].find(["aaaaaaaaaa"]) == {}
 
 
+@pytest.mark.parametrize("native", [("-J", "x"), ("-Jx",), ("-r",), ("-Q", "99")])
+def test_native_words_that_take_a_job_out_of_reach(native: tuple[str, ...]) -> None:
+    speaks = LSFExecutor().speaks
+    with pytest.raises(UsageError, match=r"native='-"):
+        speaks.flags(a_job(native=native), LSFExecutor()._site())
+    assert speaks.flags(a_job(native=("-Jd", "what it is", "-rn")), LSFExecutor()._site())
+
+
+def test_the_cluster_is_kept_with_its_ids() -> None:
+    made, _ = executor({}, IBM)
+    assert made.instance == "cluster1"
+    at = Context(environ={"LSF_ENVDIR": "/two"}, runner=Replay(IBM))  # type: ignore[arg-type]
+    kept = LSFExecutor.create({}, at)
+    assert kept.limits.max_array == 5000
+    other = Replay({"lsid": "My cluster name is cluster2\n"})
+    again = LSFExecutor.create(kept.settings, Context(environ={"LSF_ENVDIR": "/one"}, runner=other))
+    with pytest.raises(UsageError, match=r"on LSF 'cluster1', and 'cluster2' answers"):
+        again.query([JobRef("5")])
+    assert other.envs == [{"LSF_ENVDIR": "/two"}]
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -492,9 +518,9 @@ def test_find() -> None:
     ],
 )
 def test_cancel(said: str) -> None:
-    made, replay = executor({"bkill": {"returncode": 255, "stderr": said}})
+    made, replay = executor({"bjobs": NO_LIVE, "bkill": {"returncode": 255, "stderr": said}})
     made.cancel([JobRef("164"), JobRef("102", 2), JobRef("102", 0), JobRef("102", 1)])
-    assert replay.calls == [("bkill", "164", "102[1-3]")]
+    assert replay.calls[1:] == [("bkill", "164", "102[1-3]")]
     denied = {"returncode": 255, "stderr": "Job <5>: User permission denied\n"}
     with pytest.raises(ExecutorError, match="permission denied"):
-        executor({"bkill": denied})[0].cancel([JobRef("5")])
+        executor({"bjobs": NO_LIVE, "bkill": denied})[0].cancel([JobRef("5")])

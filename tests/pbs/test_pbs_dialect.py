@@ -19,6 +19,7 @@ from reflow.model.job import JobRef, JobState, JobStatus
 from reflow.model.layout import FANOUT
 from reflow.model.names import FailureClass
 from reflow.model.resources import Resources
+from reflow.plugin import Context
 from reflow.testing.dialects import DialectConformance, a_job, a_script
 from reflow.testing.replay import Replay
 from reflow_pbs.dialect import PBSExecutor, TorqueExecutor
@@ -28,10 +29,13 @@ JOBS, ARRAYS, ENDS, SHORT, SERVER, TORQUE, TORQUE_SHORT = (
     (RECORDED / f"{name}.txt").read_text()
     for name in ("qstat-f", "qstat-array", "qstat-ends", "qstat", "qmgr-server", "torque-qstat-f", "torque-qstat")
 )
-OPEN = {"qstat --version": "pbs_version = 23.06.06\n", "qmgr": SERVER}
+#: as Torque's was recorded, and OpenPBS documents its own
+NAMED = {"qstat -B": "Server: pbs1\n    server_state = Active\n    scheduling = True\n"}
+OPEN = {"qstat --version": "pbs_version = 23.06.06\n", "qmgr": SERVER, **NAMED}
 OTHER = {
     "qstat --version": {"stderr": "Version: 6.1.3\nCommit: 4decc71\n"},
     "qmgr": "set server max_job_array_size = 1000\n",
+    **NAMED,
 }
 
 
@@ -424,6 +428,11 @@ def test_a_directory_that_no_list_of_variables_can_hold() -> None:
 
 # -- find and cancel --------------------------------------------------------------------
 
+#: what the recorded jobs are called
+CALLED = {
+    f"{id}.pbs1": name for id, name in re.findall(r"(?m)^Job Id: (\S+)\.pbs1\n    Job_Name = (\S+)", ENDS + ARRAYS)
+}
+
 
 def test_find() -> None:
     listed = SHORT.replace("okQdel           ", "aaaaaaaaaa.compu ").replace(
@@ -441,15 +450,49 @@ def test_find() -> None:
     assert len(replay.calls) == 2
 
 
+def test_a_job_of_another_name_is_not_deleted() -> None:
+    """A server that was set up anew counts from 1 again."""
+    made, replay = executor({"qstat": ENDS, "qdel": ""})
+    made.expect({"181.pbs1": "k3f9x2abqd"})
+    made.cancel([JobRef("181.pbs1")])
+    assert [call[0] for call in replay.calls] == ["qstat"]
+    assert made.query([JobRef("181.pbs1")])[JobRef("181.pbs1")].state is JobState.UNKNOWN
+
+
+@pytest.mark.parametrize("native", [("-N", "x"), ("-q", "batch@pbs2"), ("-q@pbs2",), ("-r", "y")])
+def test_native_words_that_take_a_job_out_of_reach(native: tuple[str, ...]) -> None:
+    for kind in (PBSExecutor, TorqueExecutor):
+        with pytest.raises(UsageError, match=r"native='-"):
+            kind().speaks.flags(a_job(native=native), PBSExecutor()._site())
+    with pytest.raises(UsageError, match="one server"):
+        PBSExecutor().speaks.flags(a_job(options={"queue": "batch@pbs2"}), PBSExecutor()._site())
+    wake = a_job(native=("-r", "y"), options={"requeue": True})
+    assert PBSExecutor().speaks.flags(wake, PBSExecutor()._site())
+
+
+def test_another_server_is_refused() -> None:
+    made, _ = executor({"qdel": ""})
+    assert made.instance == "pbs1"
+    other = Replay({"qstat -B": "Server: pbs2\n    server_state = Active\n"})
+    again = PBSExecutor.create(made.settings, Context(environ={"PBS_DEFAULT": "pbs2"}, runner=other))
+    with pytest.raises(UsageError, match=r"on PBS 'pbs1', and 'pbs2' answers"):
+        again.cancel([JobRef("181.pbs1")])
+    assert len(other.calls) == 1
+
+
 def test_only_what_the_server_knows_is_deleted() -> None:
     partly = {"returncode": 153, "stdout": ENDS + ARRAYS, "stderr": "qstat: Unknown Job Id 9999999.pbs1\n"}
     made, replay = executor({"qstat": partly, "qdel": ""})
+    made.expect(CALLED)
     made.cancel([JobRef("181.pbs1"), JobRef("9999999.pbs1"), JobRef("170.pbs1"), JobRef("338[].pbs1")])
     assert replay.calls[-1] == ("qdel", "181.pbs1", "338[].pbs1")
     made.cancel([JobRef("338[].pbs1", slot) for slot in (3, 4, 6)])
     assert replay.calls[-1] == ("qdel", "338[3-4].pbs1", "338[6].pbs1")
     late = {"returncode": 35, "stderr": "qdel: Job has finished 181.pbs1\n"}
-    executor({"qstat": partly, "qdel": late})[0].cancel([JobRef("181.pbs1")])
+    made, replay = executor({"qstat": partly, "qdel": late})
+    made.expect(CALLED)
+    made.cancel([JobRef("181.pbs1")])
+    assert replay.calls[-1] == ("qdel", "181.pbs1")
 
 
 @pytest.mark.parametrize(
@@ -461,13 +504,18 @@ def test_only_what_the_server_knows_is_deleted() -> None:
     ],
 )
 def test_what_has_gone_is_no_error_to_delete(said: str, code: int) -> None:
-    executor({"qstat": ENDS, "qdel": {"returncode": code, "stderr": said}})[0].cancel([JobRef("181.pbs1")])
+    made, replay = executor({"qstat": ENDS, "qdel": {"returncode": code, "stderr": said}})
+    made.expect(CALLED)
+    made.cancel([JobRef("181.pbs1")])
+    assert replay.calls[-1] == ("qdel", "181.pbs1")
 
 
 def test_deleting_while_the_server_is_away() -> None:
     away = {"returncode": 162, "stderr": "Connection refused\nCouldn't connect to cluster: pbs1\n"}
+    made, _ = executor({"qstat": ENDS, "qdel": away})
+    made.expect(CALLED)
     with pytest.raises(ExecutorError, match="Couldn't connect") as caught:
-        executor({"qstat": ENDS, "qdel": away})[0].cancel([JobRef("181.pbs1")])
+        made.cancel([JobRef("181.pbs1")])
     assert caught.value.transient
 
 
@@ -475,6 +523,7 @@ def test_one_by_one_where_the_server_forgets() -> None:
     """A job that ends between being asked for and being deleted is an id that is not known: beside others, a crash."""
     off = {**OPEN, "qmgr": SERVER.replace("set server job_history_enable = True\n", "")}
     made, replay = executor({"qstat": ENDS.replace("job_state = F", "job_state = R"), "qdel": ""}, off)
+    made.expect(CALLED)
     made.cancel([JobRef("181.pbs1"), JobRef("170.pbs1")])
     assert replay.calls[1:] == [("qdel", "181.pbs1"), ("qdel", "170.pbs1")]
 
@@ -488,7 +537,9 @@ def test_what_is_deleted_is_asked_for_without_history() -> None:
         "stderr": "qstat: 170.pbs1 Job has finished, use -x or -H to obtain ...\n",
     }
     replay = Replay({"qstat -x": none, "qstat -t": said, "qdel": ""})  # type: ignore[dict-item]
-    PBSExecutor(runner=replay).cancel([JobRef("170.pbs1"), JobRef("181.pbs1")])
+    made = PBSExecutor(runner=replay)
+    made.expect(CALLED)
+    made.cancel([JobRef("170.pbs1"), JobRef("181.pbs1")])
     assert replay.calls == [("qstat", "-t", "-f", "170.pbs1", "181.pbs1"), ("qdel", "181.pbs1")]
 
 
@@ -603,11 +654,15 @@ def test_torque_cancel() -> None:
         "returncode": 170,
         "stderr": "qdel: Request invalid for state of job MSG=invalid state for job - COMPLETE 24.vm\n",
     }
-    made, replay = executor({"qdel": [answers, ""]}, OTHER)
+    said = "".join(f"qstat: Unknown Job Id Error {id}\n" for id in ("24.vm", "39[].vm", "40.vm"))
+    none = {"returncode": 153, "stderr": said}
+    made, replay = executor({"qstat": none, "qdel": [answers, ""]}, OTHER)
     made.cancel([JobRef("24.vm"), JobRef("39[].vm", 2), JobRef("39[].vm", 1), JobRef("40.vm")])
-    assert replay.calls == [("qdel", "24.vm", "40.vm"), ("qdel", "-t", "1-2", "39[].vm")]
+    assert replay.calls[1:] == [("qdel", "24.vm", "40.vm"), ("qdel", "-t", "1-2", "39[].vm")]
     gone = {"returncode": 153, "stderr": "qdel: nonexistent job id: 999\n"}
-    executor({"qdel": gone}, OTHER)[0].cancel([JobRef("999")])
+    executor({"qstat": {"returncode": 153, "stderr": "qstat: Unknown Job Id Error 999\n"}, "qdel": gone}, OTHER)[
+        0
+    ].cancel([JobRef("999")])
 
 
 def test_torque_job_id_in_the_script(tmp_path: Path) -> None:

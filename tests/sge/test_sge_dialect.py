@@ -16,6 +16,7 @@ from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
 from reflow.model.names import FailureClass
 from reflow.model.resources import Resources
+from reflow.plugin import Context
 from reflow.testing.dialects import DialectConformance, a_job, a_script
 from reflow.testing.replay import Replay
 from reflow_sge.dialect import SGEExecutor
@@ -385,12 +386,35 @@ def test_find() -> None:
     assert made.find(["aaaaaaaaaa"]) == {}
 
 
+def test_the_cell_is_kept_with_its_ids() -> None:
+    replay = Replay({"qstat": "</job_info>", "qdel": ""})
+    here = {"SGE_ROOT": "/sge", "SGE_CELL": "two"}
+    made = SGEExecutor.create({}, Context(environ=here, runner=replay))
+    for environ in ({}, here, {"SGE_CELL": "default", "SGE_QMASTER_PORT": "6446"}):
+        again = SGEExecutor.create(made.settings, Context(environ=environ, runner=replay))
+        again.cancel([JobRef("13")])
+        for env in replay.envs[-2:]:
+            assert {name: value for name, value in env.items() if value is not None} == here
+    assert replay.envs[-1]["SGE_QMASTER_PORT"] is None
+
+
+@pytest.mark.parametrize("native", [("-N", "x"), ("-r", "y")])
+def test_native_words_that_take_a_job_out_of_reach(native: tuple[str, ...]) -> None:
+    speaks = SGEExecutor().speaks
+    with pytest.raises(UsageError, match=r"native='-"):
+        speaks.flags(a_job(native=native), SGEExecutor()._site())
+    assert speaks.flags(a_job(native=("-notify", "-rdi")), SGEExecutor()._site())
+
+
 def test_cancel() -> None:
     made, replay = executor(
-        {"qdel": {"returncode": 1, "stdout": 'alice has deleted job 13\ndenied: job "999" does not exist\n'}}
+        {
+            "qstat": "</job_info>",
+            "qdel": {"returncode": 1, "stdout": 'alice has deleted job 13\ndenied: job "999" does not exist\n'},
+        }
     )
     made.cancel([JobRef("13"), JobRef("999"), JobRef("22", 1), JobRef("22", 4)])
-    assert replay.calls == [("qdel", "13", "999", "22.2", "22.5")]
+    assert replay.calls[1:] == [("qdel", "13", "999", "22.2", "22.5")]
 
 
 def test_master_down() -> None:

@@ -488,9 +488,16 @@ class OpenPBS(Family):
             return [submission.element(idx) for idx in chosen]
         return [None, *submission.elements] if each else [None]
 
+    def named(self) -> int:
+        """Tell of the server itself: as Torque was recorded, and OpenPBS documents it."""
+        print(f"Server: {self.server}\n    server_state = Active\n    scheduling = True\n")
+        return 0
+
     def qstat(self, argv: list[str]) -> int:
         if argv == ["--version"]:
             return self.version()
+        if argv == ["-B", "-f"]:
+            return self.named()
         try:
             given, ids = getopt.gnu_getopt(argv, "xtfwF:D:")
         except getopt.GetoptError as error:

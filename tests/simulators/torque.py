@@ -193,6 +193,8 @@ class Torque(Family):
         return "Q"
 
     def qstat(self, argv: list[str]) -> int:
+        if argv == ["-B", "-f"]:
+            return self.named()
         try:
             given, ids = getopt.gnu_getopt(argv, "tf")
         except getopt.GetoptError as error:

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import JobRef, JobState, JobStatus
 from reflow.model.names import FailureClass
 from reflow.model.resources import Resources
+from reflow.plugin import Context
 from reflow.testing.dialects import DialectConformance, a_job, a_script
 from reflow.testing.replay import Replay
 from reflow_slurm.dialect import SlurmExecutor, _because, _bytes, _status
@@ -317,10 +319,109 @@ def test_refused(tmp_path: Path, said: str, code: int, hint: str) -> None:
 def test_another_cluster_is_for_the_whole_run(native: tuple[str, ...]) -> None:
     """Its number 12 is not this cluster's: whoever asked for it would be told of somebody else's job."""
     made, _ = executor({})
-    with pytest.raises(UsageError, match="one cluster") as caught:
+    with pytest.raises(UsageError, match="one instance of Slurm") as caught:
         made.check(a_job(native=native))
     assert "SLURM_CLUSTERS" in (caught.value.hint or "")
     made.check(a_job(native=("--cluster-constraint=x", "--comment=-M")))
+
+
+@pytest.mark.parametrize(
+    "native",
+    [("--job-name=x",), ("--job", "x"), ("-J", "x"), ("-Jx",), ("--requeue",), ("--req",)],
+)
+def test_native_words_that_take_a_job_out_of_reach(native: tuple[str, ...]) -> None:
+    made, _ = executor({})
+    with pytest.raises(UsageError, match=r"native='-"):
+        made.check(a_job(native=native))
+    made.check(a_job(native=("--reboot", "--reservation=r", "--no-requeue")))
+    made.check(a_job(native=("--requeue",), options={"requeue": True}))
+
+
+def config(name: str) -> str:
+    return re.sub(r"(?m)^ClusterName .*$", f"ClusterName             = {name}", CONFIG)
+
+
+def shell(environ: dict[str, str], settings: Any, name: str) -> tuple[Any, Replay]:
+    """An executor of these settings in another shell, where a cluster of that name answers."""
+    replay = Replay({"scontrol show config": config(name), "squeue": NOT_KNOWN, "sacct": "", "scancel": ""})
+    return SlurmExecutor.create(settings, Context(environ=environ, runner=replay)), replay
+
+
+def submitted_to(environ: dict[str, str], name: str) -> Any:
+    """The settings of a run that was submitted there."""
+    made, _ = shell(environ, {}, name)
+    assert made.limits.max_array == 1001
+    assert made.instance == name
+    return made.settings
+
+
+def test_every_command_reaches_the_cluster_of_the_run() -> None:
+    made = submitted_to({"SLURM_CLUSTERS": "minec"}, "minec")
+    shells: list[dict[str, str]] = [{}, {"SLURM_CLUSTERS": "minea"}, {"SLURM_CLUSTERS": "minec"}]
+    for environ in shells:
+        again, replay = shell(environ, made, "minec")
+        again.cancel([JobRef("1003")])
+        assert [call[0] for call in replay.calls] == ["scontrol", "squeue", "scancel"]
+        assert all(env["SLURM_CLUSTERS"] == "minec" for env in replay.envs)
+    # Where none was named, none is: it would be another one.
+    again, replay = shell({"SLURM_CLUSTERS": "minec"}, submitted_to({}, "minea"), "minea")
+    again.query([JobRef("1003")])
+    assert all(env["SLURM_CLUSTERS"] is None for env in replay.envs)
+    # One host's place of the configuration is no other's, unless it was named at submission.
+    again, replay = shell({"SLURM_CONF": "/node/slurm.conf"}, submitted_to({}, "minea"), "minea")
+    again.query([JobRef("1003")])
+    assert all("SLURM_CONF" not in env for env in replay.envs)
+
+
+def test_another_cluster_that_answers_is_refused(tmp_path: Path) -> None:
+    """Its jobs of the same numbers are somebody else's: nothing is asked, cancelled or submitted there."""
+    made = submitted_to({"SLURM_CONF": "/b/slurm.conf"}, "minec")
+    again, replay = shell({"SLURM_CONF": "/a/slurm.conf"}, made, "minea")
+    for ask in (
+        lambda: again.query([JobRef("1003")]),
+        lambda: again.cancel([JobRef("1003")]),
+        lambda: again.find(["k3f9x2abqd"]),
+    ):
+        with pytest.raises(UsageError, match=r"on Slurm 'minec', and 'minea' answers"):
+            ask()
+    with pytest.raises(ExecutorError, match=r"'minec', and 'minea' answers") as caught:
+        again.submit(a_job(script=a_script(tmp_path)))
+    assert caught.value.transient
+    assert {call[0] for call in replay.calls} == {"scontrol"}
+
+
+def test_a_job_of_the_run_knows_where_it_is() -> None:
+    made = submitted_to({}, "minec")
+    inside = {"REFLOW_JOB_ID": "7", "SLURM_CLUSTER_NAME": "minec", "SLURM_CONF": "/node/slurm.conf"}
+    again, replay = shell(inside, made, "minec")
+    again.query([JobRef("7")])
+    assert [call[0] for call in replay.calls] == ["squeue", "sacct"]
+    again, _ = shell({**inside, "SLURM_CLUSTER_NAME": "minea"}, made, "minea")
+    with pytest.raises(UsageError, match="'minea' answers"):
+        again.query([JobRef("7")])
+
+
+def test_several_clusters_at_once_are_refused() -> None:
+    made, _ = shell({"SLURM_CLUSTERS": "minea,minec"}, {}, "minea")
+    with pytest.raises(UsageError, match="on one cluster"):
+        made.check(a_job())
+
+
+def test_a_number_that_was_given_to_another_job() -> None:
+    """Numbers begin anew where a controller has lost its state: what has another name is no job of the run."""
+    squeue = "1003|N/A|RUNNING|0|None|mywork|\n1004|N/A|RUNNING|0|None|k3f9x2abqd.slow|\n"
+    made, replay = executor({"squeue": squeue, "sacct": "1003|FAILED|3:0||1G|mywork\n", "scancel": ""})
+    made.expect({"1003": "cu2sobiwpa", "1004": "k3f9x2abqd"})
+    found = made.query([JobRef("1003"), JobRef("1004")])
+    assert [found[JobRef(id)].state for id in ("1003", "1004")] == [JobState.UNKNOWN, JobState.RUNNING]
+    replay.calls.clear()
+    made.cancel([JobRef("1003"), JobRef("1004")])
+    assert [call[0] for call in replay.calls] == ["squeue", "scancel"]
+    assert replay.calls[-1] == ("scancel", "1004")
+    # Nor is one that has no name such as reflow gives, though nobody has said what it should be called.
+    made, replay = executor({"squeue": squeue, "scancel": ""})
+    made.cancel([JobRef("1003")])
+    assert [call[0] for call in replay.calls] == ["squeue"]
 
 
 @pytest.mark.parametrize("reason", ["AssocMaxSubmitJobLimit", "QOSMaxSubmitJobPerUserLimit", "AssocGrpSubmitJobsLimit"])
@@ -458,16 +559,16 @@ def test_find() -> None:
 
 
 def test_cancel() -> None:
-    made, replay = executor({"scancel": ""})
+    made, replay = executor({"squeue": "", "scancel": ""})
     made.cancel([JobRef("1"), JobRef("2", 3), JobRef("2", 0), JobRef("2", 1), JobRef("4"), JobRef("4", 1)])
-    assert replay.calls == [("scancel", "1", "2_[0-1,3]", "4")]
+    assert replay.calls[1:] == [("scancel", "1", "2_[0-1,3]", "4")]
     made.cancel([])
-    assert len(replay.calls) == 1
+    assert len(replay.calls) == 2
     gone = {"returncode": 1, "stderr": "scancel: error: Kill job error on job id 999999: Invalid job id specified\n"}
-    executor({"scancel": gone})[0].cancel([JobRef("999999")])
+    executor({"squeue": NOT_KNOWN, "scancel": gone})[0].cancel([JobRef("999999")])
     denied = {"returncode": 1, "stderr": "scancel: error: Kill job error on job id 5: Access/permission denied\n"}
     with pytest.raises(ExecutorError, match=r"could not cancel: scancel: error.*denied"):
-        executor({"scancel": denied})[0].cancel([JobRef("5")])
+        executor({"squeue": "", "scancel": denied})[0].cancel([JobRef("5")])
 
 
 def test_paths_of_programs(tmp_path: Path) -> None:

@@ -24,61 +24,56 @@ from .model.resources import Resources
 from .model.task import JSON
 
 if TYPE_CHECKING:
-    from .batch.command import CommandExecutor, Preview
+    from .batch.command import CommandExecutor
     from .batch.dialect import (
         Call,
         Dialect,
         Row,
         Site,
         Words,
-        cancelled,
         ceiling,
         clock,
-        exited,
-        failed,
         given,
-        held,
         indices,
         layout,
         local_time,
-        pending,
+        long_option,
         per_node,
         places,
-        running,
-        signalled,
-        succeeded,
-        unknown,
     )
+    from .batch.ends import cancelled, exited, failed, held, pending, running, signalled, succeeded, unknown
     from .batch.options import SCRIPT, WORKER, Cell, built, emulated, flag, names, refused
+    from .batch.preview import Preview
     from .batch.quoting import quote
     from .batch.script import outliving
 
 #: what only schedulers need, imported when it is asked for: each command reads the plugins' hooks, not their dialects
 _BATCH = {
     "CommandExecutor": "command",
-    "Preview": "command",
+    "Preview": "preview",
     "Call": "dialect",
     "Dialect": "dialect",
     "Row": "dialect",
     "Site": "dialect",
     "Words": "dialect",
-    "cancelled": "dialect",
+    "cancelled": "ends",
     "ceiling": "dialect",
     "clock": "dialect",
-    "exited": "dialect",
-    "failed": "dialect",
+    "exited": "ends",
+    "failed": "ends",
     "given": "dialect",
-    "held": "dialect",
+    "held": "ends",
     "indices": "dialect",
     "layout": "dialect",
     "local_time": "dialect",
-    "pending": "dialect",
+    "long_option": "dialect",
+    "pending": "ends",
     "per_node": "dialect",
     "places": "dialect",
-    "running": "dialect",
-    "signalled": "dialect",
-    "succeeded": "dialect",
-    "unknown": "dialect",
+    "running": "ends",
+    "signalled": "ends",
+    "succeeded": "ends",
+    "unknown": "ends",
     "Cell": "options",
     "SCRIPT": "options",
     "WORKER": "options",
@@ -191,6 +186,7 @@ __all__ = [
     "indices",
     "layout",
     "local_time",
+    "long_option",
     "names",
     "occasions",
     "outliving",

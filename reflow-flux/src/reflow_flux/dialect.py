@@ -37,6 +37,7 @@ from reflow.plugin import (
     failed,
     flag,
     layout,
+    long_option,
     names,
     outliving,
     pending,
@@ -109,6 +110,7 @@ class Flux(Dialect):
     own = names(
         "bcc cc cores_per_task cwd dependency dry_run jps job_name nnodes nslots ntasks quiet time_limit wait watch"
     )
+    renames = long_option("--job-name", 3)
     # While an instance starts or stops its services come and go, and what it has just taken may be lost.
     passing = r"Unable to connect to Flux|flux_open|No service matching|EPIPE"
     uncertain = r"EPIPE"

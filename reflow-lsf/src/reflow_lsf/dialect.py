@@ -144,7 +144,7 @@ class LSF(Dialect):
     name = "lsf"
     title = "LSF"
     prefix = "#BSUB"
-    programs = ("bsub", "bjobs", "bkill", "bparams")
+    programs = ("bsub", "bjobs", "bkill", "bparams", "lsid")
     limits = Limits(array_base=1, max_array=1000, max_after=400, visibility_lag=5.0)
     index = "LSB_JOBINDEX"
     job_id = '"${LSB_JOBID-}"'
@@ -154,7 +154,12 @@ class LSF(Dialect):
         "variant": ("bsub", "-V"),
         "parameters": ("bparams", "-a"),
         "json": ("bjobs", "-o", _FIELDS, "-json"),
+        "instance": ("lsid",),
     }
+    configured = ("LSF_ENVDIR", "LSF_CONFDIR", "EGO_CONFDIR")
+    identifies = "instance"
+    renames = r"-J(?!d)"
+    requeues = r"-r |-Q"
     accepted = r"Job <(\d+)> is submitted"
     ends = "bkill"
     dashes = "-"
@@ -193,10 +198,10 @@ class LSF(Dialect):
     letters: ClassVar[Mapping[str, str]] = {"BEGIN": "B", "END": "N", "FAIL": "N", "ALL": "BN", "NONE": ""}
     native = names(
         "a alloc_flags app c clusters C core_isolation csm D data datachk E Ep eptl ext F f freq G g H hl hostfile i is"
-        " jm jobaff jsm k l_smt L m mig network nnodes ns pack ptl Q rcacct S s sla smt ss stage step_cgroup swap t T"
+        " jm jobaff jsm k l_smt L m mig network nnodes ns pack ptl rcacct S s sla smt ss stage step_cgroup swap t T"
         " ti ul v wa wt XF Zs"
     )
-    own = names("B cwd e eo env I Ip Is K M N n o oo outdir r R rn tty W w")
+    own = names("B cwd e eo env I Ip Is K M N n o oo outdir Q r R rn tty W w")
     passing = r"not responding|Communication time out|LIM is down|[Cc]onnection refused|Failed in an LSF library call"
     full = r"[Pp]ending job threshold reached"
     gone = (
@@ -217,6 +222,9 @@ class LSF(Dialect):
         text = done.stdout + done.stderr
         if fact == "variant":
             return {"variant": "openlava"} if "openlava" in text.lower() else {}
+        if fact == "instance":
+            name = re.search(r"(?m)^ *My cluster name is (\S+)", text)
+            return {"instance": name[1]} if name else {}
         if fact == "json":
             return {"json": True} if _records(done.stdout) is not None else {}
         most = re.search(r"MAX_JOB_ARRAY_SIZE\s*=\s*(\d+)", text)
@@ -361,6 +369,8 @@ class OpenLava(LSF):
     }
     native = names("a c D E f F H i is k L m S t Zs")
     asks: ClassVar[Mapping[str, Words]] = {name: LSF.asks[name] for name in ("variant", "parameters")}
+    # It has the command that names a cluster; what that prints was not recorded.
+    identifies = ""
 
     def resources(self, job: Job) -> Iterable[Words]:
         """GPUs can't be asked for."""
@@ -377,7 +387,7 @@ class LSFExecutor(CommandExecutor):
 
     Parameters
     ----------
-    bsub, bjobs, bkill, bparams : str, optional
+    bsub, bjobs, bkill, bparams, lsid : str, optional
         Paths of the programs; found on PATH where not given.
     unit : {"KB", "MB", "GB", "TB", "PB", "EB"}, optional
         The site's LSF_UNIT_FOR_LIMITS; `create` reads it from ``lsf.conf``.

@@ -22,6 +22,7 @@ from reflow.plugin import (
     Limits,
     Row,
     Site,
+    UsageError,
     Words,
     built,
     cancelled,
@@ -72,7 +73,17 @@ class PBS(Dialect):
     job_id = '"${PBS_ARRAY_ID:-${PBS_JOBID-}}"'
     # An id that the server does not know, beside one that it does, has crashed it.
     known = True
-    asks: ClassVar[Mapping[str, Words]] = {"variant": ("qstat", "--version"), "server": ("qmgr", "-c", "print server")}
+    asks: ClassVar[Mapping[str, Words]] = {
+        "variant": ("qstat", "--version"),
+        "server": ("qmgr", "-c", "print server"),
+        "instance": ("qstat", "-B", "-f"),
+    }
+    address = ("PBS_SERVER", "PBS_DEFAULT", "PBS_PRIMARY", "PBS_SECONDARY", "PBS_BATCH_SERVICE_PORT")
+    configured = ("PBS_CONF_FILE",)
+    identifies = "instance"
+    renames = r"-N"
+    strays = r"-q ?\S*@"
+    requeues = r"-r"
     accepted = r"(?m)^(\d+(?:\[\])?(?:\.[\w.-]+)?)\s*$"
     ends = "qdel"
     dashes = "-"
@@ -151,6 +162,9 @@ class PBS(Dialect):
         text = done.stdout + done.stderr
         if fact == "variant":
             return {"variant": "torque"} if re.search(r"(?im)^(?:version|commit):", text) else {}
+        if fact == "instance":
+            name = re.search(r"(?m)^Server: *(\S+)", text)
+            return {"instance": name[1]} if name else {}
         found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
         facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
         most = str(found.get("max_array_size", ""))
@@ -189,6 +203,16 @@ class PBS(Dialect):
             yield "-l", f"place={':'.join(place)}"
         if asked.time:
             yield "-l", f"walltime={clock(asked.time)}"
+
+    def flags(self, job: Job, site: Site) -> list[Words]:
+        """A queue is one of the run's own server: ids are told apart by their numbers."""
+        for name in ("queue", "reservation"):
+            if "@" in str(given(job, name) or ""):
+                raise UsageError(
+                    f"{name}={given(job, name)!r}: all jobs of a run are on one server",
+                    hint="PBS_SERVER names it where the run is submitted",
+                )
+        return super().flags(job, site)
 
     def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
         """There is no range of one: a step makes it so."""
@@ -334,7 +358,7 @@ class Torque(PBS):
     job_id = '"$(echo "${PBS_JOBID-}" | sed \'s/\\[[0-9]*\\]/[]/\')"'
     known = False
     longest_name = 15
-    asks: ClassVar[Mapping[str, Words]] = {"server": PBS.asks["server"]}
+    asks: ClassVar[Mapping[str, Words]] = {fact: PBS.asks[fact] for fact in ("server", "instance")}
     cells: ClassVar[Mapping[str, Cell]] = {
         **PBS.cells,
         "project": flag("-A {}"),

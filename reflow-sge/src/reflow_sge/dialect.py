@@ -73,6 +73,10 @@ class GridEngine(Dialect):
         "pes": ("qconf", "-spl"),
         "complexes": ("qconf", "-sc"),
     }
+    # No command tells the name of a cell: it is reached, and known, by these.
+    address = ("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT")
+    renames = r"-N "
+    requeues = r"-r "
     submits = ("-terse",)
     accepted = r"(?m)^(\d+)(?:\.\d+-\d+:\d+)?\s*$"
     ends = "qdel"

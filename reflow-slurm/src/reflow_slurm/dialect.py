@@ -32,6 +32,7 @@ from reflow.plugin import (
     flag,
     given,
     local_time,
+    long_option,
     names,
     pending,
     places,
@@ -97,6 +98,13 @@ class Slurm(Dialect):
     prelude = 'if [ -n "${SLURM_CPUS_PER_TASK-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; fi'
     forgets = True
     asks: ClassVar[Mapping[str, Words]] = {"config": ("scontrol", "show", "config")}
+    address = ("SLURM_CLUSTERS",)
+    configured = ("SLURM_CONF", "SLURM_CONF_SERVER")
+    inside = "SLURM_CLUSTER_NAME"
+    identifies = "config"
+    renames = rf"-J|{long_option('--job-name', 5)}"
+    strays = rf"-M|{long_option('--clusters', 4)}"
+    requeues = long_option("--requeue", 5)
     submits = ("--parsable",)
     accepted = r"(?m)^(\d+)(?:;(?P<cluster>\S+))?\s*$"
     ends = "scancel"
@@ -166,18 +174,19 @@ class Slurm(Dialect):
 
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """An array's top index is one less than MaxArraySize; MaxJobCount can't be reached."""
+        name = re.search(r"(?m)^ClusterName\s*=\s*(\S+)", done.stdout)
+        told: dict[str, JSON] = {"instance": name[1]} if name else {}
         found = dict(re.findall(r"(?m)^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", done.stdout))
         facts = {"MaxArraySize": ("max_array", 0), "MaxJobCount": ("max_submitted", 1)}
-        return {facts[name][0]: int(value) - facts[name][1] for name, value in found.items() if int(value) > 1}
+        return told | {facts[fact][0]: int(value) - facts[fact][1] for fact, value in found.items() if int(value) > 1}
 
     def flags(self, job: Job, site: Site) -> list[Words]:
         """All are asked for together, by their numbers: so they are on one cluster."""
-        for word in job.native:
-            if re.match(r"-M|--clusters?(?:=|$)", word):
-                raise UsageError(
-                    f"native={word!r}: all jobs of a run are on one cluster",
-                    hint="set SLURM_CLUSTERS where the run is submitted",
-                )
+        meant = str((self.facts.get("environ") or {}).get("SLURM_CLUSTERS", ""))
+        if "," in meant or meant == "all":
+            raise UsageError(
+                f"SLURM_CLUSTERS={meant}: all jobs of a run are on one cluster", hint="name one of them there"
+            )
         return super().flags(job, site)
 
     def fixed(self, job: Job) -> Iterable[Words]:
@@ -214,7 +223,7 @@ class Slurm(Dialect):
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Also tells of jobs that have ended less than MinJobAge ago."""
-        fields = "ArrayJobID:|,ArrayTaskID:|,State:|,exit_code:|,Reason:|"
+        fields = "ArrayJobID:|,ArrayTaskID:|,State:|,exit_code:|,Reason:|,Name:|"
         argv = (self.program("squeue"), "-r", "-t", "all", "-j", ",".join(ids), "-O", fields)
         return Call(argv=argv, env=_WHOLE)
 
@@ -226,8 +235,9 @@ class Slurm(Dialect):
                 continue
             id, index, state, ended, reason = (field.strip() for field in fields[:5])
             status = _status(state, *_exit(ended, reason), reason)
+            name = fields[5].strip() if len(fields) > 6 else ""
             for slot in places(index):
-                yield Row(id=id, index=slot, status=status)
+                yield Row(id=id, index=slot, name=name, status=status)
 
     def follow_up(self, rows: Sequence[Row], missing: Sequence[str], site: Site) -> Call | None:
         """Accounting: what the controller has forgotten, and how much memory jobs that were killed had."""
@@ -235,7 +245,7 @@ class Slurm(Dialect):
         ids = list(dict.fromkeys([*missing, *killed]))
         if not ids:
             return None
-        fields = "JobID,State,ExitCode,MaxRSS,ReqMem"
+        fields = "JobID,State,ExitCode,MaxRSS,ReqMem,JobName"
         return Call(argv=(self.program("sacct"), "-P", "-j", ",".join(ids), "-o", fields), env=_WHOLE)
 
     def read_follow_up(self, done: Completed, rows: Sequence[Row]) -> Iterable[Row]:
@@ -243,13 +253,13 @@ class Slurm(Dialect):
         found: dict[str, list[list[str]]] = {}
         for line in done.stdout.splitlines():
             fields = line.split("|")
-            if len(fields) == 5 and (job := re.match(r"\d+(?:_(?:\d+|\[[^]]*\]?))?", fields[0])):
+            if len(fields) >= 5 and (job := re.match(r"\d+(?:_(?:\d+|\[[^]]*\]?))?", fields[0])):
                 steps = found.setdefault(job[0], [])
                 if fields[0] == job[0]:
                     steps.clear()
                 steps.append(fields)
-        for name, ((_, state, code, _, asked), *steps) in found.items():
-            id, _, elements = name.partition("_")
+        for job_id, ((_, state, code, _, asked, *called), *steps) in found.items():
+            id, _, elements = job_id.partition("_")
             status = _status(state, *_exit(code), "")
             if status.state in (JobState.PENDING, JobState.RUNNING):
                 # The controller, asked first, knows nothing of it: the end is still to be written, or never will be.
@@ -261,7 +271,7 @@ class Slurm(Dialect):
             elif status.failure_class is FailureClass.EXIT and any(step[1] == "OUT_OF_MEMORY" for step in steps):
                 status = failed(FailureClass.OOM, state, "a step ran out of memory", status.exit_code, status.signal)
             for slot in places(elements.strip("[]")):
-                yield Row(id=id, index=slot, status=status)
+                yield Row(id=id, index=slot, name="|".join(called), status=status)
 
     def search(self, site: Site) -> Sequence[Call]:
         """Names: first of what the controller knows, then of what accounting does."""

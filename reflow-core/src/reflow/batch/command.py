@@ -13,13 +13,11 @@ import msgspec
 from ..errors import ExecutorError, UsageError
 from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from ..model.task import JSON
-from .dialect import Call, Dialect, Row, Site, cancelled, running, unknown
-from .quoting import quote, words
+from .dialect import Call, Dialect, Row, Site
+from .ends import cancelled, running, unknown
+from .instance import addressed, recorded, trusted
+from .preview import Preview, complete, compose
 from .runner import Completed, Runner
-from .script import STOPPED, redirect
-
-#: the line that ends the scheduler's part of a script
-MARK = "# ---- what the job does ----"
 
 #: seconds before a command that met a passing outage is run again, and how they grow
 _PAUSE, _GROWTH = 1.0, 3.0
@@ -36,33 +34,11 @@ _GENERAL = {
 #: characters of ids in one command: an argument may hold 128 KiB
 _ROOM = 100_000
 
+#: a name such as reflow gives: a tag at its head
+_TAGGED = re.compile(r"[a-z][a-z0-9]{9}(?![A-Za-z0-9])")
+
 #: signals that schedulers end jobs with
 _KILLS = (2, 9, 15)
-
-_SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
-
-
-class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What a submission would be.
-
-    Attributes
-    ----------
-    script : str
-        Text of the script, with the scheduler's part.
-    call : Call
-        The command.
-    path : str
-        Where the script lies.
-    """
-
-    script: str
-    call: Call
-    path: str
-
-    @property
-    def command(self) -> str:
-        """The command as one line of a shell."""
-        return words(self.call.argv) + (f" < {quote(self.path)}" if self.call.stdin is not None else "")
 
 
 class CommandExecutor:
@@ -119,6 +95,12 @@ class CommandExecutor:
         #: what was cancelled by this very executor: schedulers forget jobs that are cancelled while they wait
         self._ended_here: set[tuple[str, int | None]] = set()
         self._facts: dict[str, JSON] = {"since": time.time(), **(facts or {})}
+        #: the tag at the head of each job's name, by its id
+        self._tags: dict[str, str] = {}
+        #: variables by which commands reach the run's instance; None: not to be set
+        self._variables: dict[str, str | None] = {}
+        #: whether it is known that the run's own instance answers
+        self._verified = False
         self._speak(kind)
 
     @classmethod
@@ -140,12 +122,52 @@ class CommandExecutor:
         """
         general = context.config.get("executor", {})
         chosen: dict[str, Any] = {name: general.get(key) for key, name in _GENERAL.items()} | dict(settings)
-        return cls(runner=context.runner, **{name: value for name, value in chosen.items() if value is not None})
+        made = cls(runner=context.runner, **{name: value for name, value in chosen.items() if value is not None})
+        made._aim(context.environ, new="facts" not in chosen)
+        return made
 
     def bind(self, runner: Runner) -> CommandExecutor:
         """The same executor, with something to run its commands."""
         bound: dict[str, Any] = dict(self.settings)
-        return type(self)(runner=runner, **bound)
+        made = type(self)(runner=runner, **bound)
+        made._aim(os.environ, new=True)
+        return made
+
+    def _aim(self, environ: Mapping[str, str], *, new: bool) -> None:
+        """Let commands reach the instance that was recorded, or record the one that `environ` means."""
+        if new:
+            self._facts.setdefault("environ", recorded(self.speaks, environ))
+        record = self._facts.get("environ")
+        if record is not None:
+            self._variables = addressed(self.speaks, record, environ)
+        self._verified = trusted(self.speaks, self.instance, environ)
+
+    @property
+    def instance(self) -> str:
+        """The name that the run's instance gives itself; "" where it is not known."""
+        return str(self._facts.get("instance", ""))
+
+    def verify(self) -> None:
+        """Make sure, once, that the instance which answers is the run's own.
+
+        Raises
+        ------
+        UsageError
+            It is another one, to which the run's ids are those of other jobs.
+        ExecutorError
+            Nobody answers.
+        """
+        fact, mine = self.speaks.identifies, self.instance
+        if self._verified or not mine or self._runner is None:
+            return
+        other = self.speaks.learned(fact, self._ask(self.speaks.learn()[fact])).get("instance", mine)
+        if other != mine:
+            names = ", ".join((*self.speaks.address, *self.speaks.configured))
+            raise UsageError(
+                f"the jobs of this run are on {self.speaks.title} {mine!r}, and {other!r} answers",
+                hint=f"ask where {mine!r} answers; what says so here is in {names}, or in the host's configuration",
+            )
+        self._verified = True
 
     # -- the contract ---------------------------------------------------------
 
@@ -193,12 +215,19 @@ class CommandExecutor:
             Where it refuses or fails; ``maybe_done`` tells whether it may have
             accepted the job all the same.
         """
+        try:
+            self.verify()
+        except UsageError as error:
+            raise ExecutorError(error.message, hint=error.hint, transient=True) from error
         preview = self.preview(job)
-        _complete(job.script, preview.script)
+        complete(job.script, preview.script)
         if job.log != "/dev/null":
             os.makedirs(os.path.dirname(job.log), 0o755, exist_ok=True)
         done = self._run(preview.call, self._submit_timeout, safe=lambda done: not self._landed(job, done))
         submission = self.speaks.submitted(job, done)
+        if submission is not None:
+            taken = [submission.ref] if submission.ref is not None else submission.slots.values()
+            self.expect({ref.id: job.tag for ref in taken})
         if done.returncode == 0 and submission is not None:
             return self._ordered(submission)
         whole = submission is not None and submission.ref is not None and "," not in submission.ref.id
@@ -225,6 +254,7 @@ class CommandExecutor:
         ids = list(dict.fromkeys(part for ref in jobs for part in ref.id.split(",") if part))
         if not ids:
             return {}
+        self.verify()
         site, speaks = self._site(), self.speaks
         rows: list[Row] = []
         proven: set[str] = set()
@@ -235,7 +265,7 @@ class CommandExecutor:
             answers.append(done)
             told = [row for row in speaks.read_live(done) if speaks.key(row.id) in wanted]
             proven |= speaks.proven(_said(done), batch, {speaks.key(row.id) for row in told})
-            rows += told
+            rows += filter(self._ours, told)
         if not rows and not proven:
             raise self._partial(answers[-1])
         found: dict[tuple[str, int | None], JobStatus] = {(speaks.key(row.id), row.index): row.status for row in rows}
@@ -255,7 +285,7 @@ class CommandExecutor:
                 known = speaks.proven(_said(done), batch, {speaks.key(row.id) for row in later}, later=True)
                 proven.difference_update(set(batch) - known)
             remembered = speaks.remembers and bool(batch)
-            for row in later:
+            for row in filter(self._ours, later):
                 place = (speaks.key(row.id), row.index)
                 old = found.get(place)
                 if old is None or old.state is row.status.state or (old.state.ended and row.status.state.ended):
@@ -271,6 +301,7 @@ class CommandExecutor:
         ExecutorError
             Where the scheduler does not answer, or a tag is missing from an answer that is not proved whole.
         """
+        self.verify()
         found: dict[str, JobRef] = {}
         answers: list[tuple[int, Completed]] = []
         for number, call in enumerate(self.speaks.search(self._site())):
@@ -290,10 +321,29 @@ class CommandExecutor:
             canary = self.speaks.canary()
             if canary is None or not re.search(self.speaks.lives, _said(self._ask(canary))):
                 raise self._partial(answers[-1][1])
+        self.expect({ref.id: tag for tag, ref in found.items()})
         return found
+
+    def expect(self, tags: Mapping[str, str]) -> None:
+        """Learn what jobs are called: an id that has another name by now is another job's.
+
+        Parameters
+        ----------
+        tags : mapping of str to str
+            The id of a job -> the tag at the head of its name.
+        """
+        self._tags.update((self.speaks.key(part), tag) for id, tag in tags.items() for part in id.split(",") if part)
+
+    def _ours(self, row: Row) -> bool:
+        """Whether a job is called what it was submitted as; where no name is shown, nothing is known against it."""
+        tag = self._tags.get(self.speaks.key(row.id))
+        return not row.name or tag is None or re.match(rf"{re.escape(tag)}(?![A-Za-z0-9])", row.name) is not None
 
     def cancel(self, jobs: Sequence[JobRef]) -> None:
         """End jobs, by one command for any number of them.
+
+        What they are called is asked first: a job that has not the name of the
+        run's own is another one, which has been given the same number.
 
         Raises
         ------
@@ -301,7 +351,19 @@ class CommandExecutor:
             Where the scheduler refuses or does not answer; ids that it does not
             know, or that have ended, are no error.
         """
-        speaks = self.speaks
+        self.verify()
+        slots = self._chosen(jobs)
+        if slots:
+            alive, others = self._alive(list(slots))
+            slots = {
+                id: chosen
+                for id, chosen in slots.items()
+                if (key := self.speaks.key(id)) not in others and (key in alive or not self.speaks.known)
+            }
+        self._end(slots)
+
+    def _chosen(self, jobs: Sequence[JobRef]) -> dict[str, list[int] | None]:
+        """Return what to end by the scheduler's ids: the indices of elements, or None for all of a job."""
         slots: dict[str, list[int] | None] = {}
         for ref in jobs:
             parts = ref.id.split(",")
@@ -311,10 +373,11 @@ class CommandExecutor:
                 if ref.slot is None or len(ref.id) != len(part):
                     slots[part] = None
                 elif (chosen := slots.setdefault(part, [])) is not None:
-                    chosen.append(ref.slot + speaks.limits.array_base)
-        if speaks.known and slots:
-            alive = self._alive(list(slots))
-            slots = {id: chosen for id, chosen in slots.items() if speaks.key(id) in alive}
+                    chosen.append(ref.slot + self.speaks.limits.array_base)
+        return slots
+
+    def _end(self, slots: Mapping[str, list[int] | None]) -> None:
+        speaks = self.speaks
         names: list[str] = []
         for id, chosen in slots.items():
             self._ended_here.update((speaks.key(id), index) for index in chosen or (None,))
@@ -323,17 +386,25 @@ class CommandExecutor:
             for call in speaks.cancel(batch):
                 self._ask(call, "could not cancel")
 
-    def _alive(self, ids: Sequence[str]) -> set[str]:
-        """Find those of the ids that the scheduler knows and has not done with."""
+    def _alive(self, ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Find which of the ids are jobs that have not ended, and which are jobs of another name."""
         speaks, site = self.speaks, self._site()
         alive: set[str] = set()
+        others: set[str] = set()
         for batch in _batches(ids):
             done = self._ask(speaks.alive(batch, site))
             rows = list(speaks.read_live(done))
             if set(batch) - speaks.proven(_said(done), batch, {speaks.key(row.id) for row in rows}):
                 raise self._partial(done)
             alive.update(speaks.key(row.id) for row in rows if not row.status.state.ended)
-        return alive
+            others.update(speaks.key(row.id) for row in rows if row.name and not self._cancellable(row))
+        return alive, others
+
+    def _cancellable(self, row: Row) -> bool:
+        """Whether a job has the name that was given it, or one such as reflow gives."""
+        if self.speaks.key(row.id) in self._tags:
+            return self._ours(row)
+        return _TAGGED.match(row.name) is not None
 
     def vanished(self, error: ExecutorError) -> bool:
         """Whether a submit was refused because jobs that it waits for are no longer known: they have ended."""
@@ -391,37 +462,7 @@ class CommandExecutor:
             ``job.script`` where None.
         """
         self._learn()
-        speaks = self.speaks
-        if body is None:
-            with open(job.script, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-                body = stream.read()
-        lines, rest = speaks.split(speaks.flags(job, self._site()))
-        rest += job.native
-        shebang, body = _parted(job.script, body)
-        draft = Preview(script="", call=speaks.submit(job, "", rest), path=job.script)
-        head = [*lines, f"# submitted by: {draft.command}"]
-        if speaks.outlive:
-            head.append(speaks.outlive)
-        if job.log != "/dev/null" and not any(job.log in line for line in lines) and f">>{quote(job.log)}" not in body:
-            head.append(redirect(job.log))
-        head.append(f"umask {_umask():04o}")
-        stop = quote(f"reflow: cannot enter the working directory {job.cwd}")
-        head.append(f"cd -- {quote(job.cwd)} || {{ echo {stop} >&2; exit {STOPPED}; }}")
-        base = speaks.limits.array_base
-        if job.slots is None:
-            head.append("export REFLOW_SLOT=0")
-        else:
-            head.append(f': "${{{speaks.index}:=$((${{REFLOW_SLOT:-0}} + {base}))}}"')
-            head.append(f"export REFLOW_SLOT=$(({speaks.index} - {base}))")
-        head.append(f"export REFLOW_JOB_ID={speaks.job_id}")
-        # By the shell itself, where it can: a program more is a tenth of a worker's start.
-        head.append("printf -v REFLOW_BEGIN '%(%s)T' -1 2>/dev/null || REFLOW_BEGIN=$(date +%s)")
-        head.append("export REFLOW_BEGIN")
-        if speaks.prelude:
-            head.append(speaks.prelude)
-        head.append("REFLOW_EXEC=exec")
-        script = "\n".join([shebang, *head, MARK, body])
-        return Preview(script=script, call=speaks.submit(job, script, rest), path=job.script)
+        return compose(self.speaks, job, self._site(), body)
 
     # -- inside ---------------------------------------------------------------
 
@@ -446,6 +487,7 @@ class CommandExecutor:
                 continue
             self._facts.update(self.speaks.learned(fact, done))
             self._speak(self.choose({**self._settings, **self._facts}))
+        self._verified = bool(self.instance)
 
     def _site(self) -> Site:
         import pwd
@@ -536,7 +578,8 @@ class CommandExecutor:
         while True:
             left -= 1
             try:
-                done = self._runner.run(call.argv, stdin=call.stdin, timeout=timeout, env=call.env, cwd=call.cwd)
+                env = {**self._variables, **call.env}
+                done = self._runner.run(call.argv, stdin=call.stdin, timeout=timeout, env=env, cwd=call.cwd)
             except ExecutorError as error:
                 if error.hint is not None:
                     error.hint = f"{error.hint}: [executor.{self.name}] {_program(self.speaks, call)}"
@@ -610,17 +653,6 @@ def _said(done: Completed) -> str:
     return f"{done.stderr}\n{done.stdout}" if done.stderr else done.stdout
 
 
-def _umask() -> int:
-    """The process's file mode creation mask, read without changing it where that can be."""
-    try:
-        with open("/proc/self/status") as stream:
-            return int(re.search(r"(?m)^Umask:\s*(\d+)", stream.read())[1], 8)  # type: ignore[index]
-    except (OSError, TypeError):
-        mask = os.umask(0o077)
-        os.umask(mask)
-        return mask
-
-
 def _batches(ids: Sequence[str]) -> list[list[str]]:
     """Ids in as few commands as their arguments allow."""
     batches: list[list[str]] = []
@@ -632,28 +664,3 @@ def _batches(ids: Sequence[str]) -> list[list[str]]:
         batches[-1].append(id)
         room -= len(id) + 1
     return batches
-
-
-def _parted(path: str, text: str) -> tuple[str, str]:
-    """The first line of a script, and what follows, without a scheduler's part from an earlier submit."""
-    shebang, _, body = text.partition("\n") if text.startswith("#!") else ("#!/bin/bash", "", text)
-    program = shebang[2:].split()
-    shell = os.path.basename(program[-1] if program and program[0].endswith("/env") else (program or [""])[0])
-    if shell not in _SHELLS:
-        raise UsageError(f"{path} is no shell script: it begins with {shebang!r}")
-    _, mark, rest = body.partition(f"{MARK}\n")
-    return shebang, rest if mark else body
-
-
-def _complete(path: str, text: str) -> None:
-    """Replace a script, at once and whole."""
-    data = text.encode("utf-8", "surrogateescape")
-    with open(path, "rb") as stream:
-        if stream.read() == data:
-            return
-    draft = f"{path}.{os.urandom(8).hex()}"
-    mode = os.stat(path).st_mode | 0o100
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as stream:
-        stream.write(data)
-        os.fchmod(stream.fileno(), mode)
-    os.replace(draft, path)

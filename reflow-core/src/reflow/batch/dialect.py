@@ -16,13 +16,11 @@ import msgspec
 
 from ..errors import UsageError
 from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
-from ..model.names import FailureClass
 from ..model.options import ALIASES, MEANT
 from ..model.ranges import to_ranges
 from ..model.task import JSON
 from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
 from .runner import Completed
-from .script import STOPPED
 
 Words = tuple[str, ...]
 
@@ -144,6 +142,18 @@ class Dialect(ABC):
         as its first group; "" where the scheduler leaves such ids out silently.
         Where it is set, an id that is neither in the answer nor in such a
         message counts as not asked for.
+    address, configured : tuple of str
+        Environment variables that say which instance of the scheduler is meant:
+        by its name, or by the place of its configuration.
+    inside : str
+        The variable in which a job finds the name of its instance; "": there is none.
+    identifies : str
+        The entry of `asks` whose answer has the instance's own name, as the fact
+        ``instance``; "": it has none.
+    renames, strays, requeues : str
+        Regular expressions for native words, each with the word behind it, that
+        would give the job another name, send it to another instance, or have the
+        scheduler run it again by itself.
     hints : mapping
         Regular expression for a refusal -> what to do.
     letters : mapping
@@ -202,6 +212,13 @@ class Dialect(ABC):
         r"(?i)no submit host|not a submit host|access/permission denied|unauthorized request|bad uid for job execution"
         r"|non-lsf host|not (?:allowed|permitted) to submit|submi\w+ (?:\w+ )*from (?:\w+ )*(?:host|node)s?\b"
     )
+    address: ClassVar[Words] = ()
+    configured: ClassVar[Words] = ()
+    inside: ClassVar[str] = ""
+    identifies: ClassVar[str] = ""
+    renames: ClassVar[str] = r"(?!)"
+    strays: ClassVar[str] = r"(?!)"
+    requeues: ClassVar[str] = r"(?!)"
     hints: ClassVar[Mapping[str, str]] = {}
     letters: ClassVar[Mapping[str, str]] = {}
     asks: ClassVar[Mapping[str, Words]] = {}
@@ -426,6 +443,7 @@ class Dialect(ABC):
         UsageError
             For what the scheduler cannot do, or does not know.
         """
+        self._verbatim(job)
         groups = [*self.named(job, self.label(job)), *self.fixed(job), *self.resources(job)]
         if job.slots is not None:
             groups += self.array(job.slots, job.throttle)
@@ -448,6 +466,26 @@ class Dialect(ABC):
                     continue
             groups += self._option(job, name, value)
         return [group for group in groups if group]
+
+    def _verbatim(self, job: Job) -> None:
+        """Refuse native words that would take a job out of reflow's hands."""
+        for at, word in enumerate(job.native):
+            text = f"{word} {''.join(job.native[at + 1 : at + 2])}"
+            if re.match(self.renames, text):
+                raise UsageError(
+                    f"native={word!r}: jobs are found by their names, which begin with a tag of reflow's",
+                    hint="name='...' says what follows the tag",
+                )
+            if re.match(self.strays, text):
+                raise UsageError(
+                    f"native={word!r}: all jobs of a run are on one instance of {self.title}",
+                    hint=f"name it where the run is submitted: {', '.join(self.address)}",
+                )
+            if re.match(self.requeues, text) and not given(job, "requeue"):
+                raise UsageError(
+                    f"native={word!r}: 'requeue' is not for tasks: no scheduler runs one again",
+                    hint="retries= says how often",
+                )
 
     def label(self, job: Job) -> str:
         """The job's name: the tag, then as much of the rest as the scheduler takes."""
@@ -531,6 +569,11 @@ _ARGUMENTS = frozenset(
 )
 
 
+def long_option(name: str, least: int) -> str:
+    """Return a regular expression for a long option, also cut short to `least` characters or more."""
+    return f"(?:{'|'.join(name[:end] for end in range(len(name), least - 1, -1))})(?:[= ]|$)"
+
+
 def given(job: Job, name: str) -> JSON:
     """An option's value; None where it was not given, or was taken back."""
     value = job.options.get(name)
@@ -588,68 +631,6 @@ def per_node(nodes: int, tasks: int) -> list[tuple[int, int]]:
     """How tasks spread over nodes: pairs of a number of nodes, and tasks on each of them."""
     most, extra = divmod(tasks, nodes)
     return [(count, share) for count, share in ((extra, most + 1), (nodes - extra, most)) if count and share]
-
-
-# -- what an end was -------------------------------------------------------------
-
-
-def succeeded(native: str = "") -> JobStatus:
-    """It ended with exit code 0."""
-    return JobStatus(state=JobState.SUCCESS, exit_code=0, native=native)
-
-
-def failed(
-    cls: FailureClass, native: str = "", reason: str = "", code: int | None = None, signal: int | None = None
-) -> JobStatus:
-    """It ended in another way."""
-    return JobStatus(
-        state=JobState.FAILED, failure_class=cls, exit_code=code, signal=signal, reason=reason, native=native
-    )
-
-
-def cancelled(native: str = "", reason: str = "") -> JobStatus:
-    """Somebody ended it."""
-    return JobStatus(
-        state=JobState.CANCELLED, failure_class=FailureClass.CANCELLED, reason=reason or "cancelled", native=native
-    )
-
-
-def pending(native: str = "", reason: str = "", *, never: bool = False) -> JobStatus:
-    """It waits; `never`: for something that will not come, so that who sees it ends it."""
-    cls = FailureClass.LAUNCH if never else None
-    return JobStatus(state=JobState.PENDING, failure_class=cls, reason=reason, native=native)
-
-
-def held(reason: str, native: str = "") -> JobStatus:
-    """It waits, and will never run by itself: who sees that ends it. Told from others by its failure class."""
-    return pending(native, f"held: {reason}", never=True)
-
-
-def running(native: str = "", reason: str = "", *, ending: bool = False) -> JobStatus:
-    """It runs; `ending`: it has run, and the scheduler clears up behind it."""
-    return JobStatus(state=JobState.RUNNING, reason=reason, native=native, ending=ending)
-
-
-def unknown(native: str = "", reason: str = "", *, never_ran: bool = False) -> JobStatus:
-    """Nothing is known of it; `never_ran`: so it was cancelled while it waited, unless it has just been submitted."""
-    cls = FailureClass.CANCELLED if never_ran else None
-    return JobStatus(state=JobState.UNKNOWN, failure_class=cls, reason=reason, native=native)
-
-
-def exited(code: int, native: str = "", *, shell: bool = False) -> JobStatus:
-    """It ended with an exit code; `shell`: 128 and more may stand for a signal."""
-    if code == 0:
-        return succeeded(native)
-    if code == STOPPED:
-        return failed(FailureClass.LAUNCH, native, "its script stopped before the task began: see the job's log", code)
-    if shell and 128 < code < 128 + 65:
-        return failed(FailureClass.EXIT, native, f"killed by signal {code - 128}", code, code - 128)
-    return failed(FailureClass.EXIT, native, f"exit code {code}", code)
-
-
-def signalled(number: int, native: str = "") -> JobStatus:
-    """A signal ended it."""
-    return failed(FailureClass.EXIT, native, f"killed by signal {number}", signal=number)
 
 
 def indices(text: str) -> list[int]:

@@ -37,7 +37,7 @@ class Runner(Protocol):
         *,
         stdin: str | None = None,
         timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         cwd: str | None = None,
     ) -> Completed:
         """Run a command to its end.
@@ -51,7 +51,7 @@ class Runner(Protocol):
         timeout : float, optional
             Seconds after which it and all it started are killed.
         env : mapping, optional
-            Variables to be set in addition to the small environment.
+            Variables to be set in addition to the small environment; None: not to be set.
         cwd : str, optional
             Its working directory; ``/`` where None, or where it cannot be entered.
 

@@ -68,6 +68,14 @@ def refs(state: State) -> list[JobRef]:
     return jobs + [JobRef(wake.id, None, wake.cluster or None) for wake in state.wakes.values() if wake.id]
 
 
+def tags(state: State) -> dict[str, str]:
+    """Return the tag at the head of each job's name, by its id: a number may be another job's by now."""
+    flights = (state.flights[position] for position in state.open_flights.values())
+    named = {ref.id: flight.tag for flight in flights if flight.known for ref in references(flight)}
+    wakes = {**state.wakes, **state.spares}
+    return named | {wake.id: tag for tag, wake in wakes.items() if wake.id}
+
+
 def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits: Limits) -> Verdict:
     """Compare what the scheduler said with what is in flight.
 

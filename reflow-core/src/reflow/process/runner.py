@@ -56,13 +56,14 @@ class Runner:
         *,
         stdin: str | None = None,
         timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         cwd: str | None = None,
     ) -> Completed:
         """Run a command to its end, or until its time is over."""
         import subprocess
 
-        environment = scrub(os.environ if self._environ is None else self._environ, self._keep) | dict(env or {})
+        wanted = {**scrub(os.environ if self._environ is None else self._environ, self._keep), **(env or {})}
+        environment = {name: value for name, value in wanted.items() if value is not None}
         process = self._start(tuple(argv), stdin is not None, environment, cwd)
         data = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
         limit = self._timeout if timeout is None else timeout

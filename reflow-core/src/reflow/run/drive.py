@@ -7,13 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import msgspec
 
 from ..config import Config
-from ..errors import ReflowError, Untrusted
+from ..errors import ExecutorError, ReflowError, Untrusted
 from ..model import layout
 from ..model.cache import CacheBackend
 from ..model.definition import Definition
@@ -112,6 +112,8 @@ def executor_of(definition: Definition, root: str) -> Executor:
 
     Raises
     ------
+    UsageError
+        Another instance of the scheduler answers here: the run's ids mean other jobs to it.
     Untrusted
         The run is another user's: its settings name the programs that would be run.
     """
@@ -125,7 +127,12 @@ def executor_of(definition: Definition, root: str) -> Executor:
         cwd=definition.cwd,
         run_id=definition.run_id,
     )
-    return plugins.create_executor(definition.executor, definition.settings, context)
+    executor = plugins.create_executor(definition.executor, definition.settings, context)
+    verify = getattr(executor, "verify", None)
+    if callable(verify):
+        with suppress(ExecutorError):  # it is asked again before anything else is
+            verify()
+    return executor
 
 
 def drive(

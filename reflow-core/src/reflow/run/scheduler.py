@@ -17,7 +17,7 @@ from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Re
 from ..model.resources import Resources
 from ..model.state import QUEUED, RUNNING, Flight, WakeUp
 from ..planning.plan import Submit
-from ..planning.reconcile import judge, missing, overdue, references, refs
+from ..planning.reconcile import judge, missing, overdue, references, refs, tags
 from ..planning.tags import new_tag
 from ..planning.waking import flying, groups, joins, room, uncovered
 from ..worker.durable import make_directories
@@ -386,6 +386,7 @@ class Scheduler:
         if not wanted:
             return False
         writer.check()
+        self._expect()
         try:
             answers = self.executor.query(wanted)
         except ExecutorError as error:
@@ -399,6 +400,12 @@ class Scheduler:
         for tag in verdict.woken:
             writer.add(Woke(tag=tag, at=now, reason="its job is gone"))
         return bool(verdict.woken) or any(type(event) is Gone and not event.back for event in verdict.events)
+
+    def _expect(self) -> None:
+        """Tell the executor what the run's jobs are called, where it can tell them from others of the same number."""
+        expect = getattr(self.executor, "expect", None)
+        if callable(expect):
+            expect(tags(self._writer.state))
 
     def _outage(self, problem: str) -> None:
         """The scheduler does not answer, or takes nothing now: no evidence of anything, and a reason to wait."""
@@ -474,6 +481,7 @@ class Scheduler:
             return
         writer.commit()
         writer.check()
+        self._expect()
         try:
             if chain or jobs:
                 self.executor.cancel([*chain, *jobs])
@@ -677,6 +685,7 @@ class Scheduler:
         if self._pooled or not refs:
             return
         writer.check()
+        self._expect()
         try:
             self.executor.cancel(refs)
         except ReflowError as error:

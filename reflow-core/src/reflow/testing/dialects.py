@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ..authoring.settings import slip
-from ..batch.command import MARK, CommandExecutor
+from ..batch.command import CommandExecutor
 from ..batch.dialect import Dialect, Row, Site
 from ..batch.options import BUILT, EMULATED, FLAG, REFUSED, VOCABULARY
+from ..batch.preview import MARK
 from ..batch.runner import Completed
 from ..batch.script import Body, render
 from ..errors import ExecutorError, UsageError
@@ -188,15 +189,15 @@ class DialectConformance:
     def test_any_value_arrives_whole(self, value: str) -> None:
         executor = self.made()
         dialect = executor.speaks
-        preview = executor.preview(a_job(options={"queue": value}), body="true\n")
+        preview = executor.preview(a_job(options={"account": value}), body="true\n")
         head = preview.script.partition(f"{MARK}\n")[0].split("\n")
         lines = [line for line in head if dialect.prefix and line.startswith(f"{dialect.prefix} ")]
         words = [word for line in lines for word in line.split(" ")[1:]] + list(preview.call.argv)
-        expected = dialect.cells["queue"].words(value)
+        expected = dialect.cells["account"].words(value)
         assert expected is not None
         assert any(tuple(words[start : start + len(expected)]) == expected for start in range(len(words)))
         # Nothing of it is another line of the script.
-        plain = executor.preview(a_job(options={"queue": "q"}), body="true\n").script
+        plain = executor.preview(a_job(options={"account": "q"}), body="true\n").script
         assert preview.script.count("\n") in (plain.count("\n"), plain.count("\n") - 1)
 
     # -- units ----------------------------------------------------------------

@@ -36,7 +36,7 @@ class Replay:
         self.answers = {pattern: list(said) if isinstance(said, list) else [said] for pattern, said in answers.items()}
         self.calls: list[tuple[str, ...]] = []
         self.inputs: list[str | None] = []
-        self.envs: list[Mapping[str, str]] = []
+        self.envs: list[Mapping[str, str | None]] = []
         self.slept: list[float] = []
         #: called with each command before it is answered
         self.watch: Callable[[tuple[str, ...]], None] | None = None
@@ -47,7 +47,7 @@ class Replay:
         *,
         stdin: str | None = None,
         timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         cwd: str | None = None,
     ) -> Completed:
         """Answer a command.
