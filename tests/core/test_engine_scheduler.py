@@ -845,6 +845,15 @@ def slow_to_submit(one: Any, seconds: Any) -> None:
     one.cluster.submit = late
 
 
+def test_who_submits_does_not_stay_for_stages_that_end_at_once(sim: Any) -> None:
+    one = sim()
+    slow_to_submit(one, lambda: 2.0 if len(one.jobs) == 1 else 0.0)
+    fan(one, 3)
+    assert len(one.jobs) == 2, "the first stage and its wake-up"
+    one.end()
+    assert elements(one) == [0, 1, 2]
+
+
 BURST = "".join(f"@wf.job()\ndef s{number}() -> int:\n    return 1\n\n" for number in range(10)) + (
     "@wf.job()\ndef last("
     + ", ".join(f"x{number}: Annotated[int, Result(step='s{number}')]" for number in range(10))

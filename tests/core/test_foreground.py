@@ -114,6 +114,37 @@ def test_it_asks_less_and_less(lab: Any, play: Slow, monkeypatch: pytest.MonkeyP
     assert max(play.clock.slept) <= 5.0
 
 
+def test_slow_commands_are_no_reason_to_look_less_often(lab: Any, play: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of 30 s each: the run's end is noticed as soon as if they took none."""
+    monkeypatch.setenv("REFLOW_DISPATCH_CHAIN", "false")
+    play.seconds = 1.0
+    for verb in ("submit", "query"):
+        command = getattr(play.cluster, verb)
+
+        def slow(what: Any, command: Any = command) -> Any:
+            play.cluster.advance(30.0)
+            return command(what)
+
+        monkeypatch.setattr(play.cluster, verb, slow)
+    run = lab.flow.submit(lab.run_dir, executor=play.cluster)
+    play.clock.slept.clear()
+    assert run.drive() is RunState.SUCCESS
+    assert max(play.clock.slept) <= 5.0
+    assert sum(play.clock.slept) < 30.0
+
+
+def test_a_message_is_said_once_however_often_the_run_is_advanced(
+    lab: Any, play: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFLOW_DISPATCH_CHAIN", "false")
+    play.seconds = 300.0
+    run = lab.flow.submit(lab.run_dir, executor=play.cluster)
+    play.cluster.break_down("query", times=4, message="down")
+    told: list[Progress] = []
+    assert run.drive(on_progress=told.append) is RunState.SUCCESS
+    assert len([one for one in told if "down" in one.message]) == 1
+
+
 def test_once_as_from_cron(lab: Any, play: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call does what can be done, asks once, and leaves nothing waiting."""
     monkeypatch.setenv("REFLOW_DISPATCH_CHAIN", "false")

@@ -49,6 +49,8 @@ class Runner:
         self._environ = environ
         self._keep = frozenset(keep)
         self._timeout = timeout
+        #: programs of which was said that they are slow: once is enough
+        self._slow: set[str] = set()
 
     def run(
         self,
@@ -73,7 +75,9 @@ class Runner:
             except subprocess.TimeoutExpired:
                 if limit <= _SLOW:
                     raise
-                _say_so(argv[0], limit)
+                if argv[0] not in self._slow:
+                    self._slow.add(argv[0])
+                    _say_so(argv[0], limit)
                 out, err = process.communicate(timeout=limit - _SLOW)
             returncode: int | None = process.returncode
         except subprocess.TimeoutExpired:

@@ -133,8 +133,8 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
         if scheduler.stranded and not scheduler.away:
             news = scheduler.ask() or news
             scheduler.enforce()
-        if not news:
-            break
+        if not news or (not ask and scheduler.arranged):
+            break  # wake-ups see to what has ended: who submits a run does not stay for its stages
     if pause is None:
         pause = scheduler.again
     # What is still to be cancelled needs somebody to come again, whoever will be woken.

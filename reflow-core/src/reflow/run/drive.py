@@ -63,6 +63,21 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
+def once(on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+    """Wrap what is told of progress, so that one command says each message once, however often it advances a run."""
+    if on_progress is None:
+        return None
+    said: set[str] = set()
+
+    def tell(progress: Progress) -> None:
+        if progress.message and progress.message in said:
+            return
+        said.add(progress.message)
+        on_progress(progress)
+
+    return tell
+
+
 def config_of(definition: Definition, root: str) -> Config:
     """The configuration that a run was submitted with."""
     return Config.from_json(definition.config, load_secrets(root, definition).config)

@@ -15,7 +15,7 @@ from ..model.names import RunState
 from ..model.state import State
 from ..planning.plan import plan
 from .chain import advance
-from .drive import Progress, Reporter, config_of
+from .drive import Progress, Reporter, config_of, once
 from .lease import Watch
 from .load import load_definition
 from .mail import commands, frozen_trust
@@ -23,7 +23,7 @@ from .publish import catch_up
 from .trust import acting
 from .view import look
 
-#: seconds between two looks at a run, at first and at most; looking takes a tenth of the time at most
+#: seconds between two looks at a run, at first and at most; in between, looking takes a tenth of the time at most
 _FIRST, _LAST, _SHARE = 0.2, 5.0, 10.0
 
 #: how the time grows between two looks, and between two questions to the scheduler
@@ -70,6 +70,7 @@ def foreground(
     definition = load_definition(root)
     config = config_of(definition, root)
     poll, most = float(config.get("run.poll")), float(config.get("run.max_poll"))
+    on_progress = once(on_progress)
     report, watch = Reporter(on_progress), Watch()
     next_ask, due, pause = time.monotonic() + (0.0 if ask else poll), math.inf, _FIRST
     trusted = acting(root, frozen_trust(State(definition)))
@@ -79,6 +80,7 @@ def foreground(
         while True:
             began = time.monotonic()
             state = look(root, definition)
+            looked = time.monotonic() - began  # what the scheduler's commands take is no reason to look less often
             report.counts(state)
             if state.run.ended:
                 catch_up(root)
@@ -100,7 +102,8 @@ def foreground(
                 if ask:
                     poll = min(most, poll * _SHYER)
                     next_ask = time.monotonic() + poll
-            time.sleep(max(min(pause, due - time.monotonic()), (time.monotonic() - began) * _SHARE, _FIRST))
+            wait = max(min(pause, due - time.monotonic()), looked * _SHARE, _FIRST)
+            time.sleep(min(wait, _LAST))
 
 
 class _Stops:

@@ -614,6 +614,11 @@ class Scheduler:
             wakes = [wake for wake in wakes if not wake.waits or not open_tags.isdisjoint(wake.waits)]
         return bool(wakes)
 
+    @property
+    def arranged(self) -> bool:
+        """Whether wake-ups that were just submitted go on with the run, whatever has ended meanwhile."""
+        return self.covered and not (self.relaying or self.replaced or self.crowded or self.away or self.stranded)
+
     def _wake(self, waits: tuple[str, ...]) -> bool:
         """Submit a wake-up that waits for jobs; where they are too many for one dependency, others join them.
 

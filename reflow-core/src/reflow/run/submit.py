@@ -28,7 +28,7 @@ from ..store.trust import require
 from ..worker.load import refuse_in_import, require_guard
 from .chain import IN_PLACE, advance
 from .create import create, new_run_id, prepare
-from .drive import Progress, cache_places, drive
+from .drive import Progress, cache_places, drive, once
 from .engine import is_pool
 from .foreground import foreground
 from .freeze import analyse_tasks, encode_parameters, entry_of, environments, freeze_tasks
@@ -283,6 +283,7 @@ def begin(
         drive(root, chosen, on_progress)
         return run
     chained = bool(made.config.get("dispatch.chain"))
+    on_progress = once(on_progress)
     left, pause = IN_PLACE, advance(root, chosen, ask=False, waits=IN_PLACE, on_progress=on_progress)
     while pause is not None and left > 0:  # the scheduler does not answer, or shows a job later
         time.sleep(min(pause, left))
