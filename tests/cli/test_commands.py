@@ -14,6 +14,7 @@ import pytest
 from reflow.authoring import Flow
 from reflow.cli import render
 from reflow.cli.commands import logs
+from reflow.cli.main import main
 from reflow.errors import NotReady, ReflowError, Stalled
 
 ID = "demo-20250301-a1b2"
@@ -315,14 +316,59 @@ def test_a_retry_that_goes_on(reflow: Call, shelf: Any) -> None:
 
 def test_logs(reflow: Call, shelf: Any, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("line\n")
-    run = shelf.add(log_path=tmp_path / "log", logs=lambda task, index: "bad \udcff\n" if task == "odd" else "line\n")
+    (tmp_path / "odd").write_bytes(b'bad \xff "\xc3\xa9\n')
+    run = shelf.add(log_path=lambda task, index: tmp_path / ("odd" if task == "odd" else "log"))
     assert reflow("logs", ID, "compute[3]").out == "line\n"
     assert reflow("logs", "compute[3]", ID).code == 0, "the other way round"
     assert reflow("logs", "make").code == 0
     assert reflow("logs", "make", "--run-id", ID).code == 0
     assert [asked[1] for asked in run.asked] == [("compute", 3), ("compute", 3), ("make", None), ("make", None)]
     said = json.loads(reflow("logs", "odd[3]", "--json").out)
-    assert said == {"run_id": ID, "task": "odd", "index": 3, "log": "bad \udcff\n"}
+    assert said == {"run_id": ID, "task": "odd", "index": 3, "log": 'bad \udcff "é\n'}
+
+
+def test_logs_that_are_not_there(reflow: Call, shelf: Any, tmp_path: Path) -> None:
+    shelf.add(log_path=tmp_path / "none", logs="")
+    said = reflow("logs", "compute[3]")
+    assert (said.code, said.out) == (0, "")
+    assert json.loads(reflow("logs", "compute[3]", "--json").out)["log"] == ""
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("block", [1, 3, 1 << 18])
+def test_the_last_lines_of_a_log(
+    end: str, block: int, reflow: Call, shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_BLOCK", block)
+    text = "one\n\nthree\nfour" + end
+    (tmp_path / "log").write_text(text)
+    shelf.add(log_path=tmp_path / "log", status=lambda **_: {"run": {"status": "SUCCESS"}, "elements": [], "tasks": []})
+    lines = text.splitlines(keepends=True)
+    for count in range(6):
+        wanted = "".join(lines[max(0, len(lines) - count) :])
+        assert reflow("logs", "make", "--tail", str(count)).out == wanted
+        assert reflow("logs", "make", "-f", "-n", str(count)).out == wanted
+
+
+def test_a_large_log_is_held_a_block_at_a_time(reflow: Call, shelf: Any, tmp_path: Path) -> None:
+    import tracemalloc
+
+    with open(tmp_path / "log", "wb") as log:
+        log.truncate(24 << 20)
+    shelf.add(log_path=tmp_path / "log")
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "stdout", nowhere)
+        tracemalloc.start()
+        try:
+            for words in (["--tail", "5"], [], ["--json"]):
+                assert main(["logs", "make", *words]) == 0
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert most < 12 << 20
 
 
 @pytest.mark.parametrize("command", ["logs", "script"])

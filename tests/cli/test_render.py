@@ -168,18 +168,8 @@ def failure(**more: object) -> dict[str, object]:
     return found | {"attempt": 1, "signal": None, "exit_code": None, "log": "/l"} | more
 
 
-TRACEBACK = """Traceback (most recent call last):
-  File "/p/pipeline.py", line 13, in work
-    help()
-  File "/p/help er.py", line 4, in help
-    raise ValueError
-ValueError: bad
-thing
-"""
-
-
 def test_a_failure_says_class_element_exception_log_and_what_next() -> None:
-    found = failure(reason="ValueError: bad\nthing", traceback=TRACEBACK)
+    found = failure(reason="ValueError: bad\nthing", traceback="...", place="/p/help er.py:4, in help")
     assert render.failure_block([found], 1, ["reflow logs x", "reflow retry x"]) == [
         "FAILED compute[3] (error)",
         "  ValueError: bad",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
@@ -224,8 +223,6 @@ def plural(count: int, word: str) -> str:
 #: failures listed one by one; the rest is counted
 SHOWN_FAILURES = 5
 
-_PLACE = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
-
 
 def failure_block(failures: Sequence[Mapping[str, Any]], total: int, next_commands: Sequence[str]) -> list[str]:
     """What went wrong, and what to type next.
@@ -243,9 +240,8 @@ def failure_block(failures: Sequence[Mapping[str, Any]], total: int, next_comman
     for failure in failures[:SHOWN_FAILURES]:
         lines.append(f"FAILED {clean(element(failure['task'], failure['index']))} ({_how(failure)})")
         lines += [f"  {clean(line)}" for line in failure["reason"].splitlines()]
-        places = list(_PLACE.finditer(failure["traceback"]))
-        if places:
-            lines.append(clean(f"  at {places[-1]['file']}:{places[-1]['line']}, in {places[-1]['function']}"))
+        if failure.get("place"):
+            lines.append(f"  at {clean(failure['place'])}")
         lines.append(f"  log: {clean(failure['log'])}")
     if total > len(failures[:SHOWN_FAILURES]):
         lines.append(f"and {plural(total - len(failures[:SHOWN_FAILURES]), 'more failure')}")

@@ -665,10 +665,10 @@ class LocalExecutor:
         if work.ended == work.slots:
             self._open.pop(work.number, None)
 
-    def _fail(self, work: _Work, slot: int, status: JobStatus) -> None:
-        """End a slot whose worker has not reported its end."""
+    def _fail(self, work: _Work, slot: int, status: JobStatus, said: Finished | None = None) -> None:
+        """End a slot whose worker has not reported its end, or (`said`) not why."""
         self._end(work, slot, status)
-        self._ended.append(Ended(work.job.tag, slot, status))
+        self._ended.append(Ended(work.job.tag, slot, status, said))
 
     # --- lanes ---------------------------------------------------------------
 
@@ -913,7 +913,7 @@ class LocalExecutor:
             return True
         over = lane.why is not None and lane.why.failure_class is FailureClass.TIMEOUT
         if record.f and lane.why is not None and not (over and record.f == FailureClass.REQUEUED):
-            self._fail(work, slot, lane.why)
+            self._fail(work, slot, lane.why, record)
             return False
         if lane.asked and record.f == FailureClass.CANCELLED:
             self._requeue(work, slot)

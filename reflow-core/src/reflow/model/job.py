@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from .names import FailureClass
-from .record import JobSpec, Mail
+from .record import Finished, JobSpec, Mail
 from .resources import Resources
 from .task import JSON
 
@@ -209,11 +209,13 @@ class Examiner(Protocol):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A slot that ended without a finished record of its own, and how."""
+    """A slot that ended without a finished record of its own that counts, and how."""
 
     tag: str
     slot: int
     status: JobStatus
+    #: what its worker said before it was ended, where that is known
+    said: Finished | None = None
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -77,6 +77,8 @@ class Finished(_Record, tag="finished"):
         Why, in one line.
     d : str
         Details: the traceback.
+    p : str
+        The place in the user's own code, ``FILE:LINE, in FUNCTION``.
     """
 
     t: str
@@ -95,6 +97,7 @@ class Finished(_Record, tag="finished"):
     s: int | None = None
     w: str = ""
     d: str = ""
+    p: str = ""
 
 
 class Closed(_Record, tag="closed"):
@@ -204,7 +207,11 @@ class PoolOpened(_Record, tag="pool"):
 
 
 class Failed(_Record, tag="failed"):
-    """An element ended without a record of its own; the scheduler's words, or ours; ``b``: when it began, if known."""
+    """An element ended without a record of its own; the scheduler's words, or ours.
+
+    ``b`` is when it began, ``d`` and ``p`` are what is known of its stack, as in `Finished`, where anything is;
+    ``j`` is the tag of the job whose log has the words where the element has none.
+    """
 
     task: str
     elements: str
@@ -215,6 +222,9 @@ class Failed(_Record, tag="failed"):
     x: int | None = None
     s: int | None = None
     w: str = ""
+    d: str = ""
+    p: str = ""
+    j: str = ""
 
 
 class Requeued(_Record, tag="requeued"):

@@ -78,6 +78,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     signal: int | None = None
     details: str = ""
+    #: in the user's own code
+    place: str = ""
+    #: tag of the job whose log says why, where the element has none
+    job: str = ""
     at: float = 0.0
 
 
@@ -496,6 +500,7 @@ class State:
                     exit_code=event.x,
                     signal=event.s,
                     details=event.d,
+                    place=event.p,
                     at=event.e,
                 ),
             )
@@ -704,7 +709,15 @@ class State:
                 progress,
                 index,
                 Failure(
-                    cls=event.f, attempt=event.attempt, reason=event.w, exit_code=event.x, signal=event.s, at=event.at
+                    cls=event.f,
+                    attempt=event.attempt,
+                    reason=event.w,
+                    exit_code=event.x,
+                    signal=event.s,
+                    details=event.d,
+                    place=event.p,
+                    job=event.j,
+                    at=event.at,
                 ),
             )
 

@@ -264,6 +264,7 @@ def overdue(state: State, now: float, grace: float, lag: float) -> tuple[list[Fa
                 x=code,
                 s=signal,
                 w=why,
+                j=tag,
             )
         )
     return events, soonest

@@ -39,7 +39,7 @@ from .mail import post
 from .recode import refresh, require_python
 from .scheduler import AGAIN
 from .trust import require_own
-from .view import REPORTED, awaits, explain, look, plain_results, quiet, standing, status
+from .view import REPORTED, awaits, explain, log_of, look, plain_results, quiet, standing, status
 from .words import fate_of
 
 #: looks at a run that find nobody driving it, before `Run.wait` gives up
@@ -414,7 +414,11 @@ class Run:
             raise UsageError(f"{task} is an array task: whose log?", hint=f"name an element: {task}[0]")
         if not found.array and index not in (None, 0):
             raise UsageError(f"{task} is a single task, it has no element {index}")
-        return Path(layout.log(self.root, task, found.array, index or 0))
+        path = layout.log(self.root, task, found.array, index or 0)
+        if not os.path.exists(path):
+            failure = look(self.root, self.definition).tasks[task].failures.get(index or 0)
+            path = log_of(self.root, found, index or 0, failure)
+        return Path(path)
 
     def logs(self, task: str, index: int | None = None) -> str:
         """What an element printed, in all its attempts.

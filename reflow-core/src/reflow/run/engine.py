@@ -40,6 +40,7 @@ from ..worker.opener import LOG
 from .authors import Authors
 from .cache import Forgiving
 from .expand import Expander
+from .failures import fail
 from .jobs import Jobs
 from .keep import Keeper
 from .lease import Lease
@@ -171,18 +172,23 @@ class Engine:
             why = status.reason or status.native
             if cls is FailureClass.CANCELLED and progress.stopped and why == "cancelled":
                 why = progress.reason  # the pool knows that it was asked to, and not why
-            self.writer.add(
+            said = end.said
+            fail(
+                self.writer,
                 Failed(
                     task=flight.task,
                     elements=str(index),
                     attempt=progress.attempt[index],
                     f=cls,
                     at=self.writer.now(),
+                    d=said.d if said is not None else "",
+                    p=said.p if said is not None else "",
+                    j=end.tag,
                     b=progress.began.get(index, 0.0),
                     x=status.exit_code,
                     s=status.signal,
                     w=why,
-                )
+                ),
             )
 
     @_unscanned()

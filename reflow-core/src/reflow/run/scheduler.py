@@ -23,6 +23,7 @@ from ..planning.waking import flying, groups, joins, room, uncovered
 from ..worker.durable import make_directories
 from ..worker.mailbox import give_up
 from ..worker.tags import void
+from .failures import fail
 from .jobs import Jobs
 from .writer import Writer
 
@@ -263,7 +264,8 @@ class Scheduler:
             self.stranded = why
             return
         flight = writer.state.flights[position]
-        writer.add(
+        fail(
+            writer,
             Failed(
                 task=flight.task,
                 elements=to_ranges(flight.elements),
@@ -271,7 +273,8 @@ class Scheduler:
                 f=FailureClass.LAUNCH,
                 at=now,
                 w=why,
-            )
+                j=tag,
+            ),
         )
 
     # --- finding out ---------------------------------------------------------
@@ -441,7 +444,10 @@ class Scheduler:
             self._hear()
             events, soonest = overdue(self._writer.state, now, self._grace, self.executor.limits.visibility_lag)
         for event in events:
-            self._writer.add(event)
+            if isinstance(event, Failed):
+                fail(self._writer, event)
+            else:
+                self._writer.add(event)
         if any(type(event) is Kill for event in events):
             self.enforce()
         return soonest
@@ -508,7 +514,8 @@ class Scheduler:
             for kill in kills:
                 left = set(from_ranges(kill.elements)).intersection(self._active(flight))
                 if left and not self._pooled:
-                    writer.add(
+                    fail(
+                        writer,
                         Failed(
                             task=flight.task,
                             elements=to_ranges(sorted(left)),
@@ -516,7 +523,8 @@ class Scheduler:
                             f=FailureClass(kill.f),
                             at=now,
                             w=kill.w,
-                        )
+                            j=tag,
+                        ),
                     )
             writer.add(Killed(tag=tag, at=now))
         writer.commit()

@@ -10,7 +10,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.names import TaskState
 from ..model.record import Finished
-from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, State
+from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, Failure, State
 from ..model.task import Task
 from ..planning.waking import flying
 from .helpers import changed
@@ -156,6 +156,15 @@ def quiet(root: str, state: State, patience: float) -> bool:
     return now - heard > patience
 
 
+def log_of(root: str, task: Task, index: int, failure: Failure | None) -> str:
+    """Where the log of an element is: of its job, where it failed before it had one of its own."""
+    path = layout.log(root, task.name, task.array, index)
+    if failure is not None and failure.job and not os.path.exists(path):
+        other = layout.job_log(root, failure.job)
+        return other if os.path.exists(other) else path
+    return path
+
+
 def _failures(root: str, definition: Definition, state: State) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for task in definition.tasks:
@@ -173,8 +182,9 @@ def _failures(root: str, definition: Definition, state: State) -> list[dict[str,
                     "signal": failure.signal,
                     "attempt": failure.attempt,
                     "at": failure.at,
-                    "log": layout.log(root, task.name, task.array, index),
+                    "log": log_of(root, task, index, failure),
                     "traceback": failure.details,
+                    "place": failure.place,
                 }
             )
     return found
@@ -203,7 +213,7 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                     "cpu": None,
                     "max_rss": None,
                     "job": None,
-                    "log": layout.log(root, task.name, task.array, index),
+                    "log": log_of(root, task, index, progress.failures.get(index)),
                 }
                 flight = state.flight_of(task.name, index)
                 if flight is not None:

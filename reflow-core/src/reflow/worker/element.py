@@ -37,7 +37,7 @@ _IMMUTABLE = frozenset({"none", "bool", "int", "float", "str", "bytes", "path", 
 
 #: longest traceback and reason that are kept in a record; the log has all of it
 _MOST_DETAILS = 8000
-_MOST_REASON = 500
+_MOST_REASON = 1500
 
 #: seconds before its walltime from which on an interruption is taken to be its end: the job began before the task
 _EARLY = 10.0
@@ -199,6 +199,8 @@ class ElementRunner:
                     number, ahead = self._warning
                     interrupts.spared = self._kept
                     interrupts.expect(number, deadline - ahead - time.monotonic(), ahead)
+                if deadline is not None and interrupts.listening:
+                    interrupts.watch(deadline - time.monotonic())
                 interrupts.expose()
                 value = self._function(**arguments)
             finally:
@@ -391,7 +393,9 @@ def failure_of(
 
     ``interrupted``: it was made to, from outside.
     """
-    from traceback import format_exception, format_exception_only
+    from traceback import format_exception
+
+    from .reasons import place_of, reason_of
 
     record = Finished(t=task, i=index, a=attempt, b=begin, e=time.time(), f="error")
     trace = error.__traceback__
@@ -421,8 +425,9 @@ def failure_of(
         record.f = getattr(error, "failure", record.f)
         record.w = f"{type(error).__name__}: {error}"
     else:
-        record.w = "".join(format_exception_only(type(error), error)).strip()
+        record.w = reason_of(error)
     record.w = _printable(record.w, _MOST_REASON)
+    record.p = place_of(trace)
     details = "".join(format_exception(type(error), error, trace))
     try:
         sys.stdout.flush()

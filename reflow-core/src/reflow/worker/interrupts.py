@@ -46,6 +46,10 @@ class Interrupts:
         #: children that are not told of signals: they were there before any element
         self.spared: Collection[int] = ()
         self._clock: _Clock | None = None
+        #: seconds after the walltime at which the stack of what still runs is written to the log; before it where
+        #: nobody can tell how soon it is killed then
+        self.dumps = -1.0
+        self._watching = 0
 
     def listen(self, *numbers: int) -> None:
         """Handle these signals from now on."""
@@ -58,6 +62,16 @@ class Interrupts:
         signal.signal(number, self._handle)
         self._clock = _Clock(number, seconds, left, self._handle)
 
+    def watch(self, left: float) -> None:
+        """Have the stack written to the log at about the end of the walltime, in `left` seconds.
+
+        A thread does that which needs no interpreter: code that never returns to it is found, too.
+        """
+        import faulthandler
+
+        faulthandler.dump_traceback_later(max(0.01, left + max(self.dumps, -left / 20)), file=2)
+        self._watching = os.getpid()
+
     def expose(self) -> None:
         """Let a signal interrupt from here on; one that has come before does so at once."""
         self.exposed = True
@@ -67,6 +81,11 @@ class Interrupts:
     def relax(self) -> None:
         """Interrupt no more: the task has ended."""
         self.exposed = False
+        if self._watching == os.getpid():  # a process that the task has forked has no such thread
+            import faulthandler
+
+            faulthandler.cancel_dump_traceback_later()
+            self._watching = 0
         if self._clock is not None:
             self._clock.stop()
 

@@ -88,6 +88,7 @@ class Lane:
         self._parent = parent
         self._interrupts = Interrupts()
         self._interrupts.listen(signal.SIGTERM)
+        self._interrupts.dumps = 2.5  # the pool asks it to end first, and kills it later
         # Nobody sends it to a session of its own; ignored, it would be in all that tasks start as well.
         signal.signal(signal.SIGINT, _pass_over)
         self._mailbox = Mailbox(root, tag, slot)
