@@ -10,9 +10,9 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from .facts import Facts
+from .facts import Facts, Unit
 from .own import Own
-from .sources import Sources, is_current, is_older_than_process, parse, text_of
+from .sources import Compiled, Sources, is_older_than_process, parse, text_of
 
 #: what may wrap a function
 CALLABLES = (FunctionType, type(lru_cache(len)))
@@ -33,15 +33,17 @@ class Module:
     names : mapping, optional
         What it holds; None where it is imported by no module of the script when that is.
     is_unread : bool
-        Whether the source cannot be read, or is not what was imported.
+        Whether the source cannot be read, or has turned out not to be what was imported.
     """
 
-    def __init__(self, name: str, file: str, facts: Facts, names: Mapping[str, Any] | None, *, is_unread: bool) -> None:
+    def __init__(self, name: str, file: str, facts: Facts | None, names: Mapping[str, Any] | None) -> None:
         self.name = name
         self.file = file
-        self.facts = facts
+        self.is_unread = facts is None
+        self.facts = facts = facts or Facts()
         self.names = names
-        self.is_unread = is_unread
+        self._compiled: Compiled | None = None
+        self._is_older: bool | None = None
         self.binders: dict[str, list[int]] = {}
         for index, unit in enumerate(facts.units):
             for bound in unit.binds:
@@ -68,6 +70,30 @@ class Module:
         """Return the statement in which a line is."""
         index = bisect_right(self._first, line) - 1
         return index if index >= 0 and line <= self.facts.units[index].last else None
+
+    def check(self, code: CodeType, unit: Unit) -> None:
+        """Note whether a code object was made of another source than the file has now."""
+        if self._is_older is None:
+            self._is_older = bool(self.file) and is_older_than_process(self.file)
+        if self._is_older:
+            return
+        if self._compiled is None:
+            self._compiled = Compiled(text_of(self.file or self.name, self.names or {}), self.facts.imports)
+        self.is_unread = self.is_unread or not self._compiled.has(code, unit.first, unit.last)
+
+    def check_unit(self, unit: Unit) -> None:
+        """Note whether the functions of a definition, as this process has them, were made of another source."""
+        if unit.kind == "set" or self.names is None:
+            return
+        value = self.names.get(unit.binds[0])
+        for member in list(vars(value).values()) if isinstance(value, type) else (value,):
+            function = member.__func__ if isinstance(member, METHODS) else member
+            while isinstance(function, CALLABLES) and "__wrapped__" in vars(function):
+                function = vars(function)["__wrapped__"]
+            if not isinstance(function, FunctionType) or function.__code__.co_filename != (self.file or self.name):
+                continue
+            if function.__qualname__.partition(".")[0] == unit.binds[0] and len(self.binders[unit.binds[0]]) == 1:
+                self.check(function.__code__, unit)
 
     def binds(self, name: str) -> bool:
         """Whether the source binds a name."""
@@ -137,9 +163,7 @@ class Modules:
             return None
         if code.co_filename not in self._cells:
             text = text_of(code.co_filename, scope)
-            facts = parse(text) if text else None
-            stale = facts is None or not is_current(text, [code])
-            self._cells[code.co_filename] = Module(code.co_filename, "", facts or Facts(), scope, is_unread=stale)
+            self._cells[code.co_filename] = Module(code.co_filename, "", parse(text) if text else None, scope)
         return self._cells[code.co_filename]
 
     def is_script(self, name: str) -> bool:
@@ -160,24 +184,4 @@ class Modules:
             names = self._scopes[name]
         elif name in self.eager and name in sys.modules:
             names = vars(sys.modules[name])
-        facts = self._sources.facts(file) if file else Facts()
-        stale = facts is None or (file and names is not None and self._is_stale(file, names))
-        return Module(name, file, facts or Facts(), names, is_unread=bool(stale))
-
-    def _is_stale(self, file: str, names: Mapping[str, Any]) -> bool:
-        """Whether a file was edited after it was imported."""
-        if is_older_than_process(file):
-            return False
-        with open(file, "rb") as stream:
-            return not is_current(stream.read(), _codes(file, names))
-
-
-def _codes(file: str, names: Mapping[str, Any]) -> Iterator[CodeType]:
-    """Yield the code of a module's functions and methods."""
-    for value in list(names.values()):
-        for member in list(vars(value).values()) if isinstance(value, type) else (value,):
-            function = getattr(member, "__func__", member) if isinstance(member, METHODS) else member
-            while isinstance(function, CALLABLES) and "__wrapped__" in vars(function):
-                function = vars(function)["__wrapped__"]
-            if isinstance(function, FunctionType) and function.__code__.co_filename == file:
-                yield function.__code__
+        return Module(name, file, self._sources.facts(file) if file else Facts(), names)

@@ -179,7 +179,10 @@ class _Graph:
         inner = unwrap(function)
         module = self._modules.cell(inner) if isinstance(inner, FunctionType) else None
         index = module.unit_at(inner.__code__.co_firstlineno) if module is not None else None
-        if module is None or index is None or module.is_unread:
+        if module is None or index is None:
+            return Code(problem=_UNREAD)
+        module.check(inner.__code__, module.facts.units[index])
+        if module.is_unread:
             return Code(problem=_UNREAD)
         start = _Edges()
         unit = module.facts.units[index]
@@ -303,6 +306,7 @@ class _Graph:
 
     def _unit(self, edges: _Edges, module: Module, unit: Unit, *, is_task: bool) -> None:
         self._add(edges, _LOAD, module.name, "")
+        module.check_unit(unit)
         for name in unit.loads:
             self._module(edges, module.absolute(name))
         uses = {*unit.uses, *(() if is_task else unit.head_uses)}
@@ -503,6 +507,7 @@ class _Graph:
             return False
         self._add(edges, _UNIT, module.name, index)
         unit = module.facts.units[index]
+        module.check(function.__code__, unit)
         if unit.kind == "def" and len(module.binders[unit.binds[0]]) > 1:
             edges.lines.add(f"is {self._shown(module.name + ':')}{unit.text}")  # which of several it is
         return True

@@ -6,11 +6,13 @@ import linecache
 import os
 import sys
 import time
+import tokenize
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from types import CodeType
+from typing import Any
 
 import msgspec
 
@@ -123,15 +125,14 @@ def parse(source: str | bytes) -> Facts | None:
         return None
 
 
-def text_of(file: str, scope: dict[str, object]) -> str:
-    """Return the source that Python has of a file, or of a notebook's cell."""
-    linecache.checkcache(file)
-    return "".join(linecache.getlines(file, scope))
-
-
-def is_current(source: str | bytes, codes: Iterable[CodeType]) -> bool:
-    """Return whether functions were made of a source: a file may have been edited since it was imported."""
-    return all(code in _compiled(source, code.co_flags & _FUTURE) for code in codes)
+def text_of(file: str, scope: Mapping[str, Any]) -> str:
+    """Return the source of a file, or that of a notebook's cell; "" where there is none."""
+    try:
+        with tokenize.open(file) as stream:
+            return stream.read()
+    except (OSError, SyntaxError, ValueError):
+        linecache.checkcache(file)
+        return "".join(linecache.getlines(file, dict(scope)))
 
 
 def is_older_than_process(file: str) -> bool:
@@ -154,16 +155,42 @@ def _born() -> float:
         return 0.0
 
 
-@lru_cache(maxsize=8)
-def _compiled(source: str | bytes, flags: int) -> frozenset[CodeType]:
-    """Return every code object that a source compiles to."""
+class Compiled:
+    """What a source compiles to, statement by statement: a function may be of another source than is there now."""
+
+    def __init__(self, source: str, imports: Collection[str]) -> None:
+        self._source = source
+        # Methods of what is imported are called by instructions of their own.
+        self._imports = [f"import {','.join(imports)}\n"] if imports else []
+        self._lines = source.splitlines(keepends=True)
+        self._known: dict[tuple[int, int, int], frozenset[CodeType]] = {}
+
+    def has(self, code: CodeType, first: int, last: int) -> bool:
+        """Return whether a code object was made of the statement in these lines."""
+        flags = code.co_flags & _FUTURE
+        key = (first, last, flags)
+        if key not in self._known:
+            lines = self._lines[first - 1 : last]
+            ahead = [*self._imports, *(["if 1:\n"] if lines and lines[0][:1].isspace() else [])]
+            blank = ["\n"] * (first - 1 - len(ahead))
+            found = None
+            if len(ahead) < first:
+                found = _codes("".join([*blank, *ahead, *lines]), flags)
+            if found is None:  # a part of a compound statement
+                found = _codes(self._source, flags)
+            self._known[key] = found or frozenset()
+        return code in self._known[key]
+
+
+def _codes(source: str, flags: int) -> frozenset[CodeType] | None:
+    """Return every code object that a source compiles to; None where it does not."""
     found: set[CodeType] = set()
     try:
         with warnings.catch_warnings():  # they were given when it was imported
             warnings.simplefilter("ignore")
             todo = [compile(source, "", "exec", flags, dont_inherit=True)]
     except (SyntaxError, ValueError):
-        return frozenset()
+        return None
     while todo:
         code = todo.pop()
         found.add(code)
