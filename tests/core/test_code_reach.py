@@ -12,6 +12,7 @@ import pytest
 
 from reflow.authoring.code.own import Own
 from reflow.authoring.code.reach import Analysis, analyse
+from reflow.authoring.code.sources import Sources
 from reflow.model.definition import Entry
 from reflow.worker.load import load_flow
 
@@ -288,6 +289,50 @@ def test_the_reached_modules_are_named(look: Callable[[Files], Analysis]) -> Non
     )
     assert list(found.modules) == ["flow", "lazy", "pkg", "pkg.a", "pkg.b", "pkg.sub", "pkg.sub.c"]
     assert all(file.endswith(".py") for file in found.modules.values())
+
+
+def test_own_code_that_was_edited_after_its_import_is_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process runs is not what the file says."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    helper = tmp_path / "edited_helper.py"
+    helper.write_text("def f(): return 1\ndef g(): return 1\n")
+    (tmp_path / "flow.py").write_text(HEAD + "import edited_helper" + TASK.format("edited_helper.f()"))
+    entry = Entry(file=str(tmp_path / "flow.py"), module="flow", variable="wf", path=(str(tmp_path),))
+    try:
+        function = load_flow(entry).tasks["task"].function
+        helper.write_text("def f(): return 1\ndef g(): return 2\n")
+        assert analyse({"task": function}, Own(entry)).codes["task"].problem == ""
+        helper.write_text("def f(): return 2\ndef g(): return 2\n")
+        problem = analyse({"task": function}, Own(entry)).codes["task"].problem
+        assert problem == "the source code of edited_helper could not be read, or was edited after it was imported"
+    finally:
+        sys.modules.pop("flow", None)
+        sys.modules.pop("edited_helper", None)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", None])
+def test_facts_are_remembered_and_a_damaged_memory_is_no_error(tmp_path: Path, content: bytes | None) -> None:
+    file, memory = tmp_path / "m.py", tmp_path / "cache" / "facts"
+    file.write_text("N = 1\n")
+
+    def read() -> tuple[int, object]:
+        sources = Sources(str(memory))
+        facts = sources.facts(str(file))
+        sources.save()
+        return sources.parsed, facts
+
+    first = read()
+    assert first[0] == 1
+    assert read() == (0, first[1])
+    file.write_text("N = 2\n")
+    assert read()[0] == 1, "of the same size, at nearly the same time"
+    if content is not None:
+        memory.write_bytes(content)
+        assert read()[0] == 1
+    assert read()[0] == 0
+    assert not [path for path in memory.parent.iterdir() if path.suffix == ".tmp"]
 
 
 #: row of the guide's table -> cases that execute it

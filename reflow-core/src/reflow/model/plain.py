@@ -114,7 +114,7 @@ class Told:
             return self._named(value)
         enum = sys.modules.get("enum")
         if enum is not None and isinstance(value, enum.Enum):
-            return self._member(kind, value)
+            return self._member(kind, value, is_flag=isinstance(value, enum.Flag))
         numpy: Any = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.generic):
             return self._array(kind, value)
@@ -142,8 +142,10 @@ class Told:
             return self._leaf(value.__qualname__)
         return self._untold(value)
 
-    def _member(self, kind: type, value: Any) -> str:
+    def _member(self, kind: type, value: Any, *, is_flag: bool) -> str:
         self.parts.append(kind)
+        if is_flag:  # a combination of flags may have no name
+            return f"{kind.__qualname__}({self._tell(int(value._value_))})"
         whole = self.whole
         told = self._tell(value._value_)
         self.whole = whole  # its name tells it

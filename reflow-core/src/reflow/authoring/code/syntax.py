@@ -263,6 +263,19 @@ class Reader:
         text = hex(value) if type(value) is int and value.bit_length() > 64 else repr(value)
         self._out.append(f"Constant({text})")
 
+    def _joined(self, node: ast.JoinedStr) -> None:
+        """Read a formatted string; versions of Python differ in how they cut the text between its fields."""
+        self._out.append("JoinedStr(")
+        text = ""
+        for value in node.values:
+            if isinstance(value, ast.Constant):
+                text += str(value.value)
+                continue
+            self._out.append(f"{text!r},")
+            text = ""
+            self._node(value)
+        self._out.append(f"{text!r})")
+
     def _imports(self, node: ast.Import | ast.ImportFrom) -> None:
         for name, target, loads in imported(node):
             self.loads.update(loads)
@@ -376,6 +389,7 @@ _SPECIAL: dict[type, Callable[[Reader, Any], None]] = {
     ast.MatchStar: Reader._pattern,
     ast.MatchMapping: Reader._pattern,
     ast.Constant: Reader._constant,
+    ast.JoinedStr: Reader._joined,
     ast.Import: Reader._imports,
     ast.ImportFrom: Reader._imports,
     ast.FunctionDef: Reader._function,
