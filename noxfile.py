@@ -85,7 +85,7 @@ def tests(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Kill, stop and starve reflow at every step of a run in turn, where the tests try some of the steps."""
     _install(session)
-    session.run("pytest", "tests/faults", "-m", "exhaustive", *AT_ONCE, *session.posargs, env=KEPT)
+    session.run("pytest", "tests/faults", "tests/security", "-m", "exhaustive", *AT_ONCE, *session.posargs, env=KEPT)
 
 
 @nox.session

@@ -146,9 +146,10 @@ def frames_of(file: int, start: int = 0, end: int | None = None) -> tuple[list[b
         if taken == len(data) < size:
             return payloads, start
         if not found:
-            size = _frame_size(data)
-            if not len(data) < size <= _FRAME or len(data) < most:
-                return payloads, start
+            needed = _frame_size(data)
+            if len(data) < size or not size < needed <= _FRAME:
+                return payloads, start  # at the end of what counts, or no frame
+            size = needed
         else:
             size = _AHEAD
 
