@@ -13,7 +13,7 @@ import pytest
 from reflow.model.codec import own_files, owns_files, schema_of
 from reflow.worker import outputs
 from reflow.worker.files import Print
-from reflow.worker.seal import Seal, differs, read_seal, seal
+from reflow.worker.seal import MOVED, Seal, differs, read_seal, seal
 
 
 @pytest.fixture(autouse=True)
@@ -356,7 +356,7 @@ def test_a_link_that_leads_elsewhere_makes_another_file(tmp_path: Path) -> None:
     assert differs(str(current / "x"), text, ctime=False) == ""
     current.unlink()
     current.symlink_to("v2")
-    assert differs(str(current / "x"), text, ctime=False) == "lies elsewhere than it did"
+    assert differs(str(current / "x"), text, ctime=False) == MOVED
     (tmp_path / "v2" / "x").write_text("v1")
     shutil.copystat(tmp_path / "v1" / "x", tmp_path / "v2" / "x")
     assert differs(str(current / "x"), text) == ""
@@ -584,3 +584,113 @@ def test_a_file_that_tasks_of_the_run_alter_is_used_as_they_leave_it(lab: Any) -
     lab.edit('@wf.job(after=["read"])', '@wf.job(after=["read"], retries=1)')
     run = lab.good()
     assert run.result("read") == "012"
+
+
+# --- inputs of equal size and time --------------------------------------------------------------------
+
+READ = """
+@wf.job()
+def read(source: Annotated[Path, Param()]) -> str:
+    note("read")
+    return "".join(one.read_text()[:5] for one in (sorted(source.iterdir()) if source.is_dir() else [source]))
+
+@wf.job()
+def many(sources: Annotated[list[Path], Param()]) -> int:
+    note("many")
+    return len(sources)
+
+@wf.array_job()
+def each(source: Annotated[Path, Result(step="name")]) -> str:
+    note("each")
+    return source.read_text()[:5]
+
+@wf.job(verify=False)
+def name(source: Annotated[Path, Param(fingerprint="name")]) -> list[Path]:
+    return [source] if source.is_file() else []
+"""
+
+
+def old(*paths: Path) -> None:
+    """Make files old enough for their time stamps to be trusted, and equal."""
+    for path in paths:
+        os.utime(path, (10**9, 10**9))
+
+
+@pytest.fixture
+def sources(lab: Any) -> dict[str, Path]:
+    found = {}
+    for name, size in (("small", 5), ("large", (1 << 20) + 1)):
+        found[name] = lab.path / name
+        found[name].write_text("first".ljust(size, "."))
+        old(found[name])
+    lab.write(READ)
+    return found
+
+
+def replace(path: Path, word: str) -> None:
+    """Put a file of equal size and time in the place of another one."""
+    other = path.with_name("other")
+    other.write_text(word.ljust(path.stat().st_size, "."))
+    old(other)
+    other.replace(path)
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_a_replaced_input_of_equal_size_and_time_is_no_hit(lab: Any, sources: dict[str, Path], name: str) -> None:
+    given = {"source": sources[name], "sources": [sources[name]]}
+    lab.good(**given)
+    lab.good(**given)
+    assert lab.ran() == ["each", "many", "read"]
+    replace(sources[name], "other")
+    run = lab.good(**given)
+    assert (run.result("read"), run.results("each")) == ("other", ["other"])
+    assert lab.ran() == ["each", "many", "read"]
+    assert lab.why(run, "read")[None][1].startswith(f"input {sources[name]} has its old size and time stamp")
+
+
+def test_attributes_change_nothing_where_the_content_is_known_or_the_ctime_does_not_count(
+    lab: Any, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, path in sources.items():
+        given = {"source": path, "sources": [path]}
+        lab.good(**given)
+        assert len(lab.ran()) == 3
+        os.link(path, path.with_name(f"link {name}"))
+        with monkeypatch.context() as patch:
+            patch.setenv("REFLOW_CACHE_CTIME", "false")
+            lab.good(**given)
+        assert lab.ran() == []
+        lab.good(**given)
+        assert len(lab.ran()) == (0 if name == "small" else 3)
+
+
+def test_many_inputs_and_directories_are_told_apart_by_one_text(lab: Any, sources: dict[str, Path]) -> None:
+    folder = lab.path / "folder"
+    folder.mkdir()
+    paths = [folder / f"{i:02}" for i in range(20)]
+    for path in paths:
+        path.write_text("first")
+    old(*paths)
+    given = {"source": folder, "sources": paths}
+    lab.good(**given)
+    lab.good(**given)
+    assert lab.ran() == ["many", "read"]
+    replace(paths[3], "other")
+    run = lab.good(**given)
+    assert "other" in run.result("read")
+    assert lab.ran() == ["many", "read"]
+    assert lab.why(run, "many")[None][1].startswith("files of sources have their old sizes")
+
+
+def test_a_link_of_a_parent_that_leads_to_another_release_is_no_hit(lab: Any, sources: dict[str, Path]) -> None:
+    current = lab.path / "current"
+    for release, word in (("v1", "first"), ("v2", "other")):
+        (lab.path / release).mkdir()
+        (lab.path / release / "x").write_text(word)
+        old(lab.path / release / "x")
+    current.symlink_to("v1")
+    given = {"source": current / "x", "sources": [current / "x"]}
+    assert lab.good(**given).result("read") == "first"
+    current.unlink()
+    current.symlink_to("v2")
+    assert lab.good(**given).result("read") == "other"

@@ -21,10 +21,13 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         The identity's components, ``code``, ``version`` and
         the parameters' names, each as a short digest: what `explain` compares.
     outputs : mapping
-        Files named by the result, absolute path -> fingerprint; checked before reuse.
+        Files named by the result, absolute path -> seal; checked before reuse.
     guards : mapping
         Input files that were too young for their time stamp to be trusted,
         absolute path -> content digest; checked before reuse.
+    seen : mapping
+        What tells other input files apart whose size and time are equal,
+        absolute path (or parameter) -> seal; compared before reuse.
     run_id : str
         The run that computed it.
     time : float
@@ -38,6 +41,7 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     parts: Mapping[str, str] = {}
     outputs: Mapping[str, str] = {}
     guards: Mapping[str, str] = {}
+    seen: Mapping[str, str] = {}
     run_id: str = ""
     time: float = 0.0
 

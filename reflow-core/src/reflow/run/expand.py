@@ -27,10 +27,11 @@ from ..planning.identity import Identity, digest, located, types
 from ..worker.durable import create, make_directories, naming, write_all, write_new
 from ..worker.files import Fingerprints
 from ..worker.inputs import Element, Header
-from ..worker.seal import differs
+from ..worker.seal import Places, differs
 from ..worker.trust import Trust
 from .log import Results
 from .made import Made
+from .seen import replaced, seen
 from .where import DIRECTORY
 from .wiring import values
 
@@ -59,6 +60,7 @@ class _Value(msgspec.Struct, frozen=True, gc=False):
     files: Mapping[str, str] = {}
     guards: Mapping[str, str] = {}
     made: tuple[str, ...] = ()
+    seen: Mapping[str, str] = {}
 
 
 class Expander:
@@ -105,6 +107,7 @@ class Expander:
         self._cache = cache
         self._policy = policy
         self._fingerprints: dict[tuple[Fingerprint, bool], Fingerprints] = {}
+        self._places = Places()
         #: what tasks of the run have left of the files that they made
         self._made: Made | None = None
 
@@ -127,6 +130,7 @@ class Expander:
         task = self._definition.task(name)
         progress = self._state.tasks[name]
         self._fingerprints.clear()  # a file may have changed since the last task was looked at
+        self._places = Places()
         self._made = Made(self._root, self._definition, self._state, self._results, task, self._trusted)
         wired = values(self._definition, task, self._state, self._results)
         known = len(progress.status)
@@ -213,7 +217,8 @@ class Expander:
         marks = {escape(path): found.digest for path, found in prints.items()}
         guards = {escape(path): found.guard for path, found in prints.items() if found.guard is not None}
         made = tuple(self._made.correct(marks)) if wired.source is Source.RESULT and self._made is not None else ()
-        return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards, made)
+        told = seen(wired.name, prints, self._places.of)
+        return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards, made, told)
 
     # --- the cache -----------------------------------------------------------
 
@@ -245,6 +250,7 @@ class Expander:
             guards=_merged(value.guards for value in common.values()),
             generation=self._definition.generation,
             made=tuple([path for value in common.values() for path in value.made]),
+            seen=_merged(value.seen for value in common.values()),
         )
 
 
@@ -270,7 +276,13 @@ class _Element(msgspec.Struct, frozen=True, gc=False):
             g=_merged([value.guards for value in self.own]),
             m=tuple([path for value in self.own for path in value.made]),
             a=attempt,
+            s=self.seen,
         )
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """What tells its own files apart from others of equal fingerprints."""
+        return _merged([value.seen for value in self.own])
 
 
 class _Writer:
@@ -350,6 +362,8 @@ class _Lookup:
         #: (path, seal, fingerprint or guard) -> how it differs from that
         self._known: dict[tuple[str, str], str] = {}
         self._ctime = ctime
+        #: what tells files of the common values apart from others of equal fingerprints
+        self._seen = _merged(value.seen for value in common.values())
         self._located = names_files(task.returns)
         #: tasks that this one is ordered after -> run -> when that computed the newest of their results
         self.after: Mapping[str, Mapping[str, float]] = {}
@@ -367,12 +381,12 @@ class _Lookup:
         for i, element in elements.items():
             entries = [found[key] for key in keys[i] if key in found]
             if entries:
-                self._choose(i, entries, hits, reasons)
+                self._choose(i, element, entries, hits, reasons)
             else:
                 missing[i] = element
         if missing and self._policy != "track":
             for i, entry in self._of_other_code(missing).items():
-                self._choose(i, [entry], hits, reasons)
+                self._choose(i, missing[i], [entry], hits, reasons)
         for i, element in missing.items():
             if i not in hits and i not in reasons:
                 reasons[i] = self._why(element)
@@ -387,11 +401,18 @@ class _Lookup:
         return entry.key == element.exact or entry.key in self._keys(element.exact)
 
     def _choose(
-        self, i: int, entries: Iterable[CacheEntry], hits: dict[int, CacheEntry], reasons: dict[int, str]
+        self,
+        i: int,
+        element: _Element,
+        entries: Iterable[CacheEntry],
+        hits: dict[int, CacheEntry],
+        reasons: dict[int, str],
     ) -> None:
         """Take the first entry that can be used, or enter why there is none."""
         for entry in entries:
             spoiled = self._spoiled(entry) if self.after or entry.outputs or entry.guards else ""
+            if entry.seen and not spoiled:
+                spoiled = replaced(entry.seen, {**self._seen, **element.seen}, ctime=self._ctime)
             if not spoiled:
                 hits[i] = entry
                 return

@@ -19,11 +19,13 @@ from ..model.task import Task
 from ..planning.identity import located
 from ..worker.durable import create
 from ..worker.files import SPOILED, Settler
-from ..worker.given import CHANGED, LEFT
+from ..worker.given import CHANGED, KNOWN, LEFT
 from ..worker.inputs import Element, Inputs
+from ..worker.seal import small_content
 from .expand import parts_of
 from .load import load_definition
 from .log import Results
+from .seen import known
 from .where import DIRECTORY, depends
 from .writer import Writer
 
@@ -52,6 +54,8 @@ class Keeper:
         self._results = results
         self._cache = cache
         self._inputs: dict[str, Inputs] = {}
+        #: (path, fingerprint) -> what a small file holds
+        self._contents: dict[tuple[str, str], str] = {}
         self._fresh: dict[str, list[int]] = {}
         #: what the cache could not take: tried again at the end of the run, and by whoever comes after it
         self._later: dict[str, list[int]] = {}
@@ -189,8 +193,9 @@ class Keeper:
                 strange.setdefault(record.w, []).append(index)
                 continue
             guards: dict[str, str] = {}
+            contents: dict[str, str] = {}
             if inputs.header.files or element.f:
-                why = _settle(settler, task, inputs, element, record, guards)
+                why = self._settle(settler, task, inputs, element, record, guards, contents)
                 if why:
                     spoiled.setdefault(why, []).append(index)
                     continue
@@ -210,6 +215,7 @@ class Keeper:
                     parts=parts,
                     outputs=record.o,
                     guards=guards,
+                    seen=known({**inputs.header.seen, **element.s}, contents),
                     run_id=self._writer.definition.run_id,
                     time=record.e if isinstance(record, Finished) else time.time(),
                 )
@@ -224,6 +230,60 @@ class Keeper:
         ):
             if left:
                 decided.append(Uncached(task=name, elements=to_ranges(left), reason=reason))
+
+    def _settle(
+        self,
+        settler: Settler,
+        task: Task,
+        inputs: Inputs,
+        element: Element,
+        record: Finished | Hit,
+        guards: dict[str, str],
+        contents: dict[str, str],
+    ) -> str:
+        """Judge the input files of an element's result, as far as its worker has not.
+
+        Parameters
+        ----------
+        guards, contents : dict
+            Take the guards to keep with the result, and the digests of what files hold.
+
+        Returns
+        -------
+        str
+            Why the result must not be kept; "" where it may be.
+        """
+        files, young = {**element.f, **inputs.header.files}, {**element.g, **inputs.header.guards}
+        looked = record.u if isinstance(record, Finished) else ()
+        for path, word in zip(list(element.f if task.array else files), looked, strict=False):
+            if word == CHANGED:
+                return SPOILED
+            if word != LEFT:
+                del files[path]
+                if word[:1] == KNOWN:
+                    contents[path] = word[1:]
+                elif word:
+                    guards[path] = word
+        found = settler.settle(
+            {unescape(path): digest for path, digest in files.items()},
+            {unescape(path): young[path] for path in files if path in young},
+        )
+        if isinstance(found, str):
+            return found
+        guards.update({escape(path): guard for path, guard in found.items()})
+        for path, digest in files.items():
+            if path in inputs.header.seen or path in element.s:
+                contents[path] = self._content(path, digest)
+        contents |= {path: guard for path, guard in guards.items() if guard.startswith("content:")}
+        for path in [path for path, content in contents.items() if not content]:
+            del contents[path]
+        return ""
+
+    def _content(self, path: str, digest: str) -> str:
+        """The digest of what a small file holds, read once; "" of a large one."""
+        if (path, digest) not in self._contents:
+            self._contents[path, digest] = small_content(unescape(path), digest)
+        return self._contents[path, digest]
 
     def _key(self, name: str, index: int) -> str:
         """The key under which an element's result is kept; "" where it is not to be."""
@@ -281,37 +341,3 @@ def _chunks(fresh: Mapping[str, Sequence[int]]) -> Iterator[dict[str, Sequence[i
                 chunk, size = {}, 0
     if chunk:
         yield chunk
-
-
-def _settle(
-    settler: Settler, task: Task, inputs: Inputs, element: Element, record: Finished | Hit, guards: dict[str, str]
-) -> str:
-    """Judge the input files of an element's result, as far as its worker has not.
-
-    Parameters
-    ----------
-    guards : dict
-        Takes the guards to keep with the result.
-
-    Returns
-    -------
-    str
-        Why the result must not be kept; "" where it may be.
-    """
-    files, known = {**element.f, **inputs.header.files}, {**element.g, **inputs.header.guards}
-    looked = record.u if isinstance(record, Finished) else ()
-    for path, word in zip(list(element.f if task.array else files), looked, strict=False):
-        if word == CHANGED:
-            return SPOILED
-        if word != LEFT:
-            del files[path]
-            if word:
-                guards[path] = word
-    found = settler.settle(
-        {unescape(path): digest for path, digest in files.items()},
-        {unescape(path): known[path] for path in files if path in known},
-    )
-    if isinstance(found, str):
-        return found
-    guards.update({escape(path): guard for path, guard in found.items()})
-    return ""

@@ -9,11 +9,15 @@ from ..errors import ReflowError
 from ..model.names import FailureClass
 from ..model.schema import unescape
 from .files import SETTLE, judge, still, youth
+from .seal import small_content
 
 #: files that one element looks at, at most; the rest is left to who publishes its result
 MOST = 1000
 
-CHANGED, LEFT = "!", "-"
+#: files of one element that are read, where they are small, at most
+_READ = 16
+
+CHANGED, LEFT, KNOWN = "!", "-", "="
 
 
 class InputChanged(ReflowError):
@@ -54,20 +58,27 @@ def looked_at(digests: Mapping[str, str], guards: Mapping[str, str]) -> list[str
     Returns
     -------
     list of str
-        For each file, in order: the guard to keep with the result, "" for none; `CHANGED`; or `LEFT` to who publishes
-        it: directories, what is missing, and large files that are still young.
+        For each file, in order: the guard to keep with the result, "" for none, of a small file `KNOWN` and the digest
+        of its bytes; `CHANGED`; or `LEFT` to who publishes it: directories, what is missing, and large files that are
+        still young.
     """
-    return [_look(unescape(name), digest, guards.get(name)) for name, digest in digests.items()]
+    few = len(digests) <= _READ
+    return [_look(unescape(name), digest, guards.get(name), read=few) for name, digest in digests.items()]
 
 
-def _look(path: str, digest: str, guard: str | None) -> str:
+def _look(path: str, digest: str, guard: str | None, *, read: bool) -> str:
     if not digest.startswith(("stat:", "content:")):
         return "" if digest == "name" else LEFT
     _refresh(path)
     if guard == SETTLE and youth(path) > 0:
         return LEFT
     good, keep = judge(path, digest, guard)
-    return (keep or "") if good else CHANGED
+    if not good:
+        return CHANGED
+    if keep:
+        return keep
+    content = small_content(path, digest) if read else ""
+    return f"{KNOWN}{content}" if content else ""
 
 
 def _refresh(path: str) -> None:

@@ -23,7 +23,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     which each element has its own; ``parts`` short digests for `explain`, and
     ``files``, ``guards`` the fingerprints of files in the common values.
     ``generation`` is that of the code which the elements' keys speak of,
-    ``made`` names the files that other tasks of the run have written.
+    ``made`` names the files that other tasks of the run have written, ``seen``
+    what tells files of equal fingerprints apart (`reflow.run.seen`).
     """
 
     task: str
@@ -35,6 +36,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     guards: Mapping[str, str] = {}
     generation: int = 1
     made: tuple[str, ...] = ()
+    seen: Mapping[str, str] = {}
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ class Element(msgspec.Struct, frozen=True, omit_defaults=True):
     """One element: values, identity ("" where it is not cached), its short digests, fingerprints and guards.
 
     ``m`` names the files that other tasks of the run have written, ``a`` is the
-    attempt for which all this was found out.
+    attempt for which all this was found out, ``s`` is like the header's ``seen``.
     """
 
     v: tuple[msgspec.Raw, ...]
@@ -57,6 +59,7 @@ class Element(msgspec.Struct, frozen=True, omit_defaults=True):
     g: Mapping[str, str] = {}
     m: tuple[str, ...] = ()
     a: int = 1
+    s: Mapping[str, str] = {}
 
 
 #: bytes read at a time

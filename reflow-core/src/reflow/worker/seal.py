@@ -23,6 +23,8 @@ from .files import Fingerprints, Print, content_of, still
 #: how a file differs whose size and time stamp are as they were
 REPLACED = "has its old size and time stamp, but was written, replaced or given other attributes since (ctime)"
 
+MOVED = "has its old size and time stamp, but its path leads elsewhere"
+
 #: bytes up to which a file that a result names is read, so that its content is known
 SMALL = 1 << 20
 
@@ -80,10 +82,33 @@ def place_of(path: str) -> str:
 
 def seal(path: str, taken: Print) -> Seal:
     """Make the seal of a file whose fingerprint was taken just now, as if it was given."""
-    content = ""
-    if taken.digest.startswith("stat:") and int(taken.digest.split(":")[1]) <= SMALL:
-        content = content_of(path) or ""
-    return Seal(taken.digest, taken.changed, place_of(path), content=content)
+    return Seal(taken.digest, taken.changed, place_of(path), content=small_content(path, taken.digest))
+
+
+def small_content(path: str, digest: str) -> str:
+    """Hash the bytes of a small file, whose fingerprint says how large it is; "" of a large one."""
+    if digest.startswith("stat:") and int(digest.split(":")[1]) <= SMALL:
+        return content_of(path) or ""
+    return ""
+
+
+class Places:
+    """Gives the places of many paths, following the links of each directory once."""
+
+    def __init__(self) -> None:
+        self._directories: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """See `place_of`."""
+        from ..model.digest import sha256
+
+        if os.path.islink(path) or os.path.basename(path) in ("", ".", ".."):
+            return place_of(path)
+        directory, name = os.path.split(path)
+        real = self._directories.get(directory)
+        if real is None:
+            real = self._directories[directory] = os.path.realpath(directory)
+        return sha256(os.fsencode(os.path.join(real, name))).hexdigest()[:16]
 
 
 def differs(path: str, text: str, *, ctime: bool = True) -> str:
@@ -114,4 +139,4 @@ def differs(path: str, text: str, *, ctime: bool = True) -> str:
         return ""
     if one.content and content_of(path) == one.content:
         return ""
-    return "lies elsewhere than it did" if moved else REPLACED
+    return MOVED if moved else REPLACED
