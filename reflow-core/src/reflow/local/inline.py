@@ -23,8 +23,10 @@ from ..process.spawn import spawn
 from ..worker.durable import FILE
 from ..worker.element import ElementRunner, failure_of
 from ..worker.isolated import Isolated, loaded, same_code
+from ..worker.keeper import Keeper
 from ..worker.mailbox import Mailbox
 from ..worker.opener import LOG, WHOLE, read_regular
+from ..worker.state import below
 from ..worker.values import strangers
 
 _mail = msgspec.json.Decoder(Mail)
@@ -76,6 +78,7 @@ class InlineExecutor:
         #: code generation -> its frozen script, where this process has not imported the same code itself
         self._isolated: dict[int, Isolated] = {}
         self._inside: Isolated | None = None
+        self._keeper: Keeper | None = None
 
     @classmethod
     def create(cls, settings: Mapping[str, Any], context: object = None) -> InlineExecutor:
@@ -168,6 +171,9 @@ class InlineExecutor:
         for runner in self._runners.values():
             runner.close()
         self._runners.clear()
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
 
     # --- inside --------------------------------------------------------------
 
@@ -214,8 +220,7 @@ class InlineExecutor:
             mailbox.failed(record)
             succeeded = False
         else:
-            os.environ.update(spec.env)  # taken back by the runner, with whatever else the task changes
-            succeeded = runner.run(index, begin)
+            succeeded = runner.run(index, begin, environ=spec.env)
         if not succeeded:
             self._smooth = False
             self._keep_traceback(work, index)
@@ -230,6 +235,10 @@ class InlineExecutor:
         raw = read_regular(layout.definition(self._root, spec.generation), most=WHOLE)
         definition = msgspec.json.decode(raw, type=Definition)
         flow, strange = self._code(definition)
+        if self._keeper is None:
+            entry = definition.entry
+            self._keeper = Keeper(alone=False, accept=below(entry.path[0] if entry.path else "/", entry.module))
+        self._keeper.take()
         step = flow.tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         return ElementRunner(
@@ -239,6 +248,7 @@ class InlineExecutor:
             step.function,
             types,
             mailbox,
+            keeper=self._keeper,
             strange=spec.task in strange,
         )
 

@@ -25,6 +25,7 @@ from .context import Context, Requeue, enter
 from .durable import FILE, make_directories
 from .inputs import Inputs
 from .interrupts import LIMITS, Interrupts
+from .keeper import Keeper
 from .mailbox import Mailbox
 from .opener import LOG
 from .trust import trust_in
@@ -41,14 +42,6 @@ _MOST_REASON = 1500
 
 #: seconds before its walltime from which on an interruption is taken to be its end: the job began before the task
 _EARLY = 10.0
-
-#: signals whose handlers a task may change, for itself alone
-_SIGNALS = tuple(
-    int(number) for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}) if number < 32
-)
-
-#: the handler of a signal, as it is; `signal.getsignal` would make a member of an Enum of it, at many times the cost
-_handler_of: Callable[[int], Any] = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
 
 _MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -76,6 +69,8 @@ class ElementRunner:
         Where to report.
     interrupts : Interrupts, optional
         The process's own, where it listens for signals.
+    keeper : Keeper
+        Puts the process back after each element.
     strange : bool
         Whether the function's constants are not what they were at submit, so that its results must not be kept.
     """
@@ -90,6 +85,7 @@ class ElementRunner:
         mailbox: Mailbox,
         interrupts: Interrupts | None = None,
         *,
+        keeper: Keeper,
         strange: bool = False,
     ) -> None:
         self._note = _STRANGE if strange else b""
@@ -122,16 +118,13 @@ class ElementRunner:
         self._cwd = os.getcwd()
         #: records the files that results name; made for the first that names any
         self._files: Outputs | None = None
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
-        self._handlers = list(map(_handler_of, _SIGNALS))
+        self._keeper = keeper
         #: children that the user's module has started when it was imported: they are no element's
         self._kept = set(children.below(os.getpid())) if children.some() else set()
         #: whether an element has left processes, which were killed: others of this process may still count on them
         self.soiled = False
         #: as of the end of the element before: what was used between elements is too little to be asked for
         self._used = _usage()
-        self._environ = os.environ._data.copy()  # type: ignore[attr-defined]  # compared without decoding all of it
         self._pid = os.getpid()
         self._cpus = spec.resources.cpus or 1
         self._interrupts = interrupts or Interrupts()
@@ -153,7 +146,7 @@ class ElementRunner:
                 arguments[name] = decode(bytes(raw))
         return arguments
 
-    def run(self, index: int, begin: float, elapsed: float = 0.0) -> bool:
+    def run(self, index: int, begin: float, elapsed: float = 0.0, environ: Mapping[str, str] | None = None) -> bool:
         """Run one element, which was reported as started at `begin`, and report its end.
 
         Parameters
@@ -164,6 +157,8 @@ class ElementRunner:
             Seconds since the epoch.
         elapsed : float
             Seconds of its walltime that have passed already.
+        environ : mapping, optional
+            Variables that are set while it runs, where the process was not started with them.
 
         Returns
         -------
@@ -190,6 +185,8 @@ class ElementRunner:
                 mark=self._mark,
             )
         )
+        self._keeper.begin()
+        os.environ.update(environ or {})
         try:
             arguments = self._arguments(index)
             if self._watches:
@@ -322,10 +319,7 @@ class ElementRunner:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             signal.setitimer(signal.ITIMER_PROF, 0)
-        if list(map(_handler_of, _SIGNALS)) != self._handlers:
-            for number, handler in zip(_SIGNALS, self._handlers, strict=True):
-                if handler is not None and _handler_of(number) != handler:
-                    signal.signal(number, handler)
+        self._keeper.quiet()
         if alone and children.some() and os.getpid() == self._pid:
             self._end_children()
 
@@ -339,20 +333,12 @@ class ElementRunner:
         """Undo what a task may have left behind for the next one in this process."""
         sys.stdout = stdout if not stdout.closed else _reopened(1)
         sys.stderr = stderr if not stderr.closed else _reopened(2)
-        if os.environ._data != self._environ:  # type: ignore[attr-defined]
-            os.environ.clear()
-            os.environ.update({os.fsdecode(name): os.fsdecode(value) for name, value in self._environ.items()})
-        os.umask(self._umask)
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except (OSError, ValueError, AttributeError):
                 pass
-        try:
-            if os.getcwd() != self._cwd:
-                os.chdir(self._cwd)
-        except OSError:
-            os.chdir(self._cwd)
+        self._keeper.settle()
 
 
 def redirect(root: str, task: str, array: bool, index: int, attempt: int) -> None:

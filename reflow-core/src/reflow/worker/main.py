@@ -21,6 +21,7 @@ from . import children, relay
 from .context import TaskInterrupted
 from .element import ElementRunner, failure_of, redirect
 from .interrupts import LIMITS, Interrupts
+from .keeper import Keeper
 from .load import load_flow
 from .mailbox import Mailbox
 from .opener import WHOLE, frames_of, open_regular, read_regular
@@ -35,8 +36,9 @@ _MOST_OPEN = 64
 class Work:
     """What this process knows of a run: its definition, its code, its jobs."""
 
-    def __init__(self, root: str, interrupts: Interrupts) -> None:
+    def __init__(self, root: str, interrupts: Interrupts, keeper: Keeper) -> None:
         self._root = root
+        self._keeper = keeper
         self._interrupts = interrupts
         self._definitions: dict[int, Definition] = {}
         self._flows: dict[int, Any] = {}
@@ -56,17 +58,22 @@ class Work:
         if generation not in self._definitions:
             raw = read_regular(layout.definition(self._root, generation), self._trusted, most=WHOLE)
             definition = msgspec.json.decode(raw, type=Definition)
-            self._flows[generation] = load_flow(definition.entry, layout.code(self._root, generation))
+            with self._keeper.loading():
+                self._flows[generation] = load_flow(definition.entry, layout.code(self._root, generation))
+                gc.enable()
             self._definitions[generation] = definition
             # Before anything runs: tasks may change what they find in their module.
             functions = {name: step.function for name, step in self._flows[generation].tasks.items()}
             self._strange[generation] = strangers(definition, functions)
-            gc.enable()
         step = self._flows[generation].tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         task = self._definitions[generation].task(spec.task)
         strange = spec.task in self._strange[generation]
-        return ElementRunner(self._root, spec, task, step.function, types, mailbox, self._interrupts, strange=strange)
+        return ElementRunner(
+            *(self._root, spec, task, step.function, types, mailbox, self._interrupts),
+            keeper=self._keeper,
+            strange=strange,
+        )
 
 
 class _Gone(Exception):
@@ -92,7 +99,8 @@ class Lane:
         # Nobody sends it to a session of its own; ignored, it would be in all that tasks start as well.
         signal.signal(signal.SIGINT, _pass_over)
         self._mailbox = Mailbox(root, tag, slot)
-        self._work = Work(root, self._interrupts)
+        self._keeper = Keeper()
+        self._work = Work(root, self._interrupts, self._keeper)
         self._announcements = layout.announcements(root, tag)
         self._trusted = trust_in(os.environ)
         self._read = 0
@@ -164,7 +172,7 @@ class Lane:
             self._mailbox.failed(failure_of(error, job.task, index, job.attempt, begin))
         else:
             runner.run(index, begin)
-            self._spent = runner.soiled
+            self._spent = runner.soiled or bool(self._keeper.spent)
         if flags & RING_END:
             self._ring()
 
@@ -219,7 +227,7 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     mailbox.started(msgspec.json.encode(spec.task), element, spec.attempt, begin)
     try:
         redirect(root, spec.task, spec.array, element, spec.attempt)
-        runner = Work(root, interrupts).runner(tag, mailbox)
+        runner = Work(root, interrupts, Keeper(several=False)).runner(tag, mailbox)
     except BaseException as error:  # the user's script may raise anything when it is imported
         mailbox.failed(failure_of(error, spec.task, element, spec.attempt, begin))
     else:

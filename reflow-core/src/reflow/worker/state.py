@@ -1,0 +1,527 @@
+"""The state of the user's own modules, as it was after import, and putting it back after each element.
+
+Put back is plain data: names of modules, classes and functions, attributes of instances of own classes, variables of
+closures, and the contents of containers that can be reached from there, mutable defaults among them. What is built
+when it is first needed and is no plain data, such as a model, stays: it is what a warm worker is for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from operator import is_
+from types import CellType, FunctionType, ModuleType, SimpleNamespace
+from typing import Any, Union
+
+#: types whose values are plain, by themselves or by what they hold
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...)})
+_HOLDERS = frozenset({list, tuple, set, frozenset, deque})
+
+#: modules all of whose values are plain: dates, numbers, paths, patterns and identifiers
+_PLAIN_MODULES = frozenset(
+    {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "re", "uuid", "zoneinfo", "ipaddress"}
+)
+
+#: the largest array that is kept a copy of
+_MOST_BYTES = 1 << 16
+
+_Buffer = Union[bytearray, "array[Any]"]
+
+_LIBRARIES = tuple({os.path.join(os.path.dirname(path), "") for path in (os.__file__, os.path.realpath(os.__file__))})
+
+
+def is_own(module: ModuleType) -> bool:
+    """Return whether a module is the user's own: neither installed nor of the standard library."""
+    file = vars(module).get("__file__")
+    name = vars(module).get("__name__")
+    if not isinstance(file, str) or not isinstance(name, str):
+        return False
+    if "reflow" in (name.partition(".")[0], (vars(module).get("__package__") or "").partition(".")[0]):
+        return False
+    if not file.endswith(".py") or "/site-packages/" in file or "/dist-packages/" in file:
+        return False
+    return not file.startswith(_LIBRARIES)
+
+
+def below(top: str, entry: str) -> Callable[[ModuleType], bool]:
+    """Return what accepts the module `entry` and own modules below a directory."""
+    top = os.path.join(os.path.realpath(top), "")
+
+    def accept(module: ModuleType) -> bool:
+        if vars(module).get("__name__") == entry:
+            return True
+        return is_own(module) and os.path.realpath(vars(module)["__file__"]).startswith(top)
+
+    return accept
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is plain data, with all that it holds."""
+    try:
+        return _plain(value)
+    except RecursionError:
+        return False
+
+
+def _plain(value: Any) -> bool:
+    kind = type(value)
+    if kind in _ATOMS or kind is bytearray:
+        return True
+    if kind in _HOLDERS:
+        return all(map(_plain, value))
+    if issubclass(kind, dict):  # and its subclasses in `collections`
+        factory = getattr(value, "default_factory", None)
+        return (
+            kind.__module__ in ("builtins", "collections")
+            and (factory is None or isinstance(factory, type))
+            and all(map(_plain, value))
+            and all(map(_plain, value.values()))
+        )
+    if issubclass(kind, tuple):  # named
+        return hasattr(kind, "_fields") and all(map(_plain, value))
+    if kind.__module__ in _PLAIN_MODULES:
+        return True
+    if kind.__module__ == "numpy":
+        return getattr(value, "nbytes", _MOST_BYTES + 1) <= _MOST_BYTES and not getattr(value.dtype, "hasobject", True)
+    if isinstance(value, array):
+        return len(value) * value.itemsize <= _MOST_BYTES
+    if hasattr(kind, "_member_map_") and hasattr(kind, "_value2member_map_"):  # a member of an Enum
+        return True
+    fields = getattr(kind, "__dataclass_fields__", None)
+    return isinstance(fields, dict) and all(_plain(getattr(value, name, None)) for name in fields)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two plain values are equal and of the same type."""
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:
+        return False
+
+
+class _Place:
+    """A namespace or a container of which a copy is kept.
+
+    Attributes
+    ----------
+    group : str
+        The module by which it was found.
+    original : list of pairs
+        Key and value of all that it held after import.
+    """
+
+    def __init__(self, holder: Any, group: str) -> None:
+        self.holder = holder
+        self.group = group
+        self.original = self.items()
+        self.accepted = self.original
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """Return keys and values as they are now."""
+        return list(enumerate(self.holder))
+
+    def views(self) -> tuple[Any, ...]:
+        """Return what shows the present content, in an order that changes only with it."""
+        return (self.holder,)
+
+    def put(self, items: list[tuple[Any, Any]]) -> None:
+        """Hold these items, and nothing else."""
+        values = [value for _, value in items]
+        if isinstance(self.holder, (list, bytearray)):
+            self.holder[:] = values
+        else:
+            self.holder.clear()
+            (self.holder.extend if isinstance(self.holder, deque) else self.holder.update)(values)
+
+    def settle(self, known: Mapping[int, Any]) -> tuple[bool, bool, bool]:
+        """Put back what is plain data.
+
+        Returns
+        -------
+        tuple of bool
+            Whether plain data was changed, whether anything was built that stays, and whether something cannot be
+            put back.
+        """
+        now = self.items()
+        if _identical(now, self.accepted):
+            return False, False, False
+        if all(_restorable(key, known) and _restorable(value, known) for key, value in now):
+            changed = not _equal(now, self.original)
+            self.put(self.original)
+            self.accepted = self.original
+            return changed, False, False
+        plain = [value for _, value in now if not any(value is old for _, old in self.accepted) and is_plain(value)]
+        self.accepted = now
+        return bool(plain) and not isinstance(self.holder, (list, deque, set)), True, False
+
+    def absorb(self, before: list[tuple[Any, Any]]) -> None:
+        """Take what an import has changed for the original."""
+        now = self.items()
+        if not _identical(now, before):
+            self.original = self.accepted = now
+
+
+class _Mapping(_Place):
+    """A dictionary."""
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return list(self.holder.items())
+
+    def views(self) -> tuple[Any, ...]:
+        return self.holder, self.holder.values()
+
+    def put(self, items: list[tuple[Any, Any]]) -> None:
+        self.holder.clear()
+        for key, value in items:  # to update a counter is to add
+            self.holder[key] = value
+
+    def absorb(self, before: list[tuple[Any, Any]]) -> None:
+        now = self.items()
+        if not _identical(now, before):
+            self.original = _merged(self.original, before, now)
+            self.accepted = now
+
+
+class _Names(_Place):
+    """Names of a module, a class, a function or an instance: each is judged by itself."""
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return [(name, value) for name, value in list(self._space.items()) if name[:2] != "__"]
+
+    @property
+    def _space(self) -> Mapping[str, Any]:
+        space: Mapping[str, Any] = vars(self.holder)
+        return space
+
+    def views(self) -> tuple[Any, ...]:
+        return (self._space.values(),)
+
+    def settle(self, known: Mapping[int, Any]) -> tuple[bool, bool, bool]:
+        now, original, accepted = dict(self.items()), dict(self.original), dict(self.accepted)
+        changed = built = stuck = False
+        for name in [*now, *[name for name in original if name not in now]]:
+            old, new = original.get(name, _NOTHING), now.get(name, _NOTHING)
+            if new is old:
+                continue
+            was_plain = old is _NOTHING or _restorable(old, {})
+            if new is _NOTHING or _restorable(new, known) or not was_plain:
+                stuck |= not was_plain and (new is _NOTHING or is_plain(new))
+                changed |= not _same(old, new)
+                try:
+                    self._set(name, old)
+                except Exception:  # a class may forbid it
+                    stuck = True
+                    continue
+                if old is _NOTHING:
+                    now.pop(name)
+                else:
+                    now[name] = old
+            else:
+                built |= new is not accepted.get(name, _NOTHING)
+        self.accepted = list(now.items())
+        return changed, built, stuck
+
+    def put(self, items: list[tuple[Any, Any]]) -> None:
+        wanted = dict(items)
+        now = dict(self.items())
+        for name in [*now, *wanted]:
+            if now.get(name, _NOTHING) is not wanted.get(name, _NOTHING):
+                self._set(name, wanted.get(name, _NOTHING))
+
+    def _set(self, name: str, value: Any) -> None:
+        if value is not _NOTHING:
+            setattr(self.holder, name, value)
+        elif name in self._space:
+            delattr(self.holder, name)
+
+    def absorb(self, before: list[tuple[Any, Any]]) -> None:
+        now = self.items()
+        if not _identical(now, before):
+            self.original = _merged(self.original, before, now)
+            self.accepted = now
+
+
+class _Module(_Names):
+    """Names of a module, of a function, or of an instance: by their dictionaries, whatever their types say."""
+
+    def _set(self, name: str, value: Any) -> None:
+        space = vars(self.holder)
+        if value is not _NOTHING:
+            space[name] = value
+        else:
+            space.pop(name, None)
+
+
+class _Variable(_Place):
+    """A variable of a closure."""
+
+    def items(self) -> list[tuple[Any, Any]]:
+        try:
+            return [(0, self.holder.cell_contents)]
+        except ValueError:  # not assigned
+            return []
+
+    def views(self) -> tuple[Any, ...]:
+        return ()
+
+    def put(self, items: list[tuple[Any, Any]]) -> None:
+        if items:
+            self.holder.cell_contents = items[0][1]
+        else:
+            del self.holder.cell_contents
+
+
+_NOTHING: Any = object()
+
+
+def _identical(one: list[tuple[Any, Any]], other: list[tuple[Any, Any]]) -> bool:
+    return len(one) == len(other) and all(a is c and b is d for (a, b), (c, d) in zip(one, other, strict=True))
+
+
+def _equal(one: list[tuple[Any, Any]], other: list[tuple[Any, Any]]) -> bool:
+    return len(one) == len(other) and all(
+        _same(a, c) and (b is d or _same(b, d)) for (a, b), (c, d) in zip(one, other, strict=True)
+    )
+
+
+def _merged(
+    original: list[tuple[Any, Any]], before: list[tuple[Any, Any]], now: list[tuple[Any, Any]]
+) -> list[tuple[Any, Any]]:
+    """Apply to `original` the difference between what was before an import and what is now."""
+    was, merged, after = dict(before), dict(original), dict(now)
+    merged |= {name: value for name, value in after.items() if was.get(name, _NOTHING) is not value}
+    return [(name, value) for name, value in merged.items() if name in after or name not in was]
+
+
+def _restorable(value: Any, known: Mapping[int, Any]) -> bool:
+    return id(value) in known or is_plain(value)
+
+
+class State:
+    """The plain data of the user's own modules.
+
+    Parameters
+    ----------
+    accept : callable
+        Tells own modules from others.
+    """
+
+    def __init__(self, accept: Callable[[ModuleType], bool] = is_own) -> None:
+        self._accept = accept
+        self._modules: dict[int, ModuleType] = {}
+        self._names: set[str] = set()
+        self._places: dict[int, _Place] = {}
+        #: objects that were there after import, kept so that their ids stay theirs
+        self._known: dict[int, Any] = {}
+        self._buffers: dict[int, tuple[Any, bytes]] = {}
+        self._caches: dict[int, tuple[Any, str]] = {}
+        self._filled: list[int] = []
+        self._live: list[Any] = []
+        self._flat: list[Any] = []
+        self._cells: list[CellType] = []
+        self._contents: list[Any] = []
+
+    # --- what there is ---
+
+    @property
+    def modules(self) -> list[ModuleType]:
+        """Own modules."""
+        return list(self._modules.values())
+
+    def add(self, modules: Iterable[ModuleType | None]) -> bool:
+        """Keep a copy of what modules hold that are own and new; tell whether there was one."""
+        found = False
+        fresh = [one for one in modules if isinstance(one, ModuleType) and id(one) not in self._modules]
+        own = [module for module in fresh if self._accept(module)]
+        self._names.update(module.__name__ for module in own)
+        for module in own:
+            self._modules[id(module)] = module
+            self._walk(_Module(module, module.__name__), module)
+            found = True
+        if found:
+            self._refresh()
+        return found
+
+    def _walk(self, first: _Place, holder: Any) -> None:
+        todo = [(first, holder)]
+        while todo:
+            place, holder = todo.pop()
+            if id(holder) in self._places:
+                continue
+            self._places[id(holder)] = place
+            for value in chain.from_iterable(place.original) if type(place) is _Mapping else _values(place.original):
+                todo += self._inside(value, place.group)
+
+    def _inside(self, value: Any, group: str) -> Iterator[tuple[_Place, Any]]:
+        """Give the places that a value is or has."""
+        kind = type(value)
+        if kind in _ATOMS or id(value) in self._known:
+            return
+        self._known[id(value)] = value
+        if kind in (list, set, deque) or (kind.__module__ in self._names and issubclass(kind, (list, set, deque))):
+            yield _Place(value, group), value
+        elif issubclass(kind, dict):
+            yield _Mapping(value, group), value
+        elif kind in (tuple, frozenset) or issubclass(kind, tuple):
+            for item in value:
+                yield from self._inside(item, group)
+        elif kind in (bytearray, array) or (kind.__module__ == "numpy" and kind.__name__ == "ndarray"):
+            if is_plain(value):
+                self._buffers[id(value)] = value, bytes(value) if kind is bytearray else value.tobytes()
+        elif kind is FunctionType:
+            if value.__module__ in self._names:
+                yield from self._of_function(value, group)
+        elif isinstance(value, type):
+            if value.__module__ in self._names and not hasattr(value, "_member_map_"):
+                yield _Names(value, group), value
+        elif kind in (staticmethod, classmethod, property):
+            for name in ("__func__", "fget", "fset", "fdel"):
+                yield from self._inside(getattr(value, name, None), group)
+        elif kind.__name__ == "_lru_cache_wrapper" and kind.__module__ == "functools":
+            self._caches[id(value)] = value, group
+            yield from self._inside(value.__wrapped__, group)
+        elif (kind.__module__ in self._names or kind is SimpleNamespace) and type(
+            getattr(value, "__dict__", None)
+        ) is dict:
+            yield _Module(value, group), value
+
+    def _of_function(self, function: FunctionType, group: str) -> Iterator[tuple[_Place, Any]]:
+        yield _Module(function, group), function
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            yield from self._inside(value, group)
+        for cell in function.__closure__ or ():
+            if id(cell) not in self._known:
+                self._known[id(cell)] = cell
+                yield _Variable(cell, group), cell
+
+    def _refresh(self) -> None:
+        """Note all contents as they are now, for the next quick comparison."""
+        places = list(self._places.values())
+        self._live = [view for place in places for view in place.views()]
+        self._flat = list(chain.from_iterable(self._live))
+        self._cells = [place.holder for place in places if type(place) is _Variable]
+        self._contents = _contents(self._cells)
+        self._filled = self._sizes()
+
+    def _sizes(self) -> list[int]:
+        return [cache.cache_info().currsize for cache, _ in self._caches.values()]
+
+    # --- what has changed ---
+
+    def unchanged(self) -> bool:
+        """Compare all contents with those that were noted last, at some nanoseconds each."""
+        try:
+            return (
+                sum(map(len, self._live)) == len(self._flat)
+                and all(map(is_, chain.from_iterable(self._live), self._flat))
+                and all(map(is_, _contents(self._cells), self._contents))
+                and all(_bytes(value) == data for value, data in self._buffers.values())
+                and (not self._caches or self._sizes() == self._filled)
+            )
+        except RuntimeError:  # a thread changes something meanwhile
+            return False
+
+    def put_back(self) -> bool:
+        """Put back plain data that has changed.
+
+        Returns
+        -------
+        bool
+            Whether the modules are now as a fresh process would have them, apart from what is kept warm. False where
+            one and the same element has built something that stays and changed plain data of the same module: one may
+            belong to the other.
+        """
+        if self.unchanged():
+            return True
+        changed, built, stuck = set(), set(), False
+        for (_, group), before, now in zip(self._caches.values(), self._filled, self._sizes(), strict=True):
+            if now != before:
+                built.add(group)
+        for key, (value, data) in self._buffers.items():
+            if _bytes(value) != data:
+                stuck |= not _put_bytes(value, data)
+                self._known[key] = value
+        for place in list(self._places.values()):
+            differs, keeps, stays = place.settle(self._known)
+            stuck |= stays
+            if differs:
+                changed.add(place.group)
+            if keeps:
+                built.add(place.group)
+        self._refresh()
+        return not stuck and not changed & built
+
+    def rewind(self) -> None:
+        """Put back all, also what was built since import."""
+        for place in self._places.values():
+            if not _identical(place.items(), place.original):
+                place.put(place.original)
+                place.accepted = place.original
+        for value, data in self._buffers.values():
+            if _bytes(value) != data:
+                _put_bytes(value, data)
+        for cache, _ in self._caches.values():
+            cache.cache_clear()
+        self._refresh()
+
+    # --- imports within an element ---
+
+    def before_import(self) -> list[tuple[_Place, list[tuple[Any, Any]]]]:
+        """Return all contents, for `after_import`."""
+        return [(place, place.items()) for place in self._places.values()]
+
+    def after_import(
+        self, before: list[tuple[_Place, list[tuple[Any, Any]]]], modules: Iterable[ModuleType | None]
+    ) -> bool:
+        """Take what an import has changed for the state after import; tell whether an own module was loaded."""
+        found = self.add(modules)
+        for place, items in before:
+            now = place.items()
+            if not _identical(now, items):
+                place.absorb(items)
+                for value in _values(place.original):
+                    for inside, holder in list(self._inside(value, place.group)):
+                        self._walk(inside, holder)
+                self._refresh()
+        return found
+
+
+def _values(items: list[tuple[Any, Any]]) -> list[Any]:
+    return [value for _, value in items]
+
+
+def _contents(cells: list[CellType]) -> list[Any]:
+    found = []
+    for cell in cells:
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:
+            found.append(_NOTHING)
+    return found
+
+
+def _bytes(value: Any) -> bytes:
+    return bytes(value) if type(value) is bytearray else value.tobytes()
+
+
+def _put_bytes(value: Any, data: bytes) -> bool:
+    """Put the content of an array back; False where that is not possible."""
+    try:
+        if type(value) is bytearray:
+            value[:] = data
+        elif isinstance(value, array):
+            del value[:]
+            value.frombytes(data)
+        else:
+            numpy = sys.modules["numpy"]
+            flat = numpy.frombuffer(data, dtype=value.dtype).reshape(value.shape)
+            writable = value.flags.writeable
+            value[...] = flat
+            return bool(writable)
+    except (BufferError, ValueError):
+        return False
+    return True
