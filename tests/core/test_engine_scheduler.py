@@ -151,13 +151,59 @@ def test_a_cap_that_nobody_told_of_holds_the_rest(sim: Any, most: int) -> None:
     assert not one.events("failed")
 
 
-def test_more_than_a_cap_ever_takes_fails_in_the_end(sim: Any) -> None:
-    one = sim(limits=Limits(visibility_lag=0.0, max_submitted=4))
-    one.cluster.__class__ = Reticent
+class Silent(MemoryCluster):
+    """It bounds its arrays, and does not tell by how much."""
+
+    @property
+    def limits(self) -> Limits:
+        return msgspec.structs.replace(super().limits, max_array=None)
+
+
+@pytest.mark.parametrize(("bound", "kind"), [("max_submitted", Reticent), ("max_array", Silent)])
+def test_an_array_that_is_refused_is_halved_until_it_is_taken(sim: Any, bound: str, kind: type) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, **{bound: 4}))
+    one.cluster.__class__ = kind
     run = fan(one, 30)
-    one.end("FAILED")
-    assert run.status()["summary"]["work"]["FAILED"] == 30
-    assert "at most 4 jobs may be queued" in str(run.status())
+    one.end()
+    assert run.results("work") == [1] * 30
+    assert elements(one) == list(range(30))
+    assert [job.slots for job in one.sent("work")][:3] == [30, 15, 7]
+    assert [event["size"] for event in one.events("capped")] == [15, 7, 3], "it is learned once"
+    assert not one.events("failed")
+
+
+def test_what_a_refusal_has_taught_counts_for_an_hour(sim: Any) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, max_array=4))
+    one.cluster.__class__ = Silent
+    one.lasts |= {"soon": 10.0, "late": 5000.0}
+    arrays = "".join(
+        f"@wf.array_job()\ndef {name}(x: Annotated[int, Result(step={step!r})]) -> int:\n    return x\n\n"
+        for name, step in (("soon", "make"), ("late", "soon"), ("last", "late"))
+    )
+    one.values["make"] = list(range(6))
+    one.submit("@wf.job()\ndef make() -> list[int]:\n    return []\n\n" + arrays)
+    one.end()
+    sizes = {name: [job.slots for job in one.sent(name)] for name in ("soon", "late", "last")}
+    assert sizes == {"soon": [6, 3, 3], "late": [3, 3], "last": [6, 3, 3]}
+
+
+@pytest.mark.parametrize(("refusals", "state"), [(2, "SUCCESS"), (100, "FAILED")])
+def test_words_of_a_refusal_that_nobody_knows_are_tried_three_times(sim: Any, refusals: int, state: str) -> None:
+    one = sim()
+    submit, tried = one.cluster.submit, []
+
+    def odd(job: Job) -> Any:
+        tried.append(one.cluster.now)
+        if job.spec is not None and len(tried) <= refusals:
+            raise ExecutorError("submit: the moon is full", obscure=True)
+        return submit(job)
+
+    one.cluster.submit = odd
+    run = one.submit("@wf.job()\ndef make() -> int:\n    return 1\n")
+    one.end(state)
+    assert state == "SUCCESS" or "the moon is full" in str(run.status())
+    assert len(tried) == 4, "three times, then its wake-up, or once more as a retry"
+    assert tried[2] < 300.0
 
 
 def test_a_scheduler_that_is_full_from_the_first_refuses_at_once(sim: Any) -> None:

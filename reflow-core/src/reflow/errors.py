@@ -90,6 +90,10 @@ class ExecutorError(ReflowError):
         Whether the same call may succeed on another machine: this one may not submit.
     full : bool
         Whether too many jobs are queued already: the same call may succeed when some of them have ended.
+    large : bool
+        Whether the array has too many elements: a smaller one may be taken.
+    obscure : bool
+        Whether nothing is known of the words in which a submission was refused.
     """
 
     def __init__(
@@ -103,6 +107,8 @@ class ExecutorError(ReflowError):
         maybe_done: bool = False,
         elsewhere: bool = False,
         full: bool = False,
+        large: bool = False,
+        obscure: bool = False,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
@@ -113,6 +119,8 @@ class ExecutorError(ReflowError):
         self.maybe_done = maybe_done
         self.elsewhere = elsewhere
         self.full = full
+        self.large = large
+        self.obscure = obscure
 
 
 class RunNotFound(UsageError):

@@ -204,6 +204,7 @@ class LSF(Dialect):
     own = names("B cwd e eo env I Ip Is K M N n o oo outdir Q r R rn tty W w")
     passing = r"not responding|Communication time out|LIM is down|[Cc]onnection refused|Failed in an LSF library call"
     full = r"[Pp]ending job threshold reached"
+    large = r"Job array index too large"
     gone = (
         r"is not found|No matching job found|has already finished|Operation is in progress|is being (?:term|sig)"
         r"|No (?:unfinished |running |pending |suspended |DONE/EXIT )?job found"

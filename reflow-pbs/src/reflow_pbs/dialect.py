@@ -123,7 +123,8 @@ class PBS(Dialect):
     own = names("a C e f I j J N o t x X")
     passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
-    full = r"would exceed .*limit o[nf] |Maximum number of jobs already in queue"
+    full = r"would exceed .*limit\b|Maximum number of jobs (?:.* )?already in queue"
+    large = r"exceeds server or queue size limit|array size too large"
     gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
     whole = followed = r"\n\n\Z"
     absent = r"(?m)(?:Unknown Job Id(?: Error)?|nonexistent job id:?|qstat:(?= \S+ Job has finished)) (\S+)"

@@ -125,6 +125,7 @@ class GridEngine(Dialect):
     )
     uncertain = r"failed receiving gdi request|got (?:read|write) error|timeout"
     full = r"[Oo]nly \d+ jobs are allowed per"
+    large = r"[Oo]nly \d+ tasks are allowed per"
     gone = r"does not exist|do not exist|not found"
     whole = r"</job_info>"
     followed = r"(?m)^jobnumber +\d|not found"

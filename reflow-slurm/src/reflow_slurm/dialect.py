@@ -157,6 +157,7 @@ class Slurm(Dialect):
     )
     uncertain = r"Socket timed out|Zero Bytes were|Connection (?:timed out|reset)|Unexpected message"
     full = r"(?:Assoc|QOS)\w*Submit\w*Limit"
+    large = r"Invalid job array specification"
     gone = r"Invalid job id specified|already completing or completed|Job/step already"
     off = r"accounting storage is disabled"
     whole = r"(?m)^ARRAY_JOB_ID *\||Invalid job id specified"

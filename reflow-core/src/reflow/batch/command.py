@@ -234,7 +234,10 @@ class CommandExecutor:
         if submission is not None and whole and done.returncode is None:
             return submission  # it was killed after it had said the id
         # Where part of what was asked is there, its tag tells later which part.
-        raise self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))
+        refusal = self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))
+        known = refusal.transient or refusal.elsewhere or refusal.full or refusal.large or refusal.hint
+        refusal.obscure = not known
+        raise refusal
 
     def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
         """Ask for jobs by one command, or two.
@@ -605,16 +608,22 @@ class CommandExecutor:
             lines = [why, *lines]
         elif not lines:
             lines = [f"{done.argv[0]} ended with code {done.returncode} and said nothing"]
-        hint = next((text for pattern, text in self.speaks.hints.items() if re.search(pattern, said)), None)
+        speaks = self.speaks
+        hint = next((text for pattern, text in speaks.hints.items() if re.search(pattern, said)), None)
+        passing = done.returncode is None or re.search(speaks.passing, said) is not None
+        elsewhere, full, large = (
+            re.search(pattern, said) is not None for pattern in (speaks.elsewhere, speaks.full, speaks.large)
+        )
         return ExecutorError(
             f"{self.speaks.title} {what}: {'; '.join(lines[:4])}",
             argv=done.argv,
             returncode=done.returncode,
             stderr=done.stderr or done.stdout,
-            transient=done.returncode is None or re.search(self.speaks.passing, said) is not None,
+            transient=passing,
             maybe_done=maybe_done,
-            elsewhere=re.search(self.speaks.elsewhere, said) is not None,
-            full=re.search(self.speaks.full, said) is not None,
+            elsewhere=elsewhere,
+            full=full,
+            large=large,
             hint=hint,
         )
 

@@ -126,10 +126,10 @@ class Dialect(ABC):
         know was cancelled while it waited.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, full, gone, off, vanished, elsewhere : str
+    passing, uncertain, full, large, gone, off, vanished, elsewhere : str
         Regular expressions for messages: of an outage that passes; of a submit
         that may have worked all the same; of one that was refused because too
-        many jobs are queued already; of ids that are not known, or have
+        many jobs are queued already; of an array with too many elements; of ids that are not known, or have
         ended; of an accounting that is switched off; of a submit whose upstream
         jobs are forgotten, so that they have ended.
     whole, followed : str
@@ -202,6 +202,7 @@ class Dialect(ABC):
     passing: ClassVar[str] = r"(?!)"
     uncertain: ClassVar[str] = r"(?!)"
     full: ClassVar[str] = r"(?!)"
+    large: ClassVar[str] = r"(?!)"
     gone: ClassVar[str] = r"(?!)"
     off: ClassVar[str] = r"(?!)"
     whole: ClassVar[str] = r"\S"

@@ -337,6 +337,14 @@ class Woke(_Record, tag="woke"):
     spare: bool = False
 
 
+class Capped(_Record, tag="capped"):
+    """The scheduler has refused an array, for its size or for what is queued: it is sent again in smaller ones."""
+
+    at: float
+    size: int
+    w: str = ""
+
+
 class Barred(_Record, tag="barred"):
     """A compute node could not submit: where a wake-up ran, or (``relay``) where the last worker of a group did."""
 
@@ -440,6 +448,7 @@ Event = (
     | Wake
     | Woke
     | Barred
+    | Capped
     | Kill
     | Killed
     | Gone

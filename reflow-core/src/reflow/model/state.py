@@ -21,6 +21,7 @@ from .record import (
     Asked,
     Barred,
     Cancelled,
+    Capped,
     CodeChanged,
     Epoch,
     Event,
@@ -383,6 +384,8 @@ class State:
         self.spares: dict[str, WakeUp] = {}
         #: why compute nodes cannot submit, as far as wake-ups have found; "" where one could since
         self.barred = ""
+        #: the largest array that is sent, where the scheduler has refused a larger one
+        self.cap: Capped | None = None
         #: whether workers may start the next advance: none was refused yet
         self.relays = True
         #: (task, element) -> what the scheduler said when it was done with it and there was no record
@@ -641,6 +644,9 @@ class State:
         self.kills.pop(event.tag, None)
         self.unanswered = 0
         self.heard = max(self.heard, event.at)
+
+    def _capped(self, event: Capped) -> None:
+        self.cap = event
 
     def _barred(self, event: Barred) -> None:
         if event.relay:

@@ -13,7 +13,21 @@ from ..model.definition import Definition
 from ..model.job import Executor, Job, JobRef, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges, to_ranges
-from ..model.record import Asked, Barred, Failed, Gone, Intent, Kill, Killed, Requeued, Submitted, Voided, Wake, Woke
+from ..model.record import (
+    Asked,
+    Barred,
+    Capped,
+    Failed,
+    Gone,
+    Intent,
+    Kill,
+    Killed,
+    Requeued,
+    Submitted,
+    Voided,
+    Wake,
+    Woke,
+)
 from ..model.resources import Resources
 from ..model.state import QUEUED, RUNNING, Flight, WakeUp
 from ..planning.plan import Submit
@@ -41,6 +55,12 @@ _SOON = 30.0
 
 #: how often in a row it may be full, with nothing of the run in flight, before what it refuses is taken for too much
 _FULL = 6
+
+#: how often in a row what is refused in words that nobody knows is submitted, within some minutes
+_TRIES = 3
+
+#: seconds for which the size of arrays counts that a refusal has taught: bounds change, and others' jobs end
+_CAP_LASTS = 3600.0
 
 #: how often in a row a scheduler may refuse to cancel something, for good as it says, before it is let go
 _REFUSALS = 4
@@ -130,8 +150,10 @@ class Scheduler:
 
     @property
     def limits(self) -> Limits:
-        """What the executor can take beside this very job, where this process runs in one."""
-        limits = self.executor.limits
+        """What the executor can take beside this very job, where this process runs in one; what it refused counts."""
+        limits, cap = self.executor.limits, self._writer.state.cap
+        if cap is not None and self._writer.now() - cap.at < _CAP_LASTS:
+            limits = msgspec.structs.replace(limits, max_array=min(limits.max_array or cap.size, cap.size))
         if limits.max_submitted is None or not (self.woken or self.relaying):
             return limits
         return msgspec.structs.replace(limits, max_submitted=max(1, limits.max_submitted - 1))
@@ -154,7 +176,13 @@ class Scheduler:
     # --- submitting ----------------------------------------------------------
 
     def submit(self, action: Submit) -> None:
-        """Submit elements of a task: the intent first, and how it went after."""
+        """Submit elements of a task: the intent first, and how it went after.
+
+        What cannot be taken since an earlier submission of the same plan was refused is left to the next plan.
+        """
+        limits = self.limits
+        if self.away or self.full or len(action.elements) > (limits.max_array or len(action.elements)):
+            return
         writer = self._writer
         task = writer.definition.task(action.task)
         tag = new_tag(os.urandom(8))
@@ -200,14 +228,14 @@ class Scheduler:
         try:
             submission = self.executor.submit(job)
         except ReflowError as error:
-            self._not_taken(job.tag, error)
+            self._not_taken(job, error)
             return False
         writer.add(_submitted(job.tag, submission, writer.now()))
         self._able = True
         return True
 
-    def _not_taken(self, tag: str, error: ReflowError) -> None:
-        writer, now = self._writer, self._writer.now()
+    def _not_taken(self, job: Job, error: ReflowError) -> None:
+        writer, now, tag = self._writer, self._writer.now(), job.tag
         why = error.line
         if not isinstance(error, ExecutorError):
             error = ExecutorError(error.message)
@@ -218,7 +246,12 @@ class Scheduler:
             self.crowded = tag in writer.state.wakes
             writer.warn(f"{why}; what is left is submitted when others have ended")
             self._void(tag, why, now)
-        elif error.transient or (error.full and self._crowded_out()):
+        elif (error.full or error.large) and job.slots is not None and job.slots > 1:
+            size = job.slots // 2
+            writer.add(Capped(at=now, size=size, w=why))
+            writer.warn(f"{why}; arrays of {size} elements at most are submitted")
+            self._void(tag, why, now)
+        elif self._passes(error):
             self._outage(f"{why}; it is tried again")
             self._void(tag, why, now)
         elif not error.full and (self.relaying or (self.woken and (error.elsewhere or self._unable()))):
@@ -230,6 +263,11 @@ class Scheduler:
             self.away = True
         else:
             self._refused(tag, why)
+
+    def _passes(self, error: ExecutorError) -> bool:
+        """Whether a refusal may pass by itself, as far as one can know."""
+        obscure = error.obscure and self._writer.state.refusals < _TRIES - 1
+        return error.transient or obscure or (error.full and self._crowded_out())
 
     def _makes_room(self, tag: str) -> bool:
         """Whether other jobs of the run are in flight, at whose end there will be room."""

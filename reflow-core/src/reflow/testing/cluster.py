@@ -370,7 +370,7 @@ class MemoryCluster:
         if slots < 1:
             raise ExecutorError("submit: an array needs at least one slot")
         if job.slots is not None and limits.max_array is not None and slots > limits.max_array:
-            raise ExecutorError(f"submit: an array may have {limits.max_array} slots, not {slots}")
+            raise ExecutorError(f"submit: an array may have {limits.max_array} slots, not {slots}", large=True)
         if limits.max_submitted is not None and live + slots > limits.max_submitted:
             raise ExecutorError(f"submit: at most {limits.max_submitted} jobs may be queued", full=True)
         if limits.max_after is not None and len(job.after) > limits.max_after:
