@@ -273,6 +273,12 @@ SECTIONS: tuple[Section, ...] = (
                 default=[],
                 help="Modules, with all below them, whose code does not count, though they lie beside the script.",
             ),
+            Key(
+                name="packages",
+                type="list[str]",
+                default=[],
+                help="Installed packages whose versions count: results of another version are not reused.",
+            ),
             Key(name="backend", default="segments", help="Where results are kept: segments, sqlite, or a plugin's."),
             Key(
                 name="path",

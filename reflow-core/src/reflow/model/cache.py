@@ -32,6 +32,8 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         The run that computed it.
     time : float
         When, in seconds since the epoch.
+    packages : str
+        Versions of the installed packages that the task's code imports, as text.
     """
 
     key: str
@@ -44,6 +46,7 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     seen: Mapping[str, str] = {}
     run_id: str = ""
     time: float = 0.0
+    packages: str = ""
 
 
 class CacheBackend(Protocol):

@@ -82,8 +82,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     env_digest: str = ""
     #: variables of that code that count by value, ``module:name`` -> digest of the value, as at submit
     values: Mapping[str, str] = {}
-    #: top-level modules of others that it imports
-    packages: tuple[str, ...] = ()
+    #: versions of the installed packages that it imports, as text
+    packages: str = ""
+    #: versions of those that count (``[cache] packages``)
+    counted: Mapping[str, str] = {}
     version: str = "1"
     cache: bool | str = True
     verify: bool = True

@@ -34,6 +34,11 @@ def types(task: Task) -> str:
     return sha256(msgspec.json.encode(told)).hexdigest()
 
 
+def counted(task: Task) -> str:
+    """Digest of the versions of packages that count; "" where none does."""
+    return sha256(msgspec.json.encode(task.counted, order="sorted")).hexdigest() if task.counted else ""
+
+
 class Identity:
     """Keys of the elements of one task.
 
@@ -53,7 +58,7 @@ class Identity:
 
     def __init__(self, workflow: str, task: Task, code: str, common: Mapping[str, bytes], names: Iterable[str]) -> None:
         state = sha256(SCHEME)
-        for part in (workflow, task.name, task.version, task.env_digest, types(task), code):
+        for part in (workflow, task.name, task.version, task.env_digest, types(task), counted(task), code):
             encoded = part.encode("utf-8", "surrogatepass")
             state.update(b"%d:" % len(encoded) + encoded)
         for name in sorted(common):

@@ -23,7 +23,7 @@ from ..model.record import Event, Expanded, Hit
 from ..model.schema import escape, unescape
 from ..model.state import PENDING, State
 from ..model.task import Input, Task
-from ..planning.identity import Identity, digest, located, types
+from ..planning.identity import Identity, counted, digest, located, types
 from ..worker.durable import create, make_directories, naming, write_all, write_new
 from ..worker.files import Fingerprints
 from ..worker.inputs import Element, Header
@@ -165,7 +165,7 @@ class Expander:
             for i, found in elements.items():
                 entry = hits.get(i)
                 if entry is not None:
-                    other = "" if lookup.is_of(entry, found) else OTHER
+                    other = lookup.reserve(entry, found)
                     yield Hit(t=name, i=i, r=entry.result, by=entry.run_id, at=entry.time, o=entry.outputs, w=other)
                     continue
                 if writer.empty:
@@ -396,6 +396,16 @@ class _Lookup:
         """The keys under which a result may be kept: of this directory alone, or of any."""
         return (located(key, self._definition.cwd), key) if self._located else (key,)
 
+    def reserve(self, entry: CacheEntry, element: _Element) -> str:
+        """Return what there is to say of a hit: other code, or other versions of packages."""
+        said = [] if self.is_of(entry, element) else [OTHER]
+        if entry.packages != self._task.packages:
+            from ..authoring.code.packages import difference
+
+            changed = difference(entry.packages, self._task.packages)
+            said += [f"with {changed}"] if changed else []
+        return ", ".join(said)
+
     def is_of(self, entry: CacheEntry, element: _Element) -> bool:
         """Whether an entry is of the element's own code."""
         return entry.key == element.exact or entry.key in self._keys(element.exact)
@@ -511,6 +521,8 @@ def _merged(marks: Iterable[Mapping[str, str]]) -> dict[str, str]:
 def parts_of(task: Task, shared: Mapping[str, str]) -> dict[str, str]:
     """The components of an identity that all elements of a task share, as the cache keeps them."""
     parts = {"code": task.code, "types": types(task), "env": task.env_digest}
+    if task.counted:
+        parts["packages"] = counted(task)
     return {name: part[:_SHORT] for name, part in parts.items()} | {"version": task.version, **shared}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..authoring.code.own import Own
+from ..authoring.code.packages import listed, versions
 from ..authoring.code.reach import Analysis, Code, analyse
 from ..authoring.code.sources import memory_of
 from ..authoring.flow import Flow
@@ -50,7 +51,15 @@ def freeze_tasks(
     ConfigError
         An override or an option cannot be read.
     """
-    return tuple(_freeze(spec, config, overrides, analysis.codes[spec.name]) for spec in compiled.tasks)
+    found = versions(name for code in analysis.codes.values() for name in code.packages)
+    counted = versions(config.get("cache.packages") or ())
+    frozen = []
+    for spec in compiled.tasks:
+        code = analysis.codes[spec.name]
+        task = _freeze(spec, config, overrides, code)
+        packages = listed({name: found[name] for name in code.packages})
+        frozen.append(msgspec.structs.replace(task, packages=packages, counted=counted))
+    return tuple(frozen)
 
 
 def environments(tasks: Iterable[Task]) -> dict[str, Mapping[str, str]]:
@@ -83,7 +92,6 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], code:
         code_problem=code.problem,
         env_digest=digest(msgspec.json.encode(around, order="sorted")).hex() if any(around) else "",
         values=code.values,
-        packages=code.packages,
         version=given.version,
         cache=given.cache,
         verify=verify,

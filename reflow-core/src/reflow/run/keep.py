@@ -218,6 +218,7 @@ class Keeper:
                     seen=known({**inputs.header.seen, **element.s}, contents),
                     run_id=self._writer.definition.run_id,
                     time=record.e if isinstance(record, Finished) else time.time(),
+                    packages=task.packages,
                 )
             )
             kept.append(index)
@@ -309,7 +310,10 @@ class Keeper:
         if keyed == ran:
             return True
         one, other = (load_definition(self._writer.root, generation).task(name) for generation in (keyed, ran))
-        return all(getattr(one, part) == getattr(other, part) for part in ("code", "env_digest", "version", "inputs"))
+        return all(
+            getattr(one, part) == getattr(other, part)
+            for part in ("code", "env_digest", "version", "counted", "inputs")
+        )
 
     def _part(self, name: str, part: int) -> Inputs:
         path = layout.inputs(self._writer.root, name, part)
