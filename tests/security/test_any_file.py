@@ -43,7 +43,7 @@ def each(n: Annotated[int, reflow.Result(step="one")]) -> int:
 LOOKS = (["status", "{run}"], ["explain", "{run}"], ["logs", "{run}", "each[0]"], ["runs"], ["describe", "{run}"])
 ACTS = (["cancel", "{run}"], ["repair", "{run}"], ["drive", "{run}"])
 
-DEEP = b"[" * 200_000
+DEEP = b'{"x":' + b"[" * 200_000
 
 
 def _halve(path: Path) -> None:

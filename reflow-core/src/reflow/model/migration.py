@@ -60,7 +60,10 @@ def schema_of(raw: bytes) -> int:
     msgspec.MsgspecError
         It is no record.
     """
-    return _schema.decode(raw).schema
+    try:
+        return _schema.decode(raw).schema
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
 
 
 def known(schema: int) -> bool:

@@ -83,16 +83,16 @@ def read_box(root: str, box: str, start: int, trusted: Trust, *, last: bool = Fa
     finally:
         os.close(file)
     records = []
-    schema = schema_of(first[0]) if first else SCHEMA
-    require_known(path, schema)
     try:
+        schema = schema_of(first[0]) if first else SCHEMA
+        require_known(path, schema)
         for payload in payloads:
             current = upgrade("mail", payload, schema)
             record = _mail.decode(current)
             if not isinstance(record, Opened):
                 records.append((record, current))
-    except RecursionError:
-        raise damaged(root, f"{path} is damaged: a record is nested too deeply") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise damaged(root, f"{path} holds what is no report: {error}") from None
     return Letter(box, end, records)
 
 
