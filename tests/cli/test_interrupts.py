@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
         process.kill()
         raise
     return process.returncode, err
+
+
+def test_sigterm_ends_a_driver_whatever_lies_among_its_commands(slow: Slow) -> None:
+    """A FIFO that nobody writes into was waited for, and the signal with it."""
+    process, run_id = slow.start()
+    commands = slow.run_dir / ".reflow" / run_id / "mailbox" / "commands"
+    commands.mkdir(exist_ok=True)
+    os.mkfifo(commands / "evil.json")
+    process.send_signal(signal.SIGTERM)
+    code, err = ended(process)
+    assert code != 0
+    assert f"run {run_id} CANCELLED" in err
+    assert "evil.json holds no command" in err
 
 
 def test_ctrl_c_cancels_and_retry_continues(slow: Slow) -> None:

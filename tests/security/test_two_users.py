@@ -218,6 +218,22 @@ def test_a_run_that_a_group_may_write_is_refused_until_the_group_is_trusted(worl
     assert world.a.do(lambda: retry(work), REFLOW_RUN_TRUSTED_GROUPS="reflow-test") == "SUCCESS"
 
 
+def test_workers_learn_whom_who_acts_trusts(world: Any, work: Path) -> None:
+    """A runs a run of B's, whom A trusts: jobs that run as A have to believe B's files."""
+    from reflow.run.trust import acting, handed_on
+    from reflow.worker.trust import trust, trust_in
+
+    root = str(root_of(work))
+    policy = {"REFLOW_RUN_TRUSTED_OWNERS": world.a.name, "REFLOW_RUN_TRUSTED_GROUPS": "reflow-test"}
+    told = world.b.do(lambda: handed_on(acting(root, trust())), **policy)
+    assert told == {"REFLOW_RUN_TRUSTED_OWNERS": str(world.a.uid), "REFLOW_RUN_TRUSTED_GROUPS": str(world.a.team)}
+    assert world.a.uid in trust_in(told).owners
+    assert trust_in(told).admits(world.a.team)
+    assert world.a.do(lambda: handed_on(acting(root, trust()))) == {}, "of a run of one's own there is nothing to say"
+    said = world.b.do(lambda: Run.open(work).drive())
+    assert said.startswith("Untrusted:"), said
+
+
 def test_ones_private_group_is_nobody_else(world: Any, work: Path) -> None:
     root = root_of(work)
     world.a.do(lambda: opened(root, world.a.gid))
