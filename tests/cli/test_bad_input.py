@@ -39,8 +39,8 @@ def work(
     return 2 * item
 
 @wf.job()
-def echo(text: Annotated[str, Param()] = "", file: Annotated[Path, Param()] = Path("x")) -> tuple[str, Path]:
-    return text, file
+def echo(text: Annotated[str, Param()] = "", file: Annotated[Path, Param()] = Path("x")) -> tuple[str, str]:
+    return text, str(file)
 
 if __name__ == "__main__":
     wf.cli()

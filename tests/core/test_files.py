@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,14 +180,14 @@ def test_links_in_a_directory_are_followed_once(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "top" / "deep" / "a")
     whole = fingerprint(str(tmp_path / "top"))
-    real = os.listdir
+    real = os.scandir
 
-    def refusing(path: str) -> list[str]:
+    def refusing(path: str) -> Any:
         if str(path).endswith("deep"):
             raise PermissionError(13, "no")
         return real(path)
 
-    monkeypatch.setattr(files.os, "listdir", refusing)
+    monkeypatch.setattr(files.os, "scandir", refusing)
     assert fingerprint(str(tmp_path / "top")) != whole
 
 
@@ -381,3 +382,38 @@ def test_ten_thousand_files_cost_one_look_each(tmp_path: Path, monkeypatch: pyte
     prints = Fingerprints().many((f"/{i}", True) for i in range(10_000))
     assert unchanged({path: found.digest for path, found in prints.items()}) == []
     assert len(calls) == 20_000
+
+
+def test_a_directory_is_the_same_in_whatever_order_its_files_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b", "a", "deep/d", "deep/c"):
+        make(tmp_path / name, name)
+    digest = fingerprint(str(tmp_path))
+    real = os.scandir
+
+    class Turned:
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            with real(self.path) as entries:
+                return sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(os, "scandir", Turned)
+    assert fingerprint(str(tmp_path)) == digest
+    make(tmp_path / "deep" / "c", "deep/e")
+    make(tmp_path / "deep" / "d", "deep/c", HOUR_AGO + 1)
+    assert fingerprint(str(tmp_path)) != digest
+
+
+def test_a_large_directory_tells_how_it_gets_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_TELL", 2)
+    for i in range(5):
+        make(tmp_path / str(i))
+    told: list[str] = []
+    assert Fingerprints(named=True, tell=told.append).of(str(tmp_path)) is not None
+    assert told == [f"{tmp_path}: {count} entries looked at" for count in (2, 4)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reflow.errors import UsageError
 from reflow.model.codec import own_files, owns_files, schema_of
 from reflow.worker import outputs
 from reflow.worker.files import Print
@@ -694,3 +695,24 @@ def test_a_link_of_a_parent_that_leads_to_another_release_is_no_hit(lab: Any, so
     current.unlink()
     current.symlink_to("v2")
     assert lab.good(**given).result("read") == "other"
+
+
+def test_a_large_directory_without_a_policy_is_refused_before_there_is_a_run(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reflow.worker.files.ENTRIES", 3)
+    folder = lab.path / "folder"
+    folder.mkdir()
+    for i in range(5):
+        (folder / str(i)).touch()
+    source = """
+    @wf.job()
+    def count(folder: Annotated[list[Path], Param(POLICY)]) -> int:
+        return len(list(folder[0].iterdir()))
+    """
+    lab.write(source.replace("POLICY", ""))
+    with pytest.raises(UsageError, match=r"parameter folder: .* holds more than 3 entries"):
+        lab.run(folder=[folder])
+    assert not lab.run_dir.exists()
+    lab.write(source.replace("POLICY", 'fingerprint="stat"'))
+    assert lab.good(folder=[folder]).result("count") == 5

@@ -240,6 +240,7 @@ def take_up(
         return None
     try:
         engine = Engine(root, lease, executor, cache_of(definition, config), config)
+        engine.say = say
     except BaseException:
         lease.release()
         raise

@@ -95,6 +95,8 @@ class Engine:
         self.back = 0.0
         #: a command of this process's own is in the mail
         self.hurry = False
+        #: takes sentences on what takes long, for people
+        self.say: Callable[[str], None] | None = None
         self._planned = 0.0
         #: where this process has workers of its own
         self._pool: Pool | None = None
@@ -273,6 +275,7 @@ class Engine:
             ctime=ctime,
             trusted=self.writer.trusted,
         )
+        expander.tell = self.say
         try:
             self.writer.add_all(expander.expand(name))
         except ReflowError as error:

@@ -98,6 +98,8 @@ class Expander:
         ctime: bool = True,
         trusted: Trust | None = None,
     ) -> None:
+        #: takes sentences on what takes long
+        self.tell: Callable[[str], None] | None = None
         self._ctime = ctime
         self._trusted = trusted
         self._root = root
@@ -210,7 +212,7 @@ class Expander:
         key = (policy, wired.fingerprint is not None)
         fingerprints = self._fingerprints.get(key)
         if fingerprints is None:
-            fingerprints = self._fingerprints[key] = Fingerprints(policy, named=key[1])
+            fingerprints = self._fingerprints[key] = Fingerprints(policy, named=key[1], tell=self.tell)
         cwd = self._definition.cwd
         prints = fingerprints.many((os.path.join(cwd, path), declared) for path, declared in named)
         # A path that is no UTF-8 is kept as text that is.

@@ -17,13 +17,15 @@ from ..authoring.code.reach import Analysis, Code, analyse
 from ..authoring.code.sources import memory_of
 from ..authoring.flow import Flow
 from ..errors import CodecError, UsageError
-from ..model.codec import codec_of
+from ..model.codec import codec_of, files
+from ..model.codec_wire import names_paths
 from ..model.definition import Entry
-from ..model.names import Fingerprint, did_you_mean
+from ..model.names import Fingerprint, Source, did_you_mean
 from ..model.retry import Retry
 from ..model.signals import parse_signal
 from ..model.task import JSON, Input, JobConfig, Task, TaskSpec
 from ..planning.identity import digest
+from ..worker.files import require_few
 from ..worker.load import module_name
 
 if TYPE_CHECKING:
@@ -176,6 +178,29 @@ def encode_parameters(
         except CodecError as error:
             raise UsageError(f"parameter {key}: {error.message}", hint=error.hint) from None
     return encoded
+
+
+def check_directories(tasks: Iterable[Task], parameters: Mapping[str, msgspec.Raw]) -> None:
+    """Refuse parameters that name a large directory, of which nobody has said what of it counts.
+
+    Raises
+    ------
+    UsageError
+        One does.
+    """
+    seen: set[str] = set()
+    for wired in (one for task in tasks for one in task.inputs):
+        if wired.source is not Source.PARAM or wired.fingerprint is not None or wired.key not in parameters:
+            continue
+        if not names_paths(wired.schema):
+            continue
+        for path, declared in files(bytes(parameters[wired.key]), wired.schema):
+            if declared and path not in seen and os.path.isdir(path):
+                seen.add(path)
+                try:
+                    require_few(path)
+                except UsageError as error:
+                    raise UsageError(f"parameter {wired.key}: {error.message}", hint=error.hint) from None
 
 
 def _absolute(value: Any, cwd: str) -> Any:

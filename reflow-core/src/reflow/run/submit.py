@@ -31,7 +31,7 @@ from .create import create, new_run_id, prepare
 from .drive import Progress, cache_places, drive, once
 from .engine import is_pool
 from .foreground import foreground
-from .freeze import analyse_tasks, encode_parameters, entry_of, environments, freeze_tasks
+from .freeze import analyse_tasks, check_directories, encode_parameters, entry_of, environments, freeze_tasks
 from .helpers import helpers_of
 from .jobs import Jobs
 from .load import Secrets
@@ -139,6 +139,8 @@ def check(
     analysis = analyse_tasks(compiled, entry_of(flow, config, importable=False))
     tasks = freeze_tasks(compiled, config, parse_overrides(overrides, tasks=names), analysis)
     parameters = encode_parameters(compiled.parameters, params, cwd)
+    if str(config.get("cache.fingerprint")) != "name":
+        check_directories(tasks, parameters)
     now = time.time()
     run_id = new_run_id(compiled.workflow, now)
     where = (

@@ -5,8 +5,8 @@ A fingerprint is a text that says how it was taken, so it can be checked alone:
 =====================  ==========================================================
 ``stat:SIZE:MTIME``    a regular file's size in bytes and mtime in nanoseconds
 ``content:SHA256``     a regular file's bytes
-``dir:N:SHA256``       a directory's N entries: sorted relative names, sizes, mtimes
-``tree:N:SHA256``      the same with the files' bytes in place of sizes and mtimes
+``dir:N:DIGEST``       a directory's N entries: relative names, sizes, mtimes
+``tree:N:DIGEST``      the same with the files' bytes in place of sizes and mtimes
 ``name``               the path alone (policy ``name``)
 ``missing``            nothing is there
 ``special:TYPE``       a device, socket or pipe; its type in octal
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from stat import S_IFMT, S_ISDIR, S_ISREG
 
 import msgspec
@@ -53,6 +53,12 @@ AHEAD = "the time stamp of an input file lies ahead of this machine's clock"
 _HOME = ".reflow"
 
 _BLOCK = 1 << 20
+
+#: entries of a directory after which progress is told again
+_TELL = 100_000
+
+#: what stands for a directory within another one
+_BELOW = "directory"
 
 
 class Print(msgspec.Struct, frozen=True):
@@ -87,9 +93,18 @@ class Fingerprints:
     named : bool
         Whether somebody named the policy for this parameter, result or task:
         directories of more than 10,000 entries are then read too.
+    tell : callable, optional
+        Takes sentences on how a large directory is getting on.
     """
 
-    def __init__(self, policy: Fingerprint | str = Fingerprint.STAT, *, named: bool = False) -> None:
+    def __init__(
+        self,
+        policy: Fingerprint | str = Fingerprint.STAT,
+        *,
+        named: bool = False,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self._tell = tell
         self.policy = Fingerprint(policy)
         self.named = named
         self._files: dict[str, Print] = {}
@@ -152,7 +167,8 @@ class Fingerprints:
         if not declared:
             return None, False
         if S_ISDIR(status.st_mode):
-            return _directory(path, content=content, guarded=guarded, limit=None if self.named else ENTRIES), False
+            limit = None if self.named else ENTRIES
+            return _directory(path, content=content, guarded=guarded, limit=limit, tell=self._tell), False
         return Print(_special(status)), False
 
 
@@ -354,39 +370,66 @@ class _Item(msgspec.Struct):
 
 
 def _walk(top: str) -> Iterator[_Item]:
-    """Go through a directory, sorted, following links, each directory once."""
+    """Go through a directory, following links, each directory once.
+
+    Directories come in their order, so that the same one of several links to a
+    directory is followed each time. Files come as they lie, so that a directory
+    of any size needs no more memory than a small one: what is made of them must
+    not depend on their order.
+    """
     seen: set[tuple[int, int]] = set()
     stack = [(top, "")]
     while stack:
         path, prefix = stack.pop()
+        below: list[str] = []
         try:
             status = os.stat(path)
             if (status.st_dev, status.st_ino) in seen:
                 yield _Item(prefix, path, "again")
                 continue
             seen.add((status.st_dev, status.st_ino))
-            names = sorted(os.listdir(path))
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    item = _item(os.path.join(path, entry.name), prefix + entry.name, entry.name)
+                    if item is not None:
+                        yield item
+                        if item.what == _BELOW:
+                            below.append(entry.name)
         except OSError as error:
             yield _Item(prefix, path, _absent(error))
-            continue
-        below = []
-        for name in names:
-            inner, relative = os.path.join(path, name), prefix + name
-            try:
-                status = os.stat(inner)
-            except OSError as error:
-                yield _Item(relative, inner, _absent(error))
-                continue
-            if S_ISREG(status.st_mode):
-                yield _Item(relative, inner, "file", status)
-            elif S_ISDIR(status.st_mode):
-                if _ours(name, inner):
-                    continue
-                yield _Item(relative, inner, "directory")
-                below.append((inner, relative + "/"))
-            else:
-                yield _Item(relative, inner, _special(status))
-        stack.extend(reversed(below))
+        stack.extend((os.path.join(path, name), f"{prefix}{name}/") for name in sorted(below, reverse=True))
+
+
+def _item(path: str, relative: str, name: str) -> _Item | None:
+    """Look at something in a directory; None for what reflow writes itself."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return _Item(relative, path, _absent(error))
+    if S_ISREG(status.st_mode):
+        return _Item(relative, path, "file", status)
+    if S_ISDIR(status.st_mode):
+        return None if _ours(name, path) else _Item(relative, path, _BELOW)
+    return _Item(relative, path, _special(status))
+
+
+class _Sum:
+    """A digest of things in any order: the sum of their hashes."""
+
+    def __init__(self) -> None:
+        from hashlib import sha512
+
+        self._hash = sha512
+        self._total = 0
+
+    def add(self, name: str, what: str) -> None:
+        """Add one; neither part holds a null byte, so no two pairs read the same."""
+        one = self._hash(os.fsencode(name) + b"\0" + what.encode()).digest()
+        self._total = (self._total + int.from_bytes(one, "big")) % (1 << 512)
+
+    def text(self) -> str:
+        """The digest, 64 hexadecimal digits."""
+        return self._hash(self._total.to_bytes(64, "big")).hexdigest()[:64]
 
 
 def _ours(name: str, path: str) -> bool:
@@ -402,40 +445,55 @@ def _ours(name: str, path: str) -> bool:
         return False
 
 
-def _directory(top: str, *, content: bool, guarded: bool, limit: int | None) -> Print:
-    """Take a directory's fingerprint, of `limit` entries at most."""
-    from hashlib import sha256
+def require_few(top: str) -> None:
+    """Refuse a directory of more than 10,000 entries, of which nobody has said what of it counts.
 
-    digest, changed = sha256(), sha256()
+    Raises
+    ------
+    UsageError
+        It has more.
+    """
+    for count, _ in enumerate(_walk(top), 1):
+        _limit(top, count, ENTRIES)
+
+
+def _limit(top: str, count: int, limit: int | None) -> None:
+    if limit is not None and count > limit:
+        raise UsageError(
+            f"the directory {top} holds more than {limit:,} entries",
+            hint='name a policy: fingerprint="stat" looks at all of them, "content" reads them, '
+            '"name" takes the path alone',
+        )
+
+
+def _directory(
+    top: str, *, content: bool, guarded: bool, limit: int | None, tell: Callable[[str], None] | None = None
+) -> Print:
+    """Take a directory's fingerprint, of `limit` entries at most."""
+    digest, changed = _Sum(), _Sum()
     count = 0
     trusted = time.time_ns() - YOUNG  # as of the beginning: what is written while we look is young too
     since: int | None = None
     for item in _walk(top):
         count += 1
-        if limit is not None and count > limit:
-            raise UsageError(
-                f"the directory {top} holds more than {limit:,} entries",
-                hint='name a policy: fingerprint="stat" looks at all of them, "content" reads them, '
-                '"name" takes the path alone',
-            )
+        _limit(top, count, limit)
+        if tell is not None and count % _TELL == 0:
+            tell(f"{top}: {count:,} entries looked at")
         what = item.what
         if item.status is not None:
             what = (content and content_of(item.path)) or _stat_digest(item.status)
-            changed.update(b"%d " % item.status.st_ctime_ns)
+            changed.add(item.name, str(item.status.st_ctime_ns))
             if guarded and not content and _stamp(item.status, trusted + YOUNG) > trusted:
                 since = min(since or item.status.st_mtime_ns, item.status.st_mtime_ns)
-        # Neither part holds a null byte, so no two directories read the same.
-        digest.update(os.fsencode(item.name) + b"\0" + what.encode() + b"\0")
-    text = f"{'tree' if content else 'dir'}:{count}:{digest.hexdigest()}"
+        digest.add(item.name, what)
+    text = f"{'tree' if content else 'dir'}:{count}:{digest.text()}"
     guard = None if since is None else _young(top, since) or SETTLE
-    return Print(text, guard, "" if content else changed.hexdigest()[:16])
+    return Print(text, guard, "" if content else changed.text()[:16])
 
 
 def _young(top: str, since: int) -> str | None:
     """Hash the bytes of a directory's files that are not older than `since` (ns); None where they are too many."""
-    from hashlib import sha256
-
-    digest = sha256()
+    digest = _Sum()
     size = 0
     for item in _walk(top):
         if item.status is not None and item.status.st_mtime_ns >= since:
@@ -443,5 +501,5 @@ def _young(top: str, since: int) -> str | None:
             text = content_of(item.path) if size <= GUARDED else None
             if text is None:
                 return None
-            digest.update(os.fsencode(item.name) + b"\0" + text.encode() + b"\0")
-    return f"young:{since}:{digest.hexdigest()}"
+            digest.add(item.name, text)
+    return f"young:{since}:{digest.text()}"
