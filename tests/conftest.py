@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,25 @@ pytest_plugins = ["reflow.testing"]
 # Workers, wake-ups and the command line share two cores with the tests: a deadline would measure the machine.
 settings.register_profile("reflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("reflow")
+
+
+def _begin_afresh() -> None:
+    """Take nothing from whoever has started the tests: ``nohup``, a script's background, another zone or language."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # these two Python ignores itself
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    for name in [name for name in os.environ if name in ("TZ", "LANG", "LANGUAGE") or name.startswith("LC_")]:
+        del os.environ[name]
+    time.tzset()
+    try:
+        os.fstat(0)
+    except OSError:  # it is closed; what is opened next would be standard input
+        os.open(os.devnull, os.O_RDONLY)
+
+
+_begin_afresh()
 
 _SCHEDULERS = ("SLURM", "PBS", "LSB_", "LSF_", "SGE_", "JOB_ID", "FLUX_", "REFLOW_")
 

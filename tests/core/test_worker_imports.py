@@ -65,6 +65,7 @@ OWN = {
     "reflow.worker.state",
     "reflow.worker.tags",
     "reflow.worker.trust",
+    "reflow.worker.usage",
     "reflow.worker.values",
     "reflow.workflow",
 }

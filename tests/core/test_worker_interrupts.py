@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,28 @@ def test_a_warning_interrupts_the_task_ahead_of_its_walltime(lab: Any, name: str
     lab.write(WARNED.format(time="30s", signal=f"B:{name}@29", more="", answer='return "saved"'))
     assert lab.good("local").result("work") == "saved"
     assert lab.ran() == ["begin 1 30", f"warned SIG{name} 29"]
+
+
+def test_a_run_in_the_background_of_a_script_has_its_elements_warned(lab: Any) -> None:
+    """Such a shell has it ignore SIGINT: that does not cancel the run, and is not for its elements."""
+    lab.write("""
+    @wf.job(time="30s", signal="INT@29")
+    def work() -> str:
+        try:
+            os.kill(int((HERE / "run.pid").read_text()), signal.SIGINT)
+            child = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+            ignored = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout.strip()
+            time.sleep(60)
+        except reflow.TaskInterrupted:
+            note("saved", ignored)
+        return "saved"
+    """)
+    shell = f"trap '' INT; echo $$ > {lab.path}/run.pid; exec {sys.executable} {lab.file} run --executor local"
+    done = subprocess.run(
+        ["bash", "-c", f"{shell} --run-dir {lab.run_dir}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert lab.ran() == ["saved False"]
 
 
 def test_an_unheeded_warning_is_a_timeout(lab: Any) -> None:

@@ -62,7 +62,7 @@ class Finished(_Record, tag="finished"):
     h : str
         Host.
     c, m : float, int
-        CPU seconds, and the worker process's peak memory.
+        CPU seconds and peak memory of the element alone; 0 bytes where nobody knows it.
     r : msgspec.Raw, optional
         The encoded result; absent where the element failed.
     o : mapping

@@ -231,7 +231,7 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                             "started": record.b,
                             "ended": record.e,
                             "cpu": record.c,
-                            "max_rss": record.m,
+                            "max_rss": record.m or None,
                         }
                 rows.append(row)
     finally:

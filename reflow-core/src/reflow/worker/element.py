@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import msgspec
@@ -29,6 +28,7 @@ from .keeper import Keeper
 from .mailbox import Mailbox
 from .opener import LOG
 from .trust import trust_in
+from .usage import Meter
 
 if TYPE_CHECKING:
     from .outputs import Outputs
@@ -42,8 +42,6 @@ _MOST_REASON = 1500
 
 #: seconds before its walltime from which on an interruption is taken to be its end: the job began before the task
 _EARLY = 10.0
-
-_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 #: why results are not kept in the cache, as a field of their record
@@ -123,8 +121,7 @@ class ElementRunner:
         self._kept = set(children.below(os.getpid())) if children.some() else set()
         #: whether an element has left processes, which were killed: others of this process may still count on them
         self.soiled = False
-        #: as of the end of the element before: what was used between elements is too little to be asked for
-        self._used = _usage()
+        self._meter = Meter(alone=keeper.alone)
         self._pid = os.getpid()
         self._cpus = spec.resources.cpus or 1
         self._interrupts = interrupts or Interrupts()
@@ -166,7 +163,6 @@ class ElementRunner:
             Whether it succeeded.
         """
         attempt = self._spec.attempt
-        before, _ = self._used
         streams = sys.stdout, sys.stderr
         seconds = self._spec.resources.time
         deadline = None if seconds is None else time.monotonic() + seconds - elapsed
@@ -187,6 +183,7 @@ class ElementRunner:
         )
         self._keeper.begin()
         os.environ.update(environ or {})
+        self._meter.begin()
         try:
             arguments = self._arguments(index)
             if self._watches:
@@ -211,13 +208,11 @@ class ElementRunner:
             if os.getpid() != self._pid:
                 _end_fork(error)
             self._quieten()  # again: a timer of the task's may have interrupted that
-            self._used = _usage()
-            self._report(error, index, begin, deadline, self._used[0] - before, self._used[1])
+            self._report(error, index, begin, deadline, *self._meter.end())
             return False
         else:
-            self._used = cpu, memory = _usage()
             self._mailbox.succeeded(
-                self._name, index, attempt, begin, cpu - before, memory, result, outputs, self._note + looked
+                self._name, index, attempt, begin, *self._meter.end(), result, outputs, self._note + looked
             )
             return True
         finally:
@@ -465,10 +460,3 @@ def _printable(text: str, most: int) -> str:
     if len(text) > most:
         text = text[: most // 2] + "\n[...]\n" + text[-most // 2 :]
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _usage() -> tuple[float, int]:
-    """CPU seconds of this process and the children it has waited for, and its peak memory in bytes."""
-    own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
-    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    return cpu, own.ru_maxrss * _MEMORY_UNIT

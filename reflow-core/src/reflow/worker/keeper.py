@@ -48,7 +48,8 @@ class Keeper:
         several: bool = True,
         accept: Callable[[ModuleType], bool] = is_own,
     ) -> None:
-        self._alone = alone
+        #: whether the process is there for elements alone
+        self.alone = alone
         self._several = several
         self._base = Base()
         self._state = State(accept)
@@ -91,7 +92,7 @@ class Keeper:
         """Begin an element."""
         if not self._several:
             return
-        if not self._alone:
+        if not self.alone:
             self._base.take()
         self._random.begin()
         self._watch.start()
@@ -103,15 +104,21 @@ class Keeper:
 
     def settle(self) -> None:
         """Put back all else at an element's end."""
+        try:
+            self._settle()
+        except Exception as error:  # objects of the user's may raise anything when they are looked at
+            self.spent = f"{type(error).__name__}: {error}"
+
+    def _settle(self) -> None:
         self._base.put_back(early=False)
         if not self._several:
             return
         if not self._state.put_back():
-            if self._alone:
+            if self.alone:
                 self.spent = "state of its modules"
             else:
                 self._state.rewind()
-        if not self._alone:
+        if not self.alone:
             self._random.give_back()
             return
         if self._base.stuck:
@@ -124,7 +131,7 @@ class Keeper:
 
     def close(self) -> None:
         """Leave a person's own process as it was."""
-        if not self._alone:
+        if not self.alone:
             self._state.rewind()
 
     def _only_idle(self) -> bool:
@@ -157,7 +164,7 @@ class Keeper:
         self._random.end_import()
         self._random.take(self._state.modules)
         foreign = [name for name in names if name.partition(".")[0] not in _INDIFFERENT]
-        if self._alone and ((own and loaded) or (changed and foreign)):
+        if self.alone and ((own and loaded) or (changed and foreign)):
             # A fresh process would have imported it otherwise: what it has made of itself is this element's.
             self.spent = "an import after changes"
 

@@ -206,9 +206,8 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     """
     begun = _begun()
     interrupts = Interrupts()
-    interrupts.listen(signal.SIGTERM, signal.SIGUSR2, *(getattr(signal, name) for name in LIMITS))
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        interrupts.listen(signal.SIGINT)  # some schedulers ask so first
+    # Some schedulers send SIGINT first. A shell that ignores it, for what it starts in the background, means itself.
+    interrupts.listen(*(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2), *(getattr(signal, name) for name in LIMITS))
     job = os.environ.get("REFLOW_JOB_ID", "")
     if not claim(layout.tag(root, tag), f"claimed {job}"):
         return []  # the run has given this submission up, and made another

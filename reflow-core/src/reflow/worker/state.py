@@ -63,7 +63,7 @@ def is_plain(value: Any) -> bool:
     """Return whether a value is plain data, with all that it holds."""
     try:
         return _plain(value)
-    except RecursionError:
+    except Exception:  # it holds itself, or does not let itself be looked at
         return False
 
 
