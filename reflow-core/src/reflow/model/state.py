@@ -161,6 +161,7 @@ class Progress:
         "due",
         "ended_at",
         "failures",
+        "fell",
         "file",
         "forgiven",
         "job",
@@ -212,6 +213,8 @@ class Progress:
         self.length = array("i")
         self.counts = [0] * 8
         self.failures: dict[int, Failure] = {}
+        #: element -> class of its last failure, of those that `retry` has let start over
+        self.fell: dict[int, str] = {}
         self.tries: dict[int, Tries] = {}
         #: failed, and nobody has said yet whether they are tried again
         self.undecided: set[int] = set()
@@ -785,7 +788,9 @@ class State:
             self._land(progress, index)
             progress.set(index, PENDING)
             progress.kept[index] = 0
-            progress.failures.pop(index, None)
+            failure = progress.failures.pop(index, None)
+            if failure is not None:
+                progress.fell[index] = failure.cls.value
             progress.tries.pop(index, None)
             progress.undecided.discard(index)
             progress.due.pop(index, None)

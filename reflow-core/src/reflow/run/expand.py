@@ -29,14 +29,13 @@ from ..worker.files import Fingerprints
 from ..worker.inputs import Element, Header
 from ..worker.seal import Places, differs
 from ..worker.trust import Trust
+from .earlier import Earlier
 from .log import Results
 from .made import Made
+from .nearest import NEW, SHORT, Nearest, kept_part
 from .seen import replaced, seen
 from .where import DIRECTORY
 from .wiring import values
-
-#: characters of a digest that are kept for `explain`
-_SHORT = 16
 
 #: of how many earlier results `explain` looks for the nearest
 _NEAREST = 20_000
@@ -47,7 +46,6 @@ _AT_ONCE = 5000
 #: files of inputs that one epoch may write for one task
 _PARTS = 1000
 
-NEW = "no earlier result"
 OTHER = "by other code than today's"
 
 
@@ -146,8 +144,9 @@ class Expander:
         part = max(progress.parts, self._state.epoch * _PARTS)
         writer = _Writer(layout.inputs(self._root, task.name, part), wired.size)
         lookup = _Lookup(
-            self._cache, self._definition, task, self._policy, self._barrier(task), common, ctime=self._ctime
+            self._cache, self._definition, task, self._policy, self._barrier(task), common, names, ctime=self._ctime
         )
+        lookup.fell = progress.fell
         lookup.after = {upstream: self._state.tasks[upstream].made for upstream in task.after}
         columns = [(self._reader(task, inputs[own]), wired.own[own]) for own in names]
         shared = {one: value.digest for one, value in common.items()}
@@ -350,6 +349,7 @@ class _Lookup:
         policy: str,
         barrier: str | None,
         common: Mapping[str, _Value],
+        own: Sequence[str],
         *,
         ctime: bool,
     ) -> None:
@@ -359,8 +359,12 @@ class _Lookup:
         self._policy = policy
         self._barrier = barrier
         self._shared = _parts(common.values())
+        self._own = own
         self._past: list[CacheEntry] | None = None
-        self._near: set[tuple[str, int]] | None = None
+        self._near: Nearest | None = None
+        self._earlier = Earlier(definition)
+        #: element -> how it failed before in this run
+        self.fell: Mapping[int, str] = {}
         #: (path, seal, fingerprint or guard) -> how it differs from that
         self._known: dict[tuple[str, str], str] = {}
         self._ctime = ctime
@@ -389,9 +393,11 @@ class _Lookup:
         if missing and self._policy != "track":
             for i, entry in self._of_other_code(missing).items():
                 self._choose(i, missing[i], [entry], hits, reasons)
+        if self._near is not None or missing:
+            self._nearest().take(entry.key for entry in hits.values())
         for i, element in missing.items():
             if i not in hits and i not in reasons:
-                reasons[i] = self._why(element)
+                reasons[i] = self._why(i, element)
         return hits, reasons
 
     def _keys(self, key: str) -> tuple[str, ...]:
@@ -481,22 +487,20 @@ class _Lookup:
                     break
         return self._past
 
-    def _why(self, element: _Element) -> str:
-        """Name what differs from the nearest earlier result."""
-        history = self._history()
-        if not history:
-            return NEW
+    def _nearest(self) -> Nearest:
         if self._near is None:
-            self._near = {key for entry in history for key in _leave_one_out(entry.parts)}
+            history = self._history()
             if any(DIRECTORY in entry.parts for entry in history):
-                self._shared[DIRECTORY] = digest(self._definition.cwd.encode()).hex()[:_SHORT]
-        parts = parts_of(self._task, self._shared) | _parts(element.own)
-        differing = next((key[0] for key in _leave_one_out(parts) if key in self._near), None)
-        if differing is None:
-            newest = history[0].parts
-            names = {*parts, *newest} - {"loose"}
-            differing = ", ".join(sorted(name for name in names if parts.get(name) != newest.get(name)))
-        return f"{differing} changed" if differing else NEW
+                self._shared[DIRECTORY] = digest(self._definition.cwd.encode()).hex()[:SHORT]
+            self._near = Nearest(history, self._own)
+        return self._near
+
+    def _why(self, index: int, element: _Element) -> str:
+        """Say what became of the element before, or what differs from the nearest earlier result."""
+        if index in self.fell:
+            return f"failed before ({self.fell[index]}), no result"
+        fate = self._earlier.fate(self._task.name, element.exact)
+        return fate or self._nearest().why(parts_of(self._task, self._shared) | _parts(element.own))
 
 
 def _parts(values: Iterable[_Value]) -> dict[str, str]:
@@ -504,10 +508,10 @@ def _parts(values: Iterable[_Value]) -> dict[str, str]:
     found: dict[str, str] = {}
     for value in values:
         if value.files:
-            found[value.name] = digest(value.raw).hex()[:_SHORT]
-            found[f"files of {value.name}"] = digest(b"", sorted(value.files.items())).hex()[:_SHORT]
+            found[value.name] = kept_part(digest(value.raw), value.raw)
+            found[f"files of {value.name}"] = digest(b"", sorted(value.files.items())).hex()[:SHORT]
         elif value.digest:
-            found[value.name] = value.digest.hex()[:_SHORT]
+            found[value.name] = kept_part(value.digest, value.raw)
     return found
 
 
@@ -525,13 +529,4 @@ def parts_of(task: Task, shared: Mapping[str, str]) -> dict[str, str]:
     parts = {"code": task.code, "types": types(task), "env": task.env_digest}
     if task.counted:
         parts["packages"] = counted(task)
-    return {name: part[:_SHORT] for name, part in parts.items()} | {"version": task.version, **shared}
-
-
-def _leave_one_out(parts: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Each component's name, with a hash of all the other components."""
-    # Of text, since hashes of tuples add up alike where two components have swapped their values.
-    hashes = {name: hash(f"{name}={value}") for name, value in parts.items() if name != "loose"}
-    whole = sum(hashes.values())
-    for name, one in hashes.items():
-        yield name, whole - one
+    return {name: one[:SHORT] for name, one in parts.items()} | {"version": task.version, **shared}

@@ -14,6 +14,8 @@ LATEST = "latest"
 
 _SUFFIX = ".json"
 _SHOWN = 10
+#: entries whose age is looked at, where a few of the newest are wanted
+_DATED = 200
 #: characters of a workflow's name that are certainly in its runs' ids
 _NAMED = 40
 
@@ -180,6 +182,18 @@ class Registry:
         ids = sorted((run_id for run_id in self._ids() if run_id.startswith(beginning)), reverse=True)
         found = []
         for run_id in ids[:count]:
+            with suppress(OSError, DataError):
+                found.append(self._load(run_id))
+        return found
+
+    def newest(self, beginning: str, count: int) -> list[RunRecord]:
+        """The newest runs whose ids begin so, newest first, of the last days' at most; what cannot be read is left."""
+        dated = []
+        for run_id in sorted((one for one in self._ids() if one.startswith(beginning)), reverse=True)[:_DATED]:
+            with suppress(OSError):
+                dated.append((os.stat(self.path(run_id)).st_mtime_ns, run_id))
+        found = []
+        for _, run_id in sorted(dated, reverse=True)[:count]:
             with suppress(OSError, DataError):
                 found.append(self._load(run_id))
         return found
