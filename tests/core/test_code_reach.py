@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reflow.authoring.code.own import Own
 from reflow.authoring.code.reach import Analysis, analyse
@@ -31,36 +34,34 @@ def task() -> int:
 """
 Files = Mapping[str, str]
 Digest = Callable[[Files], str]
+Definition = tuple[int, int]
+
+
+def analysed(top: Path, files: Files) -> Analysis:
+    """Import a project as a run would, and look at its tasks' code."""
+    for name, text in files.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((HEAD if name == "flow.py" else "") + textwrap.dedent(text))
+    entry = Entry(file=str(top / "flow.py"), module="flow", variable="wf", path=(str(top),))
+    before, path, silent = dict(sys.modules), list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        flow = load_flow(entry)
+        return analyse({name: step.function for name, step in flow.tasks.items()}, Own(entry))
+    finally:
+        sys.dont_write_bytecode = silent
+        sys.path[:] = path
+        sys.path_importer_cache.pop(str(top), None)
+        for name in sys.modules.keys() - before.keys():
+            if str(top) in str(getattr(sys.modules[name], "__file__", "") or vars(sys.modules[name]).get("__path__")):
+                del sys.modules[name]
 
 
 @pytest.fixture
-def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], Analysis]:
-    """Import a project as a run would, and look at its tasks' code."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+def look(tmp_path: Path) -> Callable[[Files], Analysis]:
     count = iter(range(1000))
-
-    def take(files: Files) -> Analysis:
-        top = tmp_path / f"project{next(count)}"
-        for name, text in files.items():
-            path = top / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text((HEAD if name == "flow.py" else "") + textwrap.dedent(text))
-        entry = Entry(file=str(top / "flow.py"), module="flow", variable="wf", path=(str(top),))
-        before = dict(sys.modules)
-        try:
-            flow = load_flow(entry)
-            return analyse({name: step.function for name, step in flow.tasks.items()}, Own(entry))
-        finally:
-            sys.path.remove(str(top))
-            sys.path_importer_cache.pop(str(top), None)
-            for name in sys.modules.keys() - before.keys():
-                if str(top) in str(
-                    getattr(sys.modules[name], "__file__", "") or vars(sys.modules[name]).get("__path__")
-                ):
-                    del sys.modules[name]
-
-    return take
+    return lambda files: analysed(tmp_path / f"project{next(count)}", files)
 
 
 @pytest.fixture
@@ -289,6 +290,70 @@ def test_the_reached_modules_are_named(look: Callable[[Files], Analysis]) -> Non
     )
     assert list(found.modules) == ["flow", "lazy", "pkg", "pkg.a", "pkg.b", "pkg.sub", "pkg.sub.c"]
     assert all(file.endswith(".py") for file in found.modules.values())
+
+
+_MODULES, _FUNCTIONS = 3, 3
+definitions = st.tuples(st.integers(0, _MODULES - 1), st.integers(0, _FUNCTIONS - 1))
+graphs = st.dictionaries(
+    definitions,
+    st.lists(
+        st.tuples(definitions, st.sampled_from(["attribute", "name", "inside", "container", "default"])), max_size=2
+    ),
+    max_size=_MODULES * _FUNCTIONS,
+)
+
+
+def _written(graph: Mapping[Definition, list[tuple[Definition, str]]], edited: Definition | None) -> Files:
+    """Write modules whose functions refer to each other; one of them is edited."""
+    files = {}
+    for module in range(_MODULES):
+        imports, body = [], []
+        for number in range(_FUNCTIONS):
+            default, calls = "", []
+            for position, ((other, target), how) in enumerate(graph.get((module, number), [])):
+                name, alias = f"f{target}", f"g{number}_{position}"
+                if other != module:
+                    # Modules may import each other: only what is used when a module is imported needs an order.
+                    how = "inside" if other < module else how
+                    name = f"m{other}.f{target}"
+                    imports.append(f"import m{other}" if how != "inside" else "")
+                if how == "name" and other != module:
+                    imports.append(f"from m{other} import f{target} as {alias}")
+                    name = alias
+                elif how == "inside" and other != module:
+                    calls.append(f"    from m{other} import f{target} as local")
+                    name = "local"
+                elif how == "container":
+                    body.append(f"{alias} = {{'x': [lambda: {name}()]}}")
+                    name = f"{alias}['x'][0]"
+                elif how == "default":
+                    default, name = f"x=lambda: {name}", "x()"
+                calls.append(f"    {name}()")
+            body.append(
+                f"def f{number}({default}):\n" + "\n".join([*calls, f"    return {(module, number) == edited}"])
+            )
+        files[f"m{module}.py"] = "\n".join([*imports, *body])
+    return {**files, "flow.py": "import m0, m1, m2" + TASK.format("m0.f0()")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs, definitions)
+def test_the_digest_changes_where_the_edited_function_is_reached(
+    graph: dict[Definition, list[tuple[Definition, str]]], edited: Definition
+) -> None:
+    reached, todo = {(0, 0)}, [(0, 0)]
+    while todo:
+        for other, _ in graph.get(todo.pop(), []):
+            if other not in reached:
+                reached.add(other)
+                todo.append(other)
+    with tempfile.TemporaryDirectory() as directory:
+        found = [
+            analysed(Path(directory) / name, _written(graph, one)).codes["task"]
+            for name, one in (("before", None), ("after", edited))
+        ]
+    assert [code.problem for code in found] == ["", ""]
+    assert (found[0] != found[1]) == (edited in reached)
 
 
 def test_own_code_that_was_edited_after_its_import_is_not_cached(

@@ -154,7 +154,7 @@ class Expander:
         loose = Identity(self._definition.workflow, task, "", shared, names)
         keep = task.cache is not False and bool(task.code)
         if self._cache is not None and task.cache is not False and not task.code:
-            lookup.notes.append(f"{name}: results are not kept for later runs: {task.code_problem}")
+            lookup.notes += self._unkept(task)
         why: dict[str, list[int]] = {}
         for first in range(0, len(wanted), _AT_ONCE):
             chunk = wanted[first : first + _AT_ONCE]
@@ -186,6 +186,13 @@ class Expander:
             misses={reason: to_ranges(indices) for reason, indices in why.items()},
             notes=tuple(lookup.notes),
         )
+
+    def _unkept(self, task: Task) -> list[str]:
+        """Say that results of a task are not kept, and of all others for the same reason; once."""
+        names = [one.name for one in self._definition.tasks if one.code_problem == task.code_problem]
+        if task.name != names[0]:
+            return []
+        return [f"{', '.join(names)}: results are not kept for later runs: {task.code_problem}"]
 
     # --- identity ------------------------------------------------------------
 
