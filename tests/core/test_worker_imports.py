@@ -51,6 +51,7 @@ OWN = {
     "reflow.worker.context",
     "reflow.worker.durable",
     "reflow.worker.element",
+    "reflow.worker.frozen",
     "reflow.worker.imports",
     "reflow.worker.inputs",
     "reflow.worker.interrupts",

@@ -13,7 +13,7 @@ import pytest
 
 from reflow.model import layout, record
 from reflow.model.cache import CacheEntry
-from reflow.model.definition import Definition, Entry
+from reflow.model.definition import Definition, Entry, Module
 from reflow.model.task import Input, Task
 from reflow.planning.identity import SCHEME
 from reflow.run.lease import Owner
@@ -32,6 +32,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 OTHERS: dict[str, type[msgspec.Struct]] = {
     "`run.json`": Definition,
     "`entry` in it": Entry,
+    "a module in it": Module,
     "a task in it": Task,
     "an input of a task": Input,
     "`secrets.json`": Secrets,
@@ -106,6 +107,8 @@ def test_every_place_in_a_run_is_named() -> None:
         layout.unpublished(""),
         layout.secrets(""),
         layout.frozen("", 1, "pipeline.py"),
+        layout.frozen_module("", 1, "package.module"),
+        layout.compiled("", 1, "package.module", "cpython-311"),
         layout.events("", 1),
         layout.lease("", 1),
         layout.announcements("", "tag"),
@@ -131,6 +134,8 @@ def test_every_place_in_a_run_is_named() -> None:
             "secrets",
             "code",
             "frozen",
+            "frozen_module",
+            "compiled",
             "events",
             "lease",
             "mailbox",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,8 @@ from ..model.ranges import from_ranges
 from ..model.record import Finished, Mail, Opened, Started
 from ..process.spawn import spawn
 from ..worker.durable import FILE
-from ..worker.element import ElementRunner, failure_of
+from ..worker.element import STRANGE, ElementRunner, failure_of
+from ..worker.frozen import Frozen
 from ..worker.isolated import Isolated, loaded, same_code
 from ..worker.keeper import Keeper
 from ..worker.mailbox import Mailbox
@@ -73,8 +74,8 @@ class InlineExecutor:
         self._offset = 0
         self._runners: dict[str, ElementRunner] = {}
         self._smooth = True
-        #: code generation -> its workflow, and the tasks whose constants are not what they were at submit
-        self._flows: dict[int, tuple[Flow, frozenset[str]]] = {}
+        #: code generation -> its workflow, and for each task what says why a result must not be kept
+        self._flows: dict[int, tuple[Flow, Mapping[str, Callable[[], bytes]]]] = {}
         #: code generation -> its frozen script, where this process has not imported the same code itself
         self._isolated: dict[int, Isolated] = {}
         self._inside: Isolated | None = None
@@ -234,7 +235,7 @@ class InlineExecutor:
         assert spec is not None
         raw = read_regular(layout.definition(self._root, spec.generation), most=WHOLE)
         definition = msgspec.json.decode(raw, type=Definition)
-        flow, strange = self._code(definition)
+        flow, note = self._code(definition)
         if self._keeper is None:
             entry = definition.entry
             self._keeper = Keeper(alone=False, accept=below(entry.path[0] if entry.path else "/", entry.module))
@@ -249,23 +250,25 @@ class InlineExecutor:
             types,
             mailbox,
             keeper=self._keeper,
-            strange=spec.task in strange,
+            note=note[spec.task],
         )
 
-    def _code(self, definition: Definition) -> tuple[Flow, frozenset[str]]:
-        """The workflow of a code generation, and the tasks whose constants are not what they were at submit."""
-        if self.flow is not None and (definition.generation == 1 or not definition.entry.importable):
-            return self.flow, frozenset()
+    def _code(self, definition: Definition) -> tuple[Flow, Mapping[str, Callable[[], bytes]]]:
+        """The workflow of a code generation, and for each task what says why a result must not be kept."""
         found = self._flows.get(definition.generation)
-        if found is None:
+        if found is not None:
+            return found
+        frozen, flow, strange = Frozen(self._root, definition), self.flow, frozenset[str]()
+        frozen.known()
+        if flow is None or (definition.generation > 1 and definition.entry.importable):
             flow = loaded(definition)
             if flow is None or not same_code(flow, definition):
-                frozen = layout.code(self._root, definition.generation)
                 isolated = self._isolated.setdefault(definition.generation, Isolated(definition.entry, frozen))
                 self._enter(isolated)
                 flow = isolated.flow
-            functions = {name: step.function for name, step in flow.tasks.items()}
-            found = self._flows[definition.generation] = flow, strangers(definition, functions)
+            strange = strangers(definition, {name: step.function for name, step in flow.tasks.items()})
+        notes = {task.name: (lambda: STRANGE) if task.name in strange else frozen.note for task in definition.tasks}
+        found = self._flows[definition.generation] = flow, notes
         return found
 
     def _enter(self, isolated: Isolated | None) -> None:

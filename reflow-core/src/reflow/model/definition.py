@@ -35,11 +35,34 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     own: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    #: SHA-256 of the compiled script beside it; "" where there is none
+    compiled: str = ""
 
     @property
     def importable(self) -> bool:
         """Whether another process can import it: it is in no notebook, and in no function."""
         return bool(self.file and self.variable)
+
+
+class Module(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the user's own modules, as it was frozen; an extension module is only compared.
+
+    Attributes
+    ----------
+    file : str
+        Where it was, an absolute path.
+    digest : str
+        SHA-256 of its source.
+    package : bool
+        Whether it is a package.
+    compiled : str
+        SHA-256 of its compiled code; "" where there is none.
+    """
+
+    file: str
+    digest: str
+    package: bool = False
+    compiled: str = ""
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +93,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     force_tasks: tuple[str, ...] = ()
     verify: bool = True
-    #: modules that the script has imported from beside it: path -> size and time, and digest of the content
-    helpers: Mapping[str, tuple[str, str]] = {}
+    #: the user's own modules that the script reaches, by name
+    modules: Mapping[str, Module] = {}
+    #: directories in which modules are the user's own
+    own: tuple[str, ...] = ()
     #: what ``secrets.json`` holds beside it: ``config``, ``inherited``, ``overrides``, and ``env.TASK``
     private: tuple[str, ...] = ()
 

@@ -44,6 +44,16 @@ def frozen(root: str, generation: int, file: str) -> str:
     return f"{code(root, generation)}/{file.rpartition('/')[2]}"
 
 
+def frozen_module(root: str, generation: int, name: str) -> str:
+    """One of the user's own modules as submitted, by its full name."""
+    return f"{code(root, generation)}/modules/{name}.py"
+
+
+def compiled(root: str, generation: int, name: str, interpreter: str) -> str:
+    """The same, or the script, compiled for an interpreter, such as ``cpython-311``."""
+    return f"{code(root, generation)}/modules/{name}.{interpreter}.pyc"
+
+
 def events(root: str, epoch: int) -> str:
     """Log of what one lease holder decided."""
     return f"{root}/events/{epoch // FANOUT}/{epoch:06d}.log"

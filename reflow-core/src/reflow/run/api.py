@@ -25,6 +25,7 @@ from ..model.task import Task
 from ..planning.graph import dag, describe_tasks
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
+from ..worker.frozen import Frozen
 from ..worker.isolated import Isolated, loaded
 from ..worker.opener import WHOLE, read_regular
 from ..worker.trust import user_name
@@ -343,7 +344,7 @@ class Run:
                     break
         else:
             require_own(self.root)  # its code is about to be run
-            frozen = self._frozen.setdefault(generation, Isolated(definition.entry, layout.code(self.root, generation)))
+            frozen = self._frozen.setdefault(generation, Isolated(definition.entry, Frozen(self.root, definition)))
             with ExitStack() as held:
                 with self._explained(task):
                     codec = _codec_of(held.enter_context(frozen), task)

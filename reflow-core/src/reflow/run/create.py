@@ -22,6 +22,7 @@ from ..worker.durable import create as create_file
 from ..worker.opener import read_regular
 from ..worker.trust import Trust
 from .load import Secrets, save_secrets
+from .modules import compile_frozen, freeze_modules
 
 #: directories of every run
 FOLDERS = ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags")
@@ -162,7 +163,8 @@ def write_generation(root: str, definition: Definition, secrets: Secrets, source
     directory = layout.code(root, definition.generation)
     make_directories(directory)
     save_secrets(root, definition.generation, secrets)
-    return freeze(root, msgspec.structs.replace(definition, private=secrets.parts), source)
+    definition = freeze_modules(root, msgspec.structs.replace(definition, private=secrets.parts))
+    return freeze(root, definition, source)
 
 
 def freeze(root: str, definition: Definition, source: str) -> Definition:
@@ -173,6 +175,9 @@ def freeze(root: str, definition: Definition, source: str) -> Definition:
         # Who may not read the script, which may hold what is not for everybody's eyes, may not read its copy.
         write_new(copy, script, mode & FILE | 0o600)
         entry = msgspec.structs.replace(definition.entry, digest=sha256(script).hexdigest())
+        make_directories(os.path.dirname(layout.frozen_module(root, definition.generation, "")))
+        compiled = compile_frozen(root, definition.generation, entry.module, copy, entry.file)
+        entry = msgspec.structs.replace(entry, compiled=compiled)
         definition = msgspec.structs.replace(definition, entry=entry)
     text = msgspec.json.encode(definition)
     write_new(layout.definition_copy(root, definition.generation), text)

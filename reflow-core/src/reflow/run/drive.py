@@ -28,7 +28,6 @@ from ..store.trust import require
 from .cache import Refused
 from .create import enter
 from .engine import Engine
-from .helpers import changed, note
 from .lease import EXPIRY, Lease, Watch
 from .load import load_definition, load_secrets
 from .log import readable
@@ -297,7 +296,6 @@ class Watcher:
         self._report = Reporter(on_progress)
         self._told = 0.0
         self._warned: set[str] = set()
-        self._generation = 0
         self.teller: Teller | None = None
 
     def __call__(self, engine: Engine, message: str) -> None:
@@ -306,11 +304,6 @@ class Watcher:
             for occasion in self.teller.due(engine.state):
                 if engine.tells(occasion.value):
                     self.teller.tell(occasion, engine.state)
-        if engine.state.generation != self._generation:
-            self._generation = engine.state.generation
-            helpers = changed(engine.definition)
-            if helpers:
-                self.say(note(helpers))
         for warning in [*engine.warnings, *engine.state.notes, *([message] if message else [])]:
             if warning not in self._warned or warning == message:
                 self._warned.add(warning)

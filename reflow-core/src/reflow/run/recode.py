@@ -20,9 +20,9 @@ from ..plugins import registry as plugin_registry
 from ..worker.opener import read_regular
 from .create import write_generation
 from .drive import config_of, executor_of
-from .helpers import helpers_of
 from .jobs import Jobs
 from .load import load_secrets
+from .modules import Code, unchanged
 from .scripts import ScriptError
 from .today import today, today_of
 
@@ -66,7 +66,7 @@ def refresh(
         notes.append(f"{entry.file} is gone: the run goes on with the code as it was submitted")
         require_python(definition)
         return current
-    same = not overrides and (not entry.importable or _is_frozen(root, current, entry))
+    same = not overrides and (not entry.importable or (_is_frozen(root, current, entry) and unchanged(definition)))
     config = config_of(definition, root)
     secrets = load_secrets(root, definition)
     if "inherited" in secrets.lost:
@@ -90,6 +90,7 @@ def refresh(
         require_python(definition)
         return current
     # The same text may mean something else now: what the script takes from the environment is part of its code.
+    same = same and found.code.digests == Code(modules=definition.modules).digests
     same = same and found.tasks == definition.tasks and found.env == secrets.env and not secrets.lost
     if same and python == definition.python:
         return current
@@ -107,7 +108,8 @@ def refresh(
         generation=current + 1,
         tasks=found.tasks,
         overrides=shown,
-        helpers=helpers_of(entry),
+        modules=found.code.modules,
+        own=found.code.own,
         parameters=found.parameters,
         python=python,
     )

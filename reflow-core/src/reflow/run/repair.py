@@ -27,6 +27,7 @@ from .create import FOLDERS, freeze, record_of
 from .jobs import Jobs
 from .lease import BEAT, Lease, Owner, latest, newest, owner
 from .load import Secrets, decode_definition, in_words, load_secrets, migrate_definitions, read_definition, save_secrets
+from .modules import copy_module
 from .salvage import Salvage, index_of, survey
 from .trust import require_own
 
@@ -140,6 +141,7 @@ class _Repair:
             self._secrets(salvage.state)
             self._jobs(definition, salvage)
             self._code(salvage.state)
+            self._modules(salvage.state)
             lease.check()
             length = salvage.finish()
             lease.follow(lambda: length)
@@ -372,6 +374,26 @@ class _Repair:
             problem += f", and {entry.file} has changed since"
         self.report.problems.append(f"{problem}; `reflow retry {definition.run_id}` goes on with today's script")
 
+    def _modules(self, state: State) -> None:
+        """The frozen copies of the user's own modules, from where they were, if those are the same."""
+        definition = read_definition(self.root, state.generation)
+        for name, module in definition.modules.items():
+            copy = layout.frozen_module(self.root, definition.generation, name)
+            damage = _damage(copy, module.digest) if module.file.endswith(".py") else ""
+            if not damage:
+                continue
+            if _damage(module.file, module.digest):
+                self.report.problems.append(
+                    f"{copy} is {damage}, and {module.file} has changed since;"
+                    f" `reflow retry {definition.run_id}` goes on with today's code"
+                )
+                continue
+            if damage == "damaged":
+                self._keep(copy)
+            make_directories(os.path.dirname(copy))
+            copy_module(module, copy)
+            self._done(f"{copy} was {damage}; {module.file} is the same, and was copied")
+
     def _register(self, definition: Definition) -> None:
         """A run that the registry does not know is entered; a registry that cannot be written is passed over."""
         run_dir = os.path.dirname(os.path.dirname(self.root))
@@ -436,7 +458,7 @@ def _same_code(definition: Definition) -> bool:
     """Whether today's script has the very code that was frozen, of every task."""
     from ..worker.isolated import Isolated, same_code
 
-    with Isolated(definition.entry, None) as flow:
+    with Isolated(definition.entry) as flow:
         return bool(definition.tasks) and same_code(flow, definition)
 
 

@@ -32,9 +32,9 @@ from .drive import Progress, cache_places, drive, once
 from .engine import is_pool
 from .foreground import foreground
 from .freeze import analyse_tasks, check_directories, encode_parameters, entry_of, environments, freeze_tasks
-from .helpers import helpers_of
 from .jobs import Jobs
 from .load import Secrets
+from .modules import own_modules
 from .publish import catch_up_all
 from .trust import trust_of
 
@@ -189,6 +189,7 @@ def check(
             )
     given = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
     shown, secret = hidden(overrides)
+    code = own_modules(entry, analysis.modules)
     definition = Definition(
         version=__version__,
         run_id=run_id,
@@ -211,7 +212,8 @@ def check(
         force=force,
         force_tasks=tuple(force_tasks),
         verify=verify,
-        helpers=helpers_of(entry),
+        modules=code.modules,
+        own=code.own,
     )
     secrets = Secrets(
         env=environments(tasks),

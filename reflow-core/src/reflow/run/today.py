@@ -25,6 +25,7 @@ from ..planning.graph import difference
 from ..worker.load import Unguarded, flow_of
 from .drive import config_of
 from .freeze import analyse_tasks, encode_parameters, environments, freeze_tasks
+from .modules import Code, own_modules
 from .scripts import ScriptError, import_script
 
 
@@ -43,6 +44,8 @@ class Today(msgspec.Struct, frozen=True, kw_only=True):
         The run's parameters, those that are new with their defaults.
     notes : tuple of str
         Sentences for who asked.
+    code : Code
+        The user's own modules, as this interpreter has found them.
     """
 
     tasks: tuple[Task, ...]
@@ -50,6 +53,7 @@ class Today(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[str, ...] = ()
     parameters: Mapping[str, msgspec.Raw] = {}
     notes: tuple[str, ...] = ()
+    code: Code = Code()
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -148,7 +152,8 @@ def today_of(definition: Definition, root: str, flow: Flow, overrides: Sequence[
     compiled = flow.compile()
     names = [task.name for task in compiled.tasks]
     changes = [one for given in overrides for one in parse_overrides(given, tasks=names)]
-    whole = freeze_tasks(compiled, config_of(definition, root), changes, analyse_tasks(compiled, definition.entry))
+    analysis = analyse_tasks(compiled, definition.entry)
+    whole = freeze_tasks(compiled, config_of(definition, root), changes, analysis)
     tasks = tuple(msgspec.structs.replace(task, env={}) for task in whole)
     kept = {key: raw for key, raw in definition.parameters.items() if key in compiled.parameters}
     told = difference(definition.tasks, tasks)
@@ -170,7 +175,8 @@ def today_of(definition: Definition, root: str, flow: Flow, overrides: Sequence[
     ]
     given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
     parameters = encode_parameters(compiled.parameters, given, definition.cwd)
-    return Today(tasks=tasks, env=env, parameters=parameters, notes=tuple(notes))
+    code = own_modules(definition.entry, analysis.modules)
+    return Today(tasks=tasks, env=env, parameters=parameters, notes=tuple(notes), code=code)
 
 
 def serve() -> None:

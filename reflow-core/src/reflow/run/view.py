@@ -13,9 +13,7 @@ from ..model.record import Finished
 from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, Failure, State
 from ..model.task import Task
 from ..planning.waking import flying
-from .helpers import changed
 from .lease import BEAT, Owner, latest, owner
-from .load import load_definition
 from .log import Results, replay
 from .mail import overlay
 from .words import element_reason, run_times, task_reason, task_times, waiting_reasons
@@ -74,7 +72,6 @@ def status(root: str, definition: Definition, state: State, *, elements: bool = 
             "idle": idle,
             "executor": definition.executor,
             "generation": state.generation,
-            "helpers_changed": [] if state.run.ended else changed(_frozen(root, definition, state)),
             "uncached": [{"task": one.task, "elements": one.elements, "reason": one.reason} for one in state.uncached],
         },
         "summary": summary,
@@ -84,11 +81,6 @@ def status(root: str, definition: Definition, state: State, *, elements: bool = 
     if elements:
         told["elements"] = _elements(root, definition, state)
     return told
-
-
-def _frozen(root: str, definition: Definition, state: State) -> Definition:
-    """The definition of the code that the run uses now."""
-    return definition if state.generation == definition.generation else load_definition(root, state.generation)
 
 
 def standing(root: str, definition: Definition, state: State) -> dict[str, str]:

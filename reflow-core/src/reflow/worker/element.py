@@ -45,7 +45,7 @@ _EARLY = 10.0
 
 
 #: why results are not kept in the cache, as a field of their record
-_STRANGE = b',"w":"constants of its script are not where it ran what they were at submit"'
+STRANGE = b',"w":"constants of its script are not where it ran what they were at submit"'
 
 
 class ElementRunner:
@@ -69,8 +69,8 @@ class ElementRunner:
         The process's own, where it listens for signals.
     keeper : Keeper
         Puts the process back after each element.
-    strange : bool
-        Whether the function's constants are not what they were at submit, so that its results must not be kept.
+    note : callable, optional
+        Says, when an element has ended, why its result must not be kept, as a field of its record.
     """
 
     def __init__(
@@ -84,9 +84,11 @@ class ElementRunner:
         interrupts: Interrupts | None = None,
         *,
         keeper: Keeper,
-        strange: bool = False,
+        note: Callable[[], bytes] = bytes,
     ) -> None:
-        self._note = _STRANGE if strange else b""
+        self._note = note
+        #: of the code that it runs
+        self.generation = spec.generation
         self._root = root
         self._spec = spec
         self._task = task
@@ -212,7 +214,7 @@ class ElementRunner:
             return False
         else:
             self._mailbox.succeeded(
-                self._name, index, attempt, begin, *self._meter.end(), result, outputs, self._note + looked
+                self._name, index, attempt, begin, *self._meter.end(), result, outputs, self._note() + looked
             )
             return True
         finally:

@@ -14,13 +14,16 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
 from ..authoring.flow import Flow
-from ..model.definition import Definition, Entry
+from ..model.definition import Definition, Entry, Module
+from ..model.digest import sha256
+from .frozen import Frozen
 from .load import load_flow
+from .opener import read_regular
 
 #: one frozen script at a time has its modules where imports find them
 _turn = threading.RLock()
@@ -60,13 +63,13 @@ class Isolated:
     ----------
     entry : Entry
         The script.
-    code : str, optional
-        Directory of a code generation; the script is imported as it is today where None.
+    frozen : Frozen, optional
+        What has its frozen code; the script is imported as it is today where None.
     """
 
-    def __init__(self, entry: Entry, code: str | None) -> None:
+    def __init__(self, entry: Entry, frozen: Frozen | None = None) -> None:
         self._entry = entry
-        self._code = code
+        self.frozen = frozen
         self._modules: dict[str, ModuleType] = {}
         self._flow: Flow | None = None
         self._depth = 0
@@ -99,14 +102,20 @@ class Isolated:
         _turn.acquire()
         self._depth += 1
         if self._depth == 1:
-            self._state = _unchanged(self._entry.file)
+            frozen = {} if self.frozen is None else self.frozen.modules
+            self._state = _unchanged([self._entry.file, *(module.file for module in frozen.values())])
             self._state.__enter__()
             self._before = dict(sys.modules)
+            for name in frozen:
+                if name in sys.modules and not _is_same(sys.modules[name], frozen[name]):
+                    del sys.modules[name]
             sys.modules.update(self._modules)
+            if self.frozen is not None:
+                sys.meta_path.insert(0, self.frozen)
             sys.path[:0] = [path for path in self._entry.path if path not in sys.path]
         try:
             if self._flow is None:
-                self._flow = load_flow(self._entry, self._code)
+                self._flow = load_flow(self._entry, self.frozen)
         except BaseException:
             self.leave()
             raise
@@ -122,17 +131,28 @@ class Isolated:
             _turn.release()
 
     def _take_out(self) -> None:
-        for name, module in list(sys.modules.items()):
-            if name not in self._before:
-                if not _own(name, module, self._entry):
-                    continue
-                del sys.modules[name]
-            elif module is self._before[name]:
-                continue
-            else:
-                sys.modules[name] = self._before[name]
-            self._modules[name] = module
+        new = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if module is not self._before.get(name) and (name in self._before or _own(name, module, self._entry))
+        }
+        for name in new:
+            del sys.modules[name]
+        self._modules |= new
+        for name, module in self._before.items():
+            sys.modules.setdefault(name, module)
         self._before = {}
+        if self.frozen is not None:
+            sys.meta_path.remove(self.frozen)
+
+
+def _is_same(module: ModuleType, frozen: Module) -> bool:
+    """Whether a module that this process has imported has the frozen source, as far as its file tells."""
+    try:
+        file = os.path.abspath(module.__file__ or "")
+        return sha256(read_regular(file, follow=True)).hexdigest() == frozen.digest
+    except (OSError, AttributeError, TypeError):
+        return False
 
 
 def _own(name: str, module: ModuleType, entry: Entry) -> bool:
@@ -148,11 +168,11 @@ def _own(name: str, module: ModuleType, entry: Entry) -> bool:
 
 
 @contextmanager
-def _unchanged(script: str) -> Iterator[None]:
+def _unchanged(files: Iterable[str]) -> Iterator[None]:
     """Put back what importing a script may change of a process, beside its modules."""
     import logging
 
-    lines = linecache.cache.get(script)
+    lines = {file: linecache.cache.get(file) for file in files}
     path, argv, hook = list(sys.path), list(sys.argv), sys.excepthook
     environ, cwd = dict(os.environ), os.getcwd()
     collects, thresholds = gc.isenabled(), gc.get_threshold()
@@ -170,10 +190,10 @@ def _unchanged(script: str) -> Iterator[None]:
                 os.environ.clear()
                 os.environ.update(environ)
             os.chdir(cwd)
-            if lines is None:
-                linecache.cache.pop(script, None)
-            else:
-                linecache.cache[script] = lines
+            for file, line in lines.items():
+                linecache.cache.pop(file, None)
+                if line is not None:
+                    linecache.cache[file] = line
             (gc.enable if collects else gc.disable)()
             gc.set_threshold(*thresholds)
             log.setLevel(level)

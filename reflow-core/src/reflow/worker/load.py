@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
 
 from ..authoring.flow import Flow
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..model.definition import Entry
-from ..model.digest import sha256
+
+if TYPE_CHECKING:
+    from .frozen import Frozen
 
 _GUARD = "put that under `if __name__ == '__main__':`"
 
@@ -55,16 +58,16 @@ def module_name(file: str) -> str:
     return stem if stem.isidentifier() else "__reflow_script__"
 
 
-def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
+def load_module(entry: Entry, frozen: Frozen | None = None) -> ModuleType:
     """Import the script of `entry`.
 
     Parameters
     ----------
     entry : Entry
         What to import, and under which name.
-    source_file : str, optional
-        File to read the source from: the copy frozen at submit. Everything else,
-        ``__file__`` and tracebacks too, speaks of the original.
+    frozen : Frozen, optional
+        What has the code frozen at submit. Everything else, ``__file__`` and
+        tracebacks too, speaks of the original.
 
     Raises
     ------
@@ -83,13 +86,11 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     package = entry.module.rpartition(".")[0]
     if package:
         __import__(package)
-    source_file = source_file or entry.file
-    with open(source_file, "rb") as stream:
-        source = stream.read()
-    if entry.digest and source_file != entry.file and sha256(source).hexdigest() != entry.digest:
-        raise DataError(
-            f"{source_file} is damaged: it is not what was submitted", hint="`reflow repair` puts it in order"
-        )
+    if frozen is not None:
+        code = frozen.code()
+    else:
+        with open(entry.file, "rb") as stream:
+            code = compile(stream.read(), entry.file, "exec", dont_inherit=True)
     module = ModuleType(entry.module)
     module.__file__ = entry.file
     module.__package__ = package
@@ -97,13 +98,11 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
         from importlib.machinery import ModuleSpec
 
         module.__spec__ = ModuleSpec(entry.module, None, origin=entry.file)
-    if source_file != entry.file:
-        _remember_lines(entry.file, source)
     sys.modules[entry.module] = module
     _importing.append(entry.file)
     try:
         # What importing is: the user's script, by the user, as `python script.py` would run it.
-        exec(compile(source, entry.file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        exec(code, module.__dict__)  # noqa: S102
     except BaseException as error:
         sys.modules.pop(entry.module, None)
         if isinstance(error, SystemExit):
@@ -117,14 +116,6 @@ def load_module(entry: Entry, source_file: str | None = None) -> ModuleType:
     return module
 
 
-def _remember_lines(file: str, source: bytes) -> None:
-    """Let tracebacks show the lines that run, not those of an edited original."""
-    import linecache
-
-    lines = source.decode("utf-8", "replace").splitlines(keepends=True)
-    linecache.cache[file] = (len(source), None, lines, file)
-
-
 def flows_of(module: ModuleType) -> dict[str, Flow]:
     """Root workflows of a module, by variable name, each once."""
     found: dict[str, Flow] = {}
@@ -136,16 +127,15 @@ def flows_of(module: ModuleType) -> dict[str, Flow]:
     return found
 
 
-def load_flow(entry: Entry, code: str | None = None) -> Flow:
-    """Import the workflow of `entry`, from the frozen copy in directory `code` where given.
+def load_flow(entry: Entry, frozen: Frozen | None = None) -> Flow:
+    """Import the workflow of `entry`, of frozen code where given.
 
     Raises
     ------
     UsageError
         The script does not hold that workflow any more.
     """
-    source = None if code is None else f"{code}/{os.path.basename(entry.file)}"
-    return flow_of(load_module(entry, source), entry)
+    return flow_of(load_module(entry, frozen), entry)
 
 
 def flow_of(module: ModuleType, entry: Entry) -> Flow:

@@ -19,7 +19,8 @@ from ..model.ranges import from_ranges
 from ..model.record import RING_END, RING_START, TOKEN, Announced, Finished, JobSpec, Mail, Opened
 from . import children, relay
 from .context import TaskInterrupted
-from .element import ElementRunner, failure_of, redirect
+from .element import STRANGE, ElementRunner, failure_of, redirect
+from .frozen import Frozen
 from .interrupts import LIMITS, Interrupts
 from .keeper import Keeper
 from .load import load_flow
@@ -41,6 +42,8 @@ class Work:
         self._keeper = keeper
         self._interrupts = interrupts
         self._definitions: dict[int, Definition] = {}
+        self._frozen: dict[int, Frozen] = {}
+        self._current = 0
         self._flows: dict[int, Any] = {}
         self._strange: dict[int, frozenset[str]] = {}
         self._trusted = trust_in(os.environ)
@@ -58,8 +61,11 @@ class Work:
         if generation not in self._definitions:
             raw = read_regular(layout.definition(self._root, generation), self._trusted, most=WHOLE)
             definition = msgspec.json.decode(raw, type=Definition)
+            if generation not in self._frozen:
+                self._frozen[generation] = Frozen(self._root, definition, self._trusted)
+            self.use(generation)
             with self._keeper.loading():
-                self._flows[generation] = load_flow(definition.entry, layout.code(self._root, generation))
+                self._flows[generation] = load_flow(definition.entry, self._frozen[generation])
                 gc.enable()
             self._definitions[generation] = definition
             # Before anything runs: tasks may change what they find in their module.
@@ -69,11 +75,20 @@ class Work:
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}
         task = self._definitions[generation].task(spec.task)
         strange = spec.task in self._strange[generation]
+        note = (lambda: STRANGE) if strange else self._frozen[generation].note
         return ElementRunner(
             *(self._root, spec, task, step.function, types, mailbox, self._interrupts),
             keeper=self._keeper,
-            strange=strange,
+            note=note,
         )
+
+    def use(self, generation: int) -> None:
+        """Have the modules of a code generation where imports find them: a pool's lane may see several."""
+        if generation != self._current:
+            if self._current:
+                self._frozen[self._current].leave()
+            self._frozen[generation].enter()
+            self._current = generation
 
 
 class _Gone(Exception):
@@ -182,6 +197,7 @@ class Lane:
             while len(self._runners) >= _MOST_OPEN:
                 self._runners.pop(next(iter(self._runners))).close()
             runner = self._runners[job.number] = self._work.runner(job.tag, self._mailbox)
+        self._work.use(runner.generation)
         return runner
 
     def _ring(self) -> None:

@@ -63,8 +63,6 @@ def command(
         ],
         right=["TOTAL", *counted, "cached", "TIME"],
     )
-    if about.get("helpers_changed"):
-        render.put(render.clean(f"changed since its code was frozen: {', '.join(about['helpers_changed'])}"))
     for task in status["tasks"]:
         if task["reason"] and (task["array"] or task["state"] != "FAILED"):  # else it is among the failures below
             render.put(render.clean(f"{task['name']} {task['state']}: {task['reason']}"))
