@@ -151,6 +151,17 @@ def test_a_cap_that_nobody_told_of_holds_the_rest(sim: Any, most: int) -> None:
     assert not one.events("failed")
 
 
+def test_bounds_that_are_configured_today_count_for_a_retry(sim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sim()
+    one.fate |= {("work", index, 1): "no" for index in range(5)}
+    run = fan(one, 5)
+    one.end("FAILED")
+    monkeypatch.setenv("REFLOW_MAX_ARRAY", "2")
+    run.retry()
+    one.end()
+    assert [job.slots for job in one.sent("work")] == [5, 2, 2, 1]
+
+
 class Silent(MemoryCluster):
     """It bounds its arrays, and does not tell by how much."""
 

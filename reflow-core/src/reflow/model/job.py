@@ -151,6 +151,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     holds: bool = False
 
 
+#: limits that ``[executor]`` may lower
+BOUNDS = ("max_array", "max_submitted")
+
+
 @runtime_checkable
 class Executor(Protocol):
     """What runs jobs. `reflow.testing.ExecutorConformance` is its definition."""

@@ -345,6 +345,13 @@ class Capped(_Record, tag="capped"):
     w: str = ""
 
 
+class Bounded(_Record, tag="bounded"):
+    """Bounds on arrays and submissions that are configured today; what refusals have taught is forgotten."""
+
+    at: float
+    bounds: Mapping[str, int]
+
+
 class Barred(_Record, tag="barred"):
     """A compute node could not submit: where a wake-up ran, or (``relay``) where the last worker of a group did."""
 
@@ -448,6 +455,7 @@ Event = (
     | Wake
     | Woke
     | Barred
+    | Bounded
     | Capped
     | Kill
     | Killed
@@ -470,6 +478,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     at: float = 0.0
     reason: str = ""
+    #: of a retry: ``max_array`` and ``max_submitted``, where they are configured today
+    bounds: Mapping[str, int] = {}
 
 
 #: one element that a lane of the local pool is to run, in the pool's pipe: number of the job, element, flags

@@ -20,6 +20,7 @@ from .record import (
     Again,
     Asked,
     Barred,
+    Bounded,
     Cancelled,
     Capped,
     CodeChanged,
@@ -389,6 +390,8 @@ class State:
         self.barred = ""
         #: the largest array that is sent, where the scheduler has refused a larger one
         self.cap: Capped | None = None
+        #: bounds that were configured when the run was retried last
+        self.bounds: Mapping[str, int] = {}
         #: whether workers may start the next advance: none was refused yet
         self.relays = True
         #: (task, element) -> what the scheduler said when it was done with it and there was no record
@@ -647,6 +650,10 @@ class State:
         self.kills.pop(event.tag, None)
         self.unanswered = 0
         self.heard = max(self.heard, event.at)
+
+    def _bounded(self, event: Bounded) -> None:
+        self.bounds = event.bounds
+        self.cap = None
 
     def _capped(self, event: Capped) -> None:
         self.cap = event

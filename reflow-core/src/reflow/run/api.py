@@ -37,7 +37,7 @@ from .lease import Watch
 from .load import load_definition
 from .log import Results
 from .mail import post
-from .recode import refresh, require_python
+from .recode import bounds_of_today, refresh, require_python
 from .scheduler import AGAIN
 from .trust import require_own
 from .view import REPORTED, awaits, explain, log_of, look, plain_results, quiet, standing, status
@@ -656,11 +656,12 @@ class Run:
                 f"it is not known yet which elements {task} has", hint="without elements, all of it is cancelled"
             )
         notes: list[str] = []
-        generation = 0
+        generation, bounds = 0, {}
         if verb == "retry":
             require_own(self.root)  # it runs the script, and the run's code
             current = load_definition(self.root, state.generation)
             generation = refresh(current, self.root, lambda: self._session(today=True), overrides, notes)
+            bounds = bounds_of_today(current)
         command = Command(
             id=f"{verb}-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}",
             verb=verb,
@@ -668,6 +669,7 @@ class Run:
             generation=generation,
             by=f"{os.uname().nodename}:{os.getpid()}",
             at=time.time(),
+            bounds=bounds,
         )
         try:
             post(self.root, command)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..model import layout
 from ..model.codec import names_files
+from ..model.job import BOUNDS
 from ..model.names import FailureClass, RunState
 from ..model.ranges import from_ranges, to_ranges
-from ..model.record import Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
+from ..model.record import Bounded, Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
 from ..model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS
 from .mail import STRANGE, UNREADABLE, commands
 from .scheduler import Scheduler
@@ -175,6 +176,9 @@ def _retry(writer: Writer, scheduler: Scheduler, command: Command, recall: Calla
         writer.add(Reset(task=name, elements=to_ranges(indices), at=writer.now(), reason="retry"))
     if not (again or mended):
         return "nothing to retry"
+    bounds = {name: bound for name, bound in command.bounds.items() if name in BOUNDS}
+    if bounds != writer.state.bounds or writer.state.cap is not None:
+        writer.add(Bounded(at=writer.now(), bounds=bounds))
     writer.add(RunChanged(state=RunState.RUNNING, at=writer.now(), reason="retry"))
     if not again:
         return f"nothing to retry: {', '.join(mended)} had succeeded"

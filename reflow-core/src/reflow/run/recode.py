@@ -16,6 +16,7 @@ from ..config.overrides import hidden
 from ..errors import UsageError
 from ..model import layout
 from ..model.definition import Definition, Entry
+from ..model.job import BOUNDS
 from ..plugins import registry as plugin_registry
 from ..worker.opener import read_regular
 from .create import write_generation
@@ -128,6 +129,16 @@ def require_python(definition: Definition) -> None:
     """
     if definition.executor != "inline":
         _require(definition.python, "`reflow retry` uses today's")
+
+
+def bounds_of_today(definition: Definition) -> dict[str, int]:
+    """Bounds on arrays and submissions that are configured today: a retry is bound by them."""
+    if definition.executor == "inline":
+        return {}
+    project = os.path.dirname(definition.entry.file)
+    today = load_config(project, tables=lambda disabled: plugin_registry(disabled).settings())
+    found = {name: today.get(f"executor.{name}") for name in BOUNDS}
+    return {name: int(bound) for name, bound in found.items() if bound is not None}
 
 
 def _python_of_today(definition: Definition) -> str:

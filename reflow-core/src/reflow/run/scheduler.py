@@ -152,6 +152,9 @@ class Scheduler:
     def limits(self) -> Limits:
         """What the executor can take beside this very job, where this process runs in one; what it refused counts."""
         limits, cap = self.executor.limits, self._writer.state.cap
+        for name, bound in self._writer.state.bounds.items():
+            least = min(max(1, bound), getattr(limits, name) or bound)
+            limits = msgspec.structs.replace(limits, **{name: least})
         if cap is not None and self._writer.now() - cap.at < _CAP_LASTS:
             limits = msgspec.structs.replace(limits, max_array=min(limits.max_array or cap.size, cap.size))
         if limits.max_submitted is None or not (self.woken or self.relaying):
