@@ -17,7 +17,7 @@ from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass, RunState
 from reflow.model.record import Command
-from reflow.run import scheduler
+from reflow.run import chain, scheduler
 from reflow.run.mail import post
 from reflow.testing import Died, MemoryCluster
 
@@ -656,6 +656,30 @@ def test_a_wake_up_that_can_never_run_is_told_of(sim: Any) -> None:
     reason = run.status()["run"]["reason"]
     assert "its wake-up: can never run: no such node" in reason
     assert f"reflow drive {run.run_id}" in reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("held by its user", "held by its user"), ("waiting for other jobs", "it waits for jobs that have ended")],
+)
+def test_a_wake_up_that_is_held_is_told_of_and_is_a_stall_where_nothing_runs(sim: Any, reason: str, said: str) -> None:
+    one = sim(limits=Limits(visibility_lag=0.0, holds=True))
+    run = fan(one, 2)
+    query = one.cluster.query
+    waits = JobStatus(state=JobState.PENDING, reason=reason)
+    (wake,) = one.cluster.find([job.tag for job in one.sent(None)]).values()
+    one.cluster.query = lambda jobs: {ref: waits if ref == wake else status for ref, status in query(jobs).items()}
+    slot = one.cluster._slots[wake.id][0]
+    slot.held = True
+    one.cluster.advance(30.0)
+    chain.ask(run.root, one.cluster)
+    chain.ask(run.root, one.cluster)
+    told = run.status()["run"]
+    assert told["status"] == "STALLED"
+    assert f"its wake-up: {said}; `reflow drive {run.run_id}` goes on" in told["reason"]
+    slot.held = False
+    one.advance()
+    one.end()
 
 
 @pytest.mark.parametrize(

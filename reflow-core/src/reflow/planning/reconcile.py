@@ -11,7 +11,8 @@ from ..model.job import JobRef, JobState, JobStatus, Limits
 from ..model.names import FailureClass, explains
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Failed, Gone, Kill
-from ..model.state import QUEUED, RUNNING, Flight, State
+from ..model.state import QUEUED, RUNNING, Flight, State, WakeUp
+from .waking import flying
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -170,10 +171,11 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits:
                 cls = FailureClass.LAUNCH.value
                 events.append(Kill(tag=flight.tag, at=now, elements=to_ranges(left), f=cls, w=why))
     woken = []
+    alive_tags = flying(state)
     for wake in state.wakes.values():
         word = next(iter(by_id.get(wake.id, {}).values()), None) if wake.id else None
-        if word is not None and word.state is JobState.PENDING and word.failure_class is not None:
-            waiting[wake.tag] = word.reason or word.native
+        if word is not None and (why := _held(wake, word, alive_tags, now - wake.at > lag)):
+            waiting[wake.tag] = why
         if word is not None and (word.state.ended or (word.state is JobState.UNKNOWN and now - wake.at > lag)):
             woken.append(wake.tag)
     events.append(Asked(at=now, waiting=waiting))
@@ -183,6 +185,16 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits:
 def _confirms(status: JobStatus, before: Gone, now: float, lag: float) -> bool:
     """Whether an answer makes certain that an element has gone, of which one answer alone has said so."""
     return not before.sure and (status.state.ended or (status.state is JobState.UNKNOWN and now - before.at >= lag))
+
+
+def _held(wake: WakeUp, word: JobStatus, flying: Collection[str], settled: bool) -> str:
+    """Why a wake-up will not start by itself; "" where it may."""
+    if word.state is not JobState.PENDING:
+        return ""
+    if word.failure_class is not None or word.reason.startswith("held"):
+        return word.reason or word.native
+    ended = settled and wake.waits and not set(wake.waits).intersection(flying)
+    return "it waits for jobs that have ended" if ended and "waiting for other jobs" in word.reason else ""
 
 
 def _told(flight: Flight, by_id: Mapping[str, Mapping[int | None, JobStatus]]) -> Mapping[int | None, JobStatus]:

@@ -111,6 +111,8 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
         return {"status": "STALLED", "reason": f"the process that drove it is gone; {goes_on}"}
     if awaits(state):
         held = next((state.asked.waiting[tag] for tag in state.wakes if tag in state.asked.waiting), "")
+        if held and not flying(state):
+            return {"status": "STALLED", "reason": f"its wake-up: {held}; {goes_on}"}
         return {**plain, "reason": plain["reason"] or (f"its wake-up: {held}; {goes_on}" if held else "")}
     why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
     if flying(state):
