@@ -61,6 +61,8 @@ def test_names_in_class_bodies_and_in_quoted_annotations_are_uses() -> None:
         ("X = []\nf = lambda: X.append(1)", {"X"}),
         ("class A:\n    items = []\n    def add(self): A.items.append(1)", {"A.items"}),
         ("class A:\n    n = 0\n    @classmethod\n    def add(cls): cls.n += 1", {"A"}),
+        ("class A:\n    def add(self): self.n += 1", {"A"}),
+        ("class A:\n    def __init__(self): self.n = 1", set()),
         ("import m.a as s\ndef f(): s.N = 1", {"@m.a:N"}),
         ("from . import s\ndef f(): s.N.pop()", {"@.:s.N"}),
         ("def f():\n    import m\n    m.N = 1", {"@m:N"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +75,29 @@ def test_an_editable_install_is_own_but_reflow(top: Path, monkeypatch: pytest.Mo
         assert make(top).file("own_elsewhere") is None
     finally:
         editable_roots.cache_clear()
+
+
+def test_the_configuration_reaches_a_run(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "shared"
+    module = write(elsewhere / f"shared_{lab.module}.py", "def f(): return 1\n")
+    monkeypatch.syspath_prepend(str(elsewhere))
+    monkeypatch.setenv("REFLOW_CACHE_OWN", module.stem)
+    text = f"import {module.stem} as s\n@wf.job()\ndef task() -> int: return s.f()\n"
+
+    def digest() -> str:
+        sys.modules.pop(module.stem, None)
+        return str(lab.good().definition.task("task").code)
+
+    lab.write(text)
+    first = digest()
+    write(module, "def f(): return 12\n")
+    lab.write(text)
+    assert digest() != first
+    monkeypatch.setenv("REFLOW_CACHE_FOREIGN", module.stem)
+    write(module, "def f(): return 123\n")
+    lab.write(text)
+    foreign = digest()
+    write(module, "def f(): return 1234\n")
+    lab.write(text)
+    assert digest() == foreign
+    sys.modules.pop(module.stem, None)

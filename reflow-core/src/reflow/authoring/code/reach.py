@@ -430,6 +430,8 @@ class _Graph:
         is_defined = any(module.facts.units[index].kind != "set" for index in units)
         if is_here and reference not in self._written and not isinstance(value, type | FunctionType):
             told = _told(value)
+            if told is not None and any(self._changes(part) for part in told.parts):
+                told = None
             if told is not None and (told.whole or not told.text.startswith("?")):
                 edges.values[reference] = told.digest
                 for part in told.parts:
@@ -440,6 +442,12 @@ class _Graph:
             self._add(edges, _UNIT, module.name, index)
         if is_here and not (len(units) == 1 and self._is_made_by(value, module, units[0])):
             self._follow(edges, value)
+
+    def _changes(self, part: Any) -> bool:
+        """Whether this is a class of which methods change instances: how they are now says nothing."""
+        if not isinstance(part, type):
+            return False
+        return f"{self._own_name(part.__module__)}:{part.__qualname__.partition('.')[0]}" in self._written
 
     def _is_made_by(self, value: Any, module: Module, index: int) -> bool:
         """Whether a value is the bare function of a definition: it leads nowhere else."""

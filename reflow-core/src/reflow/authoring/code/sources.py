@@ -162,7 +162,7 @@ class Compiled:
         self._source = source
         # Methods of what is imported are called by instructions of their own.
         self._imports = [f"import {','.join(imports)}\n"] if imports else []
-        self._lines = source.splitlines(keepends=True)
+        self._lines = source.split("\n")  # as Python counts them
         self._known: dict[tuple[int, int, int], frozenset[CodeType]] = {}
 
     def has(self, code: CodeType, first: int, last: int) -> bool:
@@ -175,7 +175,7 @@ class Compiled:
             blank = ["\n"] * (first - 1 - len(ahead))
             found = None
             if len(ahead) < first:
-                found = _codes("".join([*blank, *ahead, *lines]), flags)
+                found = _codes("".join([*blank, *ahead, "\n".join(lines)]), flags)
             if found is None:  # a part of a compound statement
                 found = _codes(self._source, flags)
             self._known[key] = found or frozenset()

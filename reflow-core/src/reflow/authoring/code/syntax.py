@@ -14,6 +14,8 @@ from ...model.digest import sha256
 
 _SILENT = frozenset({"ctx", "kind", "type_comment", "type_params", "type_ignores"})
 Def = ast.FunctionDef | ast.AsyncFunctionDef
+#: methods that make an object, and may change it
+_MAKERS = frozenset({"__init__", "__post_init__", "__new__", "__setstate__"})
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 #: methods that change what they are called on
@@ -54,12 +56,26 @@ def hashed(text: str) -> str:
 class Scope:
     """Names of one function, class or module while it is read."""
 
-    __slots__ = ("binds", "comprehension", "imports", "kind", "later", "nonlocals", "owner", "parent", "uses", "writes")
+    __slots__ = (
+        "binds",
+        "comprehension",
+        "function",
+        "imports",
+        "kind",
+        "later",
+        "nonlocals",
+        "owner",
+        "parent",
+        "uses",
+        "writes",
+    )
 
     def __init__(self, kind: str, parent: Scope | None, owner: str = "", *, comprehension: bool = False) -> None:
         self.kind = kind
         self.parent = parent
         self.owner = owner
+        #: the name of the function
+        self.function = ""
         self.comprehension = comprehension
         self.binds: set[str] = set()
         self.nonlocals: set[str] = set()
@@ -215,12 +231,25 @@ class Reader:
                 target = target.value
             chain = chain_of(target)
         if chain == "type" or chain.startswith("cls.") or ".__class__" in chain:
-            owner = self._owner()
-            if owner:
-                self.scope.writes.add(owner)
+            self._write_class()
             return
+        if chain.startswith("self.") and self._method() not in _MAKERS:
+            self._write_class()
         if chain:
             self.scope.writes.add(chain)
+
+    def _write_class(self) -> None:
+        """Note that methods of the class around change it, or its instances."""
+        owner = self._owner()
+        if owner:
+            self.scope.writes.add(owner)
+
+    def _method(self) -> str:
+        """Return the name of the function around."""
+        scope: Scope | None = self.scope
+        while scope is not None and not scope.function:
+            scope = scope.parent
+        return scope.function if scope is not None else ""
 
     def _owner(self) -> str:
         scope: Scope | None = self.scope
@@ -313,6 +342,7 @@ class Reader:
         """Read parameters' names and the body, in a scope of their own."""
         arguments = node.args
         self.scope = Scope("function", self.scope)
+        self.scope.function = getattr(node, "name", "")
         groups = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)
         names = [arg.arg for group in groups for arg in group]
         self._out.append(f"{names!r}")
