@@ -217,6 +217,24 @@ def test_words_of_a_refusal_that_nobody_knows_are_tried_three_times(sim: Any, re
     assert tried[2] < 300.0
 
 
+def test_a_request_that_can_never_run_is_refused_at_once(sim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from a node: that such a job is not taken does not mean that the node may not submit."""
+    one = sim()
+    submit = one.cluster.submit
+
+    def strict(job: Job) -> Submission:
+        if job.spec is not None and job.spec.task == "work":
+            raise ExecutorError("invalid partition specified: nosuch", definite=True)
+        return submit(job)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(one.cluster, "submit", strict)
+    run = fan(one, 3)
+    one.end("FAILED")
+    (failure, *_) = run.status()["failures"]
+    assert (failure["class"], failure["reason"]) == ("launch", "invalid partition specified: nosuch")
+    assert not one.events("barred")
+
+
 def test_a_scheduler_that_is_full_from_the_first_refuses_at_once(sim: Any) -> None:
     one = sim(limits=Limits(visibility_lag=0.0, max_submitted=0))
     one.cluster.__class__ = Reticent

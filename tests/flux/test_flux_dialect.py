@@ -325,6 +325,27 @@ def test_limits() -> None:
 # -- instances -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("[Errno 22] job submission to debug is disabled: maintenance at 18:00", "transient"),
+        ("[Errno 1] invalid jobspec: host constraint contains invalid hosts: host 'nosuch' not found", "definite"),
+        ("[Errno 22] requested duration (10m) exceeds policy limit of 2m for queue debug", "definite"),
+    ],
+)
+def test_what_a_refusal_means(tmp_path: Path, said: str, kind: str) -> None:
+    made, replay = executor({"flux": {"returncode": 1, "stderr": f"{said}\n"}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert " ".join(name for name in ("transient", "definite") if getattr(caught.value, name)) == kind
+    assert not replay.slept
+
+
+def test_a_priority_is_of_the_range_that_flux_takes() -> None:
+    with pytest.raises(UsageError, match="priority=99: Flux takes 0 to 31"):
+        FluxExecutor().speaks.flags(a_job(options={"priority": 99}), FluxExecutor()._site())
+
+
 def test_a_job_keeps_its_name() -> None:
     for word in ("--job-name=x", "--job-name", "--job"):
         with pytest.raises(UsageError, match="found by their names"):

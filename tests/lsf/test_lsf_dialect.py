@@ -465,6 +465,29 @@ def test_what_openlava_would_misread_is_refused() -> None:
         words("openlava", options={"reservation": "x"})
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Job array index too large. Job not submitted.", "large"),
+        ("Too many processors requested. Job not submitted.", "definite"),
+        ("RUNLIMIT: Cannot exceed queue's hard limit(s). Job not submitted.", "definite"),
+        ("LSF is down. Please wait ...", "transient"),
+        ("Cannot connect to LSF. Please wait ...", "transient"),
+    ],
+)
+def test_what_a_refusal_means(tmp_path: Path, said: str, kind: str) -> None:
+    made, _ = executor({"bsub -": {"returncode": 255, "stderr": f"{said}\n"}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path), slots=4))
+    assert " ".join(name for name in ("transient", "large", "definite") if getattr(caught.value, name)) == kind
+
+
+def test_openlava_says_how_large_an_array_may_be() -> None:
+    told = "The maximum number of jobs in a job array.\n    MAX_JOB_ARRAY_SIZE = 400\n"
+    made, _ = executor({}, {**LAVA, "bparams -l": told, "bparams": told})
+    assert made.limits.max_array == 400
+
+
 def test_limits() -> None:
     assert executor({})[0].limits.max_array == 1000
     assert executor({})[0].speaks.title == "OpenLava"

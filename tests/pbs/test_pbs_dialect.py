@@ -480,6 +480,69 @@ def test_another_server_is_refused() -> None:
     assert len(other.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("qsub: would exceed queue generic's per-user limit", "full"),
+        ("qsub: would exceed complex's per-user limit", "full"),
+        ("qsub: Maximum number of jobs for user hpc already in queue capq", "full"),
+        ("qsub: would exceed queue capq's per-group limit", "full"),
+        ("qsub: would exceed queue capq's per-project limit", "full"),
+        ("qsub: Maximum number of jobs already in queue capq", "full"),
+        ("qsub: would exceed per-user limit on resource ncpus in queue capq", "full"),
+        ("qsub: would exceed limit on resource ncpus in queue capq", "full"),
+        ("qsub: would exceed queue generic's per-user limit of jobs in 'Q' state", "full"),
+        ("qsub: Maximum number of jobs in 'Q' state already in queue capq", "full"),
+        ("qsub: Array job exceeds server or queue size limit", "large"),
+        ("qsub: Queue is not enabled", "transient"),
+        ("qsub: Unknown queue", "definite"),
+        # Torque's
+        (
+            "qsub: submit error (Maximum number of jobs already in queue for user MSG=total number of current user's"
+            " jobs exceeds the queue limit: user user@node1, queue lim)",
+            "full",
+        ),
+        (
+            "qsub: submit error (Maximum number of jobs already in queue MSG=Job 279.node1 violates the global server"
+            " limit of 3 jobs queued per user)",
+            "full",
+        ),
+        ("qsub: submit error (Bad Job Array Request MSG=Requested array size too large, limit is 10)", "large"),
+        ("qsub: submit error (Queue is not enabled MSG=queue is disabled: user user@node1, queue lim)", "transient"),
+        (
+            "qsub: submit error (Job exceeds queue resource limits MSG=cannot satisfy queue max walltime requirement)",
+            "definite",
+        ),
+        ("qsub: submit error (Unauthorized Request  MSG=user ACL rejected the submitting user: user u@n)", "definite"),
+    ],
+)
+def test_what_a_refusal_means(tmp_path: Path, said: str, kind: str) -> None:
+    made, replay = executor({"qsub": {"returncode": 38, "stderr": f"{said}\n"}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path), slots=10))
+    kinds = ("transient", "full", "large", "definite")
+    assert " ".join(name for name in kinds if getattr(caught.value, name)) == kind
+    assert not replay.slept
+
+
+def test_bounds_of_a_torque_server() -> None:
+    told = "set server max_user_queuable = 30\nset server max_queuable = 500\nset server max_slot_limit = 2\n"
+    made, _ = executor({}, {**OTHER, "qmgr": told})
+    assert made.limits.max_submitted == 30
+    assert list(made.speaks.array(6, 4)) == [("-t", "0-5%2")]
+    assert list(made.speaks.array(6, None)) == [("-t", "0-5")]
+
+
+def test_priorities_that_pbs_takes() -> None:
+    for value, taken in ((1023, True), (-1024, True), (1024, False), (-2000, False)):
+        job = a_job(options={"priority": value})
+        if taken:
+            assert ("-p", str(value)) in PBSExecutor().speaks.flags(job, PBSExecutor()._site())
+            continue
+        with pytest.raises(UsageError, match="PBS takes -1024 to 1023"):
+            PBSExecutor().speaks.flags(job, PBSExecutor()._site())
+
+
 def test_only_what_the_server_knows_is_deleted() -> None:
     partly = {"returncode": 153, "stdout": ENDS + ARRAYS, "stderr": "qstat: Unknown Job Id 9999999.pbs1\n"}
     made, replay = executor({"qstat": partly, "qdel": ""})

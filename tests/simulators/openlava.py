@@ -404,6 +404,10 @@ class OpenLava(System):
         return code
 
     def bparams(self, argv: list[str]) -> int:
+        if argv == ["-l"]:
+            most = self.site.get("max_array", 1000)
+            print(f"The maximum number of jobs in a job array.\n    MAX_JOB_ARRAY_SIZE = {most}")
+            return 0
         raise Unrecorded("bparams")
 
 

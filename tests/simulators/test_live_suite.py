@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 #: what reflow asks for without being told: its answer is on no transcript, and it does without
-ASIDE = {"torque": ["qmgr"], "lsf": ["bparams"]}
+ASIDE = {"torque": ["qmgr"]}
 
 
 @pytest.mark.slow

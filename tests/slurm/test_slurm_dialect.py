@@ -424,6 +424,46 @@ def test_a_number_that_was_given_to_another_job() -> None:
     assert [call[0] for call in replay.calls] == ["squeue"]
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (f"{FAILED}Required partition not available (inactive or drain)", "transient"),
+        (f"{FAILED}Invalid job array specification", "large"),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}Job violates accounting/QOS policy", "full"),
+        (f"{FAILED}Requested node configuration is not available", "definite"),
+        (f"{FAILED}Invalid feature specification", "definite"),
+        ("sbatch: error: Invalid generic resource (gres) specification", "definite"),
+        (f"{FAILED}Words of a later version", ""),
+    ],
+)
+def test_what_a_refusal_means(tmp_path: Path, said: str, kind: str) -> None:
+    made, replay = executor({"sbatch": {"returncode": 1, "stderr": f"{said}\n"}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path), slots=30))
+    kinds = ("transient", "full", "large", "definite")
+    assert " ".join(name for name in kinds if getattr(caught.value, name)) == kind
+    assert not replay.slept, "a queue that is closed does not open in seconds"
+
+
+@pytest.mark.parametrize(
+    ("enforce", "rows", "most"),
+    [
+        ("associations,limits,qos", "test|acc|hpc|12|4\n", 12),
+        ("associations,limits,qos", "other|acc|hpc|3|4\ntest|acc|hpc|12|4\n", 12),
+        ("associations,limits,qos", "test|acc|hpc|12|4\ntest|b|hpc|7|\n", 9999),
+        ("associations,limits,qos", "test|acc|hpc||\n", 9999),
+        ("none", "test|acc|hpc|12|4\n", 9999),
+    ],
+)
+def test_limits_of_an_association(enforce: str, rows: str, most: int) -> None:
+    told = re.sub(r"(?m)^AccountingStorageEnforce .*$", f"AccountingStorageEnforce = {enforce}", CONFIG)
+    made, replay = executor({"scontrol show config": told, "sacctmgr": rows})
+    assert made.limits.max_submitted == most
+    asked = [call for call in replay.calls if call[0] == "sacctmgr"]
+    assert asked == ([] if enforce == "none" else [asked[0]])
+    assert all(call[4] == f"user={made._site().user}" for call in asked)
+
+
 @pytest.mark.parametrize("reason", ["AssocMaxSubmitJobLimit", "QOSMaxSubmitJobPerUserLimit", "AssocGrpSubmitJobsLimit"])
 def test_too_many_jobs_queued_is_no_fault_of_the_job(tmp_path: Path, reason: str) -> None:
     said = f"sbatch: error: {reason}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"

@@ -92,6 +92,8 @@ class ExecutorError(ReflowError):
         Whether too many jobs are queued already: the same call may succeed when some of them have ended.
     large : bool
         Whether the array has too many elements: a smaller one may be taken.
+    definite : bool
+        Whether the request can never be met: nothing is gained by asking again, here or on another machine.
     obscure : bool
         Whether nothing is known of the words in which a submission was refused.
     """
@@ -108,6 +110,7 @@ class ExecutorError(ReflowError):
         elsewhere: bool = False,
         full: bool = False,
         large: bool = False,
+        definite: bool = False,
         obscure: bool = False,
         hint: str | None = None,
     ) -> None:
@@ -120,6 +123,7 @@ class ExecutorError(ReflowError):
         self.elsewhere = elsewhere
         self.full = full
         self.large = large
+        self.definite = definite
         self.obscure = obscure
 
 

@@ -114,6 +114,9 @@ class Flux(Dialect):
     # While an instance starts or stops its services come and go, and what it has just taken may be lost.
     passing = r"Unable to connect to Flux|flux_open|No service matching|EPIPE"
     uncertain = r"EPIPE"
+    closed = r"job submission to \S+ is disabled"
+    definite = r"Invalid queue|exceeds policy limit|invalid jobspec|urgency range is"
+    priorities = (0, 31)
     gone = r"unknown job id|JobID \S+ unknown|job is inactive|No such job|Matched 0 jobs"
     whole = r"\}\s*\Z"
     absent = r"JobID (\S+) unknown"

@@ -202,9 +202,15 @@ class LSF(Dialect):
         " ti ul v wa wt XF Zs"
     )
     own = names("B cwd e eo env I Ip Is K M N n o oo outdir Q r R rn tty W w")
-    passing = r"not responding|Communication time out|LIM is down|[Cc]onnection refused|Failed in an LSF library call"
-    full = r"[Pp]ending job threshold reached"
     large = r"Job array index too large"
+    definite = (
+        r"Too many processors requested|No such queue|Cannot exceed queue's hard limit|Bad resource requirement syntax"
+    )
+    passing = (
+        r"LSF is down\. Please wait|Cannot connect to LSF\. Please wait|not responding|Communication time out"
+        r"|LIM is down|[Cc]onnection refused|Failed in an LSF library call"
+    )
+    full = r"[Pp]ending job threshold reached"
     gone = (
         r"is not found|No matching job found|has already finished|Operation is in progress|is being (?:term|sig)"
         r"|No (?:unfinished |running |pending |suspended |DONE/EXIT )?job found"
@@ -369,7 +375,7 @@ class OpenLava(LSF):
         "reservation": refused("OpenLava has none"),
     }
     native = names("a c D E f F H i is k L m S t Zs")
-    asks: ClassVar[Mapping[str, Words]] = {name: LSF.asks[name] for name in ("variant", "parameters")}
+    asks: ClassVar[Mapping[str, Words]] = {"variant": LSF.asks["variant"], "parameters": ("bparams", "-l")}
     # It has the command that names a cluster; what that prints was not recorded.
     identifies = ""
 

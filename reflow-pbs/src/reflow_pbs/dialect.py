@@ -53,6 +53,9 @@ _CLONED = 900
 #: paths that mean the same to everybody
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
 
+#: Torque's bounds on what is queued; those of queues show when they are reached
+_QUEUABLE = ("max_user_queuable", "max_queuable")
+
 _CPUTIME = (FailureClass.TIMEOUT, "CPU time exceeded")
 _CORES = (FailureClass.EXIT, "killed: used more cores than it asked for")
 _RERUN = (FailureClass.PREEMPTED, "ended by the server, to be run again")
@@ -123,8 +126,14 @@ class PBS(Dialect):
     own = names("a C e f I j J N o t x X")
     passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
+    closed = r"Queue is not enabled"
     full = r"would exceed .*limit\b|Maximum number of jobs (?:.* )?already in queue"
     large = r"exceeds server or queue size limit|array size too large"
+    definite = (
+        r"Unknown queue|Unknown resource|Illegal attribute or resource value|Job exceeds queue resource limits"
+        r"|user ACL rejected|Resource invalid in"
+    )
+    priorities = (-1024, 1023)
     gone = r"Unknown Job Id|Job has finished|nonexistent job id|invalid (?:for )?state|not configured to maintain"
     whole = followed = r"\n\n\Z"
     absent = r"(?m)(?:Unknown Job Id(?: Error)?|nonexistent job id:?|qstat:(?= \S+ Job has finished)) (\S+)"
@@ -171,9 +180,13 @@ class PBS(Dialect):
         most = str(found.get("max_array_size", ""))
         if str(found.get("max_job_array_size", "")).isdecimal():  # Torque's
             most = str(min(int(found["max_job_array_size"]), _CLONED))
+        slots = str(found.get("max_slot_limit", ""))
+        facts |= {"max_throttle": int(slots)} if slots.isdecimal() and int(slots) else {}
         # Each element counts; the limit may be for everybody, or for each user.
         queued = re.search(r"(?m)^set server max_queued \+?= .*\[[ou]:PBS_(?:ALL|GENERIC)=(\d+)", text)
-        facts |= {"max_submitted": int(queued[1])} if queued and int(queued[1]) else {}
+        bounds = [int(queued[1])] if queued and int(queued[1]) else []
+        bounds += [int(found[name]) for name in _QUEUABLE if found.get(name, "").isdecimal() and int(found[name])]
+        facts |= {"max_submitted": min(bounds)} if bounds else {}
         return facts | ({"max_array": int(most)} if most.isdecimal() else {})
 
     def fixed(self, job: Job) -> Iterable[Words]:
@@ -414,7 +427,8 @@ class Torque(PBS):
             yield "-l", f"walltime={clock(asked.time)}"
 
     def array(self, slots: int, throttle: int | None) -> Iterable[Words]:
-        """Indices may count from 0."""
+        """Indices may count from 0; the server may bound how many run at once, and takes no more."""
+        throttle = min(throttle, int(self.facts.get("max_throttle", throttle))) if throttle else throttle
         return [("-t", "0" if slots == 1 else f"0-{slots - 1}{f'%{throttle}' if throttle else ''}")]
 
     def after(self, ids: Sequence[str]) -> Iterable[Words]:

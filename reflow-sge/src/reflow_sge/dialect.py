@@ -125,7 +125,9 @@ class GridEngine(Dialect):
     )
     uncertain = r"failed receiving gdi request|got (?:read|write) error|timeout"
     full = r"[Oo]nly \d+ jobs are allowed per"
-    large = r"[Oo]nly \d+ tasks are allowed per"
+    large = r"[Oo]nly \d+ tasks are allowed per|tried to submit a job with more than \d+ tasks"
+    definite = r"unknown queue|unknown resource"
+    priorities = (-1023, 1024)
     gone = r"does not exist|do not exist|not found"
     whole = r"</job_info>"
     followed = r"(?m)^jobnumber +\d|not found"

@@ -10,7 +10,7 @@ from reflow.plugin import ExecutorEntry, Setting, hookimpl
 @hookimpl
 def reflow_executors() -> Sequence[ExecutorEntry]:
     """Slurm."""
-    programs = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+    programs = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
     return (
         ExecutorEntry(
             name="slurm",

@@ -90,14 +90,20 @@ class Slurm(Dialect):
     name = "slurm"
     title = "Slurm"
     prefix = "#SBATCH"
-    programs = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+    programs = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
     limits = Limits(array_base=0, max_array=1001, max_after=500, visibility_lag=10.0, vanishes=True)
     index = "SLURM_ARRAY_TASK_ID"
     job_id = '"${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID-}}"'
     # From 22.05 to 24.05 srun reads no SLURM_CPUS_PER_TASK: each of its tasks would have one core of those asked for.
     prelude = 'if [ -n "${SLURM_CPUS_PER_TASK-}" ]; then export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"; fi'
     forgets = True
-    asks: ClassVar[Mapping[str, Words]] = {"config": ("scontrol", "show", "config")}
+    asks: ClassVar[Mapping[str, Words]] = {
+        "config": ("scontrol", "show", "config"),
+        "limits": (
+            *("sacctmgr", "-nP", "show", "assoc", "user={user}"),
+            "format=cluster,account,user,maxsubmit,maxjobs",
+        ),
+    }
     address = ("SLURM_CLUSTERS",)
     configured = ("SLURM_CONF", "SLURM_CONF_SERVER")
     inside = "SLURM_CLUSTER_NAME"
@@ -156,8 +162,13 @@ class Slurm(Dialect):
         r"|Transport endpoint is not connected|Communication connection failure"
     )
     uncertain = r"Socket timed out|Zero Bytes were|Connection (?:timed out|reset)|Unexpected message"
+    closed = r"Required partition not available"
     full = r"(?:Assoc|QOS)\w*Submit\w*Limit"
     large = r"Invalid job array specification"
+    definite = (
+        r"Requested node configuration is not available|Invalid (?:partition|feature|generic resource|account|qos)\b"
+        r"|invalid partition specified|Invalid --\w+ specification"
+    )
     gone = r"Invalid job id specified|already completing or completed|Job/step already"
     off = r"accounting storage is disabled"
     whole = r"(?m)^ARRAY_JOB_ID *\||Invalid job id specified"
@@ -175,11 +186,29 @@ class Slurm(Dialect):
 
     def learned(self, fact: str, done: Completed) -> Mapping[str, JSON]:
         """An array's top index is one less than MaxArraySize; MaxJobCount can't be reached."""
+        if fact == "limits":
+            return self._associated(done.stdout)
         name = re.search(r"(?m)^ClusterName\s*=\s*(\S+)", done.stdout)
         told: dict[str, JSON] = {"instance": name[1]} if name else {}
+        enforced = re.search(r"(?m)^AccountingStorageEnforce\s*=.*\blimits\b", done.stdout)
+        told |= {"enforced": True} if enforced else {}
         found = dict(re.findall(r"(?m)^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", done.stdout))
         facts = {"MaxArraySize": ("max_array", 0), "MaxJobCount": ("max_submitted", 1)}
         return told | {facts[fact][0]: int(value) - facts[fact][1] for fact, value in found.items() if int(value) > 1}
+
+    def learn(self) -> Mapping[str, Call]:
+        """Limits of associations are asked for where they count."""
+        return {fact: call for fact, call in super().learn().items() if fact != "limits" or self.facts.get("enforced")}
+
+    def _associated(self, text: str) -> Mapping[str, JSON]:
+        """Return the bound of the user's one account; of several the one that is charged is not known."""
+        rows = [line.split("|") for line in text.splitlines() if line.count("|") == 4]
+        mine = [row for row in rows if row[0] == self.facts.get("instance", row[0])]
+        most = mine[0][3] if len(mine) == 1 else ""
+        known = self.facts.get("max_submitted")
+        if not most.isdecimal() or not int(most):
+            return {}
+        return {"max_submitted": int(most) if known is None else min(int(most), int(known))}
 
     def flags(self, job: Job, site: Site) -> list[Words]:
         """All are asked for together, by their numbers: so they are on one cluster."""
@@ -292,7 +321,7 @@ class SlurmExecutor(CommandExecutor):
 
     Parameters
     ----------
-    sbatch, squeue, sacct, scancel, scontrol : str, optional
+    sbatch, squeue, sacct, scancel, scontrol, sacctmgr : str, optional
         Paths of the programs; found on PATH where not given.
     """
 

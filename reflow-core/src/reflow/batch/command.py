@@ -235,8 +235,8 @@ class CommandExecutor:
             return submission  # it was killed after it had said the id
         # Where part of what was asked is there, its tag tells later which part.
         refusal = self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))
-        known = refusal.transient or refusal.elsewhere or refusal.full or refusal.large or refusal.hint
-        refusal.obscure = not known
+        known = refusal.transient or refusal.elsewhere or refusal.full or refusal.large or refusal.definite
+        refusal.obscure = not (known or refusal.hint)
         raise refusal
 
     def query(self, jobs: Sequence[JobRef]) -> Mapping[JobRef, JobStatus]:
@@ -485,7 +485,8 @@ class CommandExecutor:
             fact, call = next(iter(left.items()))
             known.add(fact)
             try:
-                done = self._ask(call)
+                argv = tuple(word.replace("{user}", self._site().user) for word in call.argv)
+                done = self._ask(msgspec.structs.replace(call, argv=argv))
             except ExecutorError:
                 continue
             self._facts.update(self.speaks.learned(fact, done))
@@ -610,7 +611,7 @@ class CommandExecutor:
             lines = [f"{done.argv[0]} ended with code {done.returncode} and said nothing"]
         speaks = self.speaks
         hint = next((text for pattern, text in speaks.hints.items() if re.search(pattern, said)), None)
-        passing = done.returncode is None or re.search(speaks.passing, said) is not None
+        passing = done.returncode is None or re.search(f"{speaks.passing}|{speaks.closed}", said) is not None
         elsewhere, full, large = (
             re.search(pattern, said) is not None for pattern in (speaks.elsewhere, speaks.full, speaks.large)
         )
@@ -624,6 +625,7 @@ class CommandExecutor:
             elsewhere=elsewhere,
             full=full,
             large=large,
+            definite=re.search(speaks.definite, said) is not None,
             hint=hint,
         )
 

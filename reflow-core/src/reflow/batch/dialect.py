@@ -126,10 +126,12 @@ class Dialect(ABC):
         know was cancelled while it waited.
     known : bool
         Whether only ids that the scheduler has just named may be cancelled.
-    passing, uncertain, full, large, gone, off, vanished, elsewhere : str
-        Regular expressions for messages: of an outage that passes; of a submit
-        that may have worked all the same; of one that was refused because too
-        many jobs are queued already; of an array with too many elements; of ids that are not known, or have
+    passing, closed, uncertain, full, large, definite, gone, off, vanished, elsewhere : str
+        Regular expressions for messages: of an outage that passes in seconds; of
+        a queue that takes nothing for a while; of a submit that may have worked
+        all the same; of one that was refused because too many jobs are queued
+        already; of an array with too many elements; of a request that can never
+        be met; of ids that are not known, or have
         ended; of an accounting that is switched off; of a submit whose upstream
         jobs are forgotten, so that they have ended.
     whole, followed : str
@@ -154,6 +156,8 @@ class Dialect(ABC):
         Regular expressions for native words, each with the word behind it, that
         would give the job another name, send it to another instance, or have the
         scheduler run it again by itself.
+    priorities : tuple of int, optional
+        The least and the highest ``priority`` that may be asked for, where there are such.
     hints : mapping
         Regular expression for a refusal -> what to do.
     letters : mapping
@@ -201,8 +205,10 @@ class Dialect(ABC):
     known: ClassVar[bool] = False
     passing: ClassVar[str] = r"(?!)"
     uncertain: ClassVar[str] = r"(?!)"
+    closed: ClassVar[str] = r"(?!)"
     full: ClassVar[str] = r"(?!)"
     large: ClassVar[str] = r"(?!)"
+    definite: ClassVar[str] = r"(?!)"
     gone: ClassVar[str] = r"(?!)"
     off: ClassVar[str] = r"(?!)"
     whole: ClassVar[str] = r"\S"
@@ -220,6 +226,7 @@ class Dialect(ABC):
     renames: ClassVar[str] = r"(?!)"
     strays: ClassVar[str] = r"(?!)"
     requeues: ClassVar[str] = r"(?!)"
+    priorities: ClassVar[tuple[int, int] | None] = None
     hints: ClassVar[Mapping[str, str]] = {}
     letters: ClassVar[Mapping[str, str]] = {}
     asks: ClassVar[Mapping[str, Words]] = {}
@@ -524,6 +531,10 @@ class Dialect(ABC):
                 f"{name!r} on an array would send a mail for each of its elements",
                 hint="[notifications] in the configuration mails once for a run",
             )
+        if name == "priority" and self.priorities is not None and re.fullmatch(r"-?\d+", str(value)):
+            least, most = self.priorities
+            if not least <= int(str(value)) <= most:
+                raise UsageError(f"priority={value}: {self.title} takes {least} to {most}")
         if isinstance(value, list):
             value = (self.both if name == "constraint" else ",").join(map(str, value))
         if name == "mail_type" and self.letters:

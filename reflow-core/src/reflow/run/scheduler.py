@@ -257,7 +257,9 @@ class Scheduler:
         elif self._passes(error):
             self._outage(f"{why}; it is tried again")
             self._void(tag, why, now)
-        elif not error.full and (self.relaying or (self.woken and (error.elsewhere or self._unable()))):
+        elif not (error.full or error.definite) and (
+            self.relaying or (self.woken and (error.elsewhere or self._unable()))
+        ):
             # What cannot be submitted from here waits for a process that can.
             self._void(tag, why, now)
             if not self.away:
