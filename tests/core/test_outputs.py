@@ -13,8 +13,8 @@ import pytest
 from reflow.errors import UsageError
 from reflow.model.codec import own_files, owns_files, schema_of
 from reflow.worker import outputs
-from reflow.worker.files import Print
-from reflow.worker.seal import MOVED, Seal, differs, read_seal, seal
+from reflow.worker.outputs import Outputs
+from reflow.worker.seal import MOVED, Seal, differs, read_seal
 
 
 @pytest.fixture(autouse=True)
@@ -307,23 +307,21 @@ def test_types_say_which_paths_are_shared() -> None:
 
 
 def sealed(path: Path) -> str:
-    from reflow.worker.files import Fingerprints
-
-    taken = Fingerprints(named=True).output(str(path))
-    assert taken is not None
-    return str(seal(str(path), taken))
+    looked = Outputs(os.getcwd(), "/", "stat", {})
+    (text,) = looked.record([(str(path), True)], [str(path)], {}, 0.0).values()
+    return text
 
 
 def test_a_seal_is_text_that_can_be_read_back(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     text = sealed(tmp_path / "a")
     assert str(read_seal(text)) == text
-    assert not read_seal(text).own
+    assert read_seal(text).own
     assert Seal("stat:1:2", "3", "ab" * 8, "+").own
     assert read_seal("stat:1:2") == Seal("stat:1:2")
     assert str(Seal("content:00", "", "ab" * 8)) == "content:00 - ~" + "ab" * 8
     assert read_seal("x y") == Seal("x")
-    assert str(seal(str(tmp_path), Print("dir:1:00", None, "11"))).startswith("dir:1:00 11 ~")
+    assert str(Seal("dir:1:00", "11", "ab" * 8, "+")).startswith("dir:1:00 11 +ab")
 
 
 def test_equal_size_and_time_do_not_make_a_file_the_same(tmp_path: Path) -> None:
@@ -716,3 +714,93 @@ def test_a_large_directory_without_a_policy_is_refused_before_there_is_a_run(
     assert not lab.run_dir.exists()
     lab.write(source.replace("POLICY", 'fingerprint="stat"'))
     assert lab.good(folder=[folder]).result("count") == 5
+
+
+def test_links_and_modes_of_large_outputs_that_the_run_itself_makes_cost_nothing(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make(run_dir: RunDir) -> Path:
+        note("make")
+        with open(run_dir / "large", "wb") as stream:
+            stream.truncate((1 << 20) + 1)
+        return run_dir / "large"
+
+    @wf.job(cache=False)
+    def public(path: Annotated[Path, Result(step="make")]) -> None:
+        if flag("public"):
+            path.chmod(0o644)
+            return
+        (HERE / "public").touch()
+        path.chmod(0o600)
+        os.link(path, path.with_name("link"))
+    """)
+    lab.good()
+    lab.good()
+    assert lab.ran() == ["make"]
+
+
+def test_few_bytes_of_many_small_outputs_are_read(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(outputs, "_READ", 10)
+    monkeypatch.setattr(outputs, "small_content", lambda path, digest: read.append(path) or "")
+    lab.write("""
+    @wf.job()
+    def make(run_dir: RunDir) -> list[Path]:
+        for i in range(8):
+            (run_dir / str(i)).write_text("1234")
+        return [run_dir / str(i) for i in range(8)]
+    """)
+    lab.good()
+    assert len(read) == 2
+
+
+def test_links_and_modes_of_large_inputs_that_the_run_itself_makes_cost_nothing(
+    lab: Any, sources: dict[str, Path]
+) -> None:
+    for kind in ("list[Path]", "Path"):
+        lab.write(
+            """
+        @wf.job()
+        def name(source: Annotated[Path, Param()]) -> list[Path]:
+            return [source]
+
+        @wf.array_job()
+        def each(path: Annotated[Path, Result(step="name")], source: Annotated[Path, Param()]) -> None:
+            note("each")
+            path.chmod(0o600 if path.stat().st_mode & 0o77 else 0o644)
+
+        @wf.job()
+        def one(source: Annotated[KIND, Param()]) -> int:
+            note("one")
+            return 1
+        """.replace(
+                "Annotated[KIND, Param()]",
+                f"Annotated[{kind}, Result(step='name')]" if kind != "Path" else "Annotated[Path, Param()]",
+            )
+        )
+        lab.good(source=sources["large"])
+        lab.ran()
+        lab.good(source=sources["large"])
+        assert lab.ran() == []
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_an_input_that_is_replaced_while_it_is_used_is_no_hit_afterwards(
+    lab: Any, sources: dict[str, Path], name: str
+) -> None:
+    lab.write("""
+    @wf.job()
+    def read(source: Annotated[Path, Param()]) -> str:
+        note("read")
+        word = source.read_text()[:5]
+        if flag("replace"):
+            before = source.stat()
+            source.write_text("other".ljust(before.st_size, "."))
+            os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return word
+    """)
+    lab.touch("replace")
+    assert lab.good(source=sources[name]).result("read") == "first"
+    (lab.path / "replace").unlink()
+    assert lab.good(source=sources[name]).result("read") == "other"
+    assert lab.ran() == ["read", "read"]

@@ -375,6 +375,7 @@ class _Lookup:
         #: (path, seal, fingerprint or guard) -> how it differs from that
         self._known: dict[tuple[str, str], str] = {}
         self._ctime = ctime
+        self._places = Places()
         #: what tells files of the common values apart from others of equal fingerprints
         self._seen = _merged(value.seen for value in common.values())
         self._located = names_files(task.returns)
@@ -479,7 +480,7 @@ class _Lookup:
     def _differs(self, path: str, text: str) -> str:
         known = self._known.get((path, text))
         if known is None:
-            known = self._known[path, text] = differs(unescape(path), text, ctime=self._ctime)
+            known = self._known[path, text] = differs(unescape(path), text, ctime=self._ctime, place=self._places.of)
         return known
 
     def _history(self) -> list[CacheEntry]:

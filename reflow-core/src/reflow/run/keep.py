@@ -19,9 +19,9 @@ from ..model.task import Task
 from ..planning.identity import located
 from ..worker.durable import create
 from ..worker.files import SPOILED, Settler
-from ..worker.given import CHANGED, KNOWN, LEFT
+from ..worker.given import CHANGED, KNOWN, LEFT, SINCE, what_it_is
 from ..worker.inputs import Element, Inputs
-from ..worker.seal import small_content
+from ..worker.seal import refreshed
 from .expand import parts_of
 from .load import load_definition
 from .log import Results
@@ -54,8 +54,8 @@ class Keeper:
         self._results = results
         self._cache = cache
         self._inputs: dict[str, Inputs] = {}
-        #: (path, fingerprint) -> what a small file holds
-        self._contents: dict[tuple[str, str], str] = {}
+        #: (path, seal) -> what else tells the file apart from others of its size and time
+        self._words: dict[tuple[str, str], str] = {}
         self._fresh: dict[str, list[int]] = {}
         #: what the cache could not take: tried again at the end of the run, and by whoever comes after it
         self._later: dict[str, list[int]] = {}
@@ -193,9 +193,9 @@ class Keeper:
                 strange.setdefault(record.w, []).append(index)
                 continue
             guards: dict[str, str] = {}
-            contents: dict[str, str] = {}
+            words: dict[str, str] = {}
             if inputs.header.files or element.f:
-                why = self._settle(settler, task, inputs, element, record, guards, contents)
+                why = self._settle(settler, task, inputs, element, record, guards, words)
                 if why:
                     spoiled.setdefault(why, []).append(index)
                     continue
@@ -213,9 +213,9 @@ class Keeper:
                     task=name,
                     result=record.r,
                     parts=parts,
-                    outputs=record.o,
+                    outputs={path: refreshed(unescape(path), text) for path, text in record.o.items()},
                     guards=guards,
-                    seen=known({**inputs.header.seen, **element.s}, contents),
+                    seen=known({**inputs.header.seen, **element.s}, words),
                     run_id=self._writer.definition.run_id,
                     time=record.e if isinstance(record, Finished) else time.time(),
                     packages=task.packages,
@@ -240,14 +240,14 @@ class Keeper:
         element: Element,
         record: Finished | Hit,
         guards: dict[str, str],
-        contents: dict[str, str],
+        words: dict[str, str],
     ) -> str:
         """Judge the input files of an element's result, as far as its worker has not.
 
         Parameters
         ----------
-        guards, contents : dict
-            Take the guards to keep with the result, and the digests of what files hold.
+        guards, words : dict
+            Take the guards to keep with the result, and what tells files apart from others of their size and time.
 
         Returns
         -------
@@ -261,8 +261,8 @@ class Keeper:
                 return SPOILED
             if word != LEFT:
                 del files[path]
-                if word[:1] == KNOWN:
-                    contents[path] = word[1:]
+                if word[:1] in (KNOWN, SINCE):
+                    words[path] = word
                 elif word:
                     guards[path] = word
         found = settler.settle(
@@ -272,19 +272,16 @@ class Keeper:
         if isinstance(found, str):
             return found
         guards.update({escape(path): guard for path, guard in found.items()})
-        for path, digest in files.items():
-            if path in inputs.header.seen or path in element.s:
-                contents[path] = self._content(path, digest)
-        contents |= {path: guard for path, guard in guards.items() if guard.startswith("content:")}
-        for path in [path for path, content in contents.items() if not content]:
-            del contents[path]
+        seen = {**inputs.header.seen, **element.s}
+        words |= {path: self._word(path, digest, seen[path]) for path, digest in files.items() if path in seen}
+        words |= {path: KNOWN + guard for path, guard in guards.items() if guard.startswith("content:")}
         return ""
 
-    def _content(self, path: str, digest: str) -> str:
-        """The digest of what a small file holds, read once; "" of a large one."""
-        if (path, digest) not in self._contents:
-            self._contents[path, digest] = small_content(unescape(path), digest)
-        return self._contents[path, digest]
+    def _word(self, path: str, digest: str, text: str) -> str:
+        """What tells a file apart from others of its size and time, found out once."""
+        if (path, text) not in self._words:
+            self._words[path, text] = what_it_is(unescape(path), digest, text)
+        return self._words[path, text]
 
     def _key(self, name: str, index: int) -> str:
         """The key under which an element's result is kept; "" where it is not to be."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from ..model.digest import sha256
 from ..model.schema import escape, unescape
 from ..worker.files import Print, content_of
+from ..worker.given import KNOWN, SINCE
 from ..worker.seal import MOVED, REPLACED, Seal, read_seal
 
 #: files of one value that are recorded each; of more, one text tells of all
@@ -39,20 +42,27 @@ def seen(name: str, prints: Mapping[str, Print], place: Callable[[str], str]) ->
     taken = {path: found for path, found in prints.items() if found.changed}
     if len(taken) <= _EACH:
         return {escape(path): str(Seal(found.digest, found.changed, place(path))) for path, found in taken.items()}
-    changed = _hash(f"{path}\0{found.changed}\n" for path, found in sorted(taken.items(), key=lambda item: item[0]))
-    return {name: f"{changed} {_hash(f'{path}{chr(0)}{place(path)}{chr(10)}' for path in sorted(taken))}"}
+    paths = sorted(taken)
+    changed = _hash((path, taken[path].changed.partition(".")[0]) for path in paths)
+    return {name: f"{changed} {_hash((path, place(path)) for path in paths)}"}
 
 
-def _hash(parts: Iterable[str]) -> str:
+def _hash(pairs: Iterable[tuple[str, str]]) -> str:
     state = sha256()
-    for part in parts:
-        state.update(part.encode("utf-8", "surrogateescape"))
+    for path, what in pairs:
+        state.update(f"{path}\0{what}\n".encode("utf-8", "surrogateescape"))
     return state.hexdigest()[:16]
 
 
-def known(texts: Mapping[str, str], contents: Mapping[str, str]) -> dict[str, str]:
-    """Add to seals the digests of what the files hold, as far as they are known."""
-    return {path: f"{text} {contents[path]}" if path in contents else text for path, text in texts.items()}
+def known(texts: Mapping[str, str], words: Mapping[str, str]) -> dict[str, str]:
+    """Add to seals what was found out of their files when they had been used; see `reflow.worker.given.what_it_is`."""
+    found = dict(texts)
+    for path, word in words.items():
+        if path in texts:
+            since, _, content = word.partition(KNOWN)
+            seal = msgspec.structs.replace(read_seal(texts[path]), content=content)
+            found[path] = str(msgspec.structs.replace(seal, changed=since.removeprefix(SINCE)) if since else seal)
+    return found
 
 
 def replaced(then: Mapping[str, str], now: Mapping[str, str], *, ctime: bool) -> str:
@@ -78,7 +88,7 @@ def replaced(then: Mapping[str, str], now: Mapping[str, str], *, ctime: bool) ->
             continue
         one, other = read_seal(text), read_seal(today)
         moved = one.place != other.place
-        if not moved and (not ctime or one.changed == other.changed):
+        if not moved and (not ctime or one.ctime == other.ctime):
             continue
         if not one.content or content_of(unescape(name)) != one.content:
             return f"input {name} {MOVED if moved else REPLACED}"

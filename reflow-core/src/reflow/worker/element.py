@@ -262,16 +262,17 @@ class ElementRunner:
     def _look(self, index: int) -> bytes:
         """Judge the element's own input files, a single task's common ones as well, as a field of its record."""
         element, header = self._inputs.element(index), self._inputs.header
-        digests, guards = element.f, element.g
+        digests, guards, seen = element.f, element.g, element.s
         if not self._task.array:
             digests, guards = {**digests, **header.files}, {**guards, **header.guards}
+            seen = {**seen, **header.seen}
         if not digests or not element.k:
             return b""
         from .given import MOST, looked_at
 
         if len(digests) > MOST:
             return b""
-        return b',"u":' + msgspec.json.encode(looked_at(digests, guards))
+        return b',"u":' + msgspec.json.encode(looked_at(digests, guards, seen))
 
     def _mark(self, index: int) -> str:
         """A short digest of an element's values: what was kept of its work is of use with these alone."""

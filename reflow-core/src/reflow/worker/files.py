@@ -71,8 +71,9 @@ class Print(msgspec.Struct, frozen=True):
     guard : str, optional
         Of a young file, what tells its content; None where the digest does.
     changed : str
-        When its inode changed last (ctime, in ns), which nobody can set; of a directory a hash of all that is in
-        it; "" where the digest is of the content, or nothing is there.
+        When its inode changed last (ctime, in ns), which nobody can set, then its number, mode, links, user and group;
+        of a directory a hash of the ctimes of all that is in it; "" where the digest is of the content, or nothing is
+        there.
     """
 
     digest: str
@@ -316,6 +317,11 @@ def _stat_digest(status: os.stat_result) -> str:
     return f"stat:{status.st_size}:{status.st_mtime_ns}"
 
 
+def _changed(status: os.stat_result) -> str:
+    """When an inode changed, and what else than a write can have been the cause."""
+    return f"{status.st_ctime_ns}.{status.st_ino}.{status.st_mode:o}.{status.st_nlink}.{status.st_uid}.{status.st_gid}"
+
+
 def _special(status: os.stat_result) -> str:
     return f"special:{S_IFMT(status.st_mode):o}"
 
@@ -329,7 +335,7 @@ def _absent(error: OSError | ValueError) -> str:
 
 def _file(path: str, status: os.stat_result, *, content: bool, guarded: bool) -> Print:
     """Take a regular file's fingerprint; where it cannot be read, its size and time stamp must do."""
-    digest, changed = _stat_digest(status), str(status.st_ctime_ns)
+    digest, changed = _stat_digest(status), _changed(status)
     if content and (text := content_of(path)):
         return Print(text)
     now = time.time_ns()

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from ..errors import ReflowError
 from ..model.names import FailureClass
 from ..model.schema import unescape
-from .files import SETTLE, judge, still, youth
-from .seal import small_content
+from .files import SETTLE, Fingerprints, judge, still, youth
+from .seal import read_seal, refreshed, small_content
 
 #: files that one element looks at, at most; the rest is left to who publishes its result
 MOST = 1000
@@ -17,7 +17,7 @@ MOST = 1000
 #: files of one element that are read, where they are small, at most
 _READ = 16
 
-CHANGED, LEFT, KNOWN = "!", "-", "="
+CHANGED, LEFT, KNOWN, SINCE = "!", "-", "=", "@"
 
 
 class InputChanged(ReflowError):
@@ -52,33 +52,53 @@ def require_same(made: Iterable[str], digests: Mapping[str, str]) -> None:
             )
 
 
-def looked_at(digests: Mapping[str, str], guards: Mapping[str, str]) -> list[str]:
+def looked_at(digests: Mapping[str, str], guards: Mapping[str, str], seen: Mapping[str, str]) -> list[str]:
     """Judge an element's input files when it has ended; see `reflow.worker.files.judge`.
+
+    ``seen`` are their seals, as far as there are any.
 
     Returns
     -------
     list of str
-        For each file, in order: the guard to keep with the result, "" for none, of a small file `KNOWN` and the digest
-        of its bytes; `CHANGED`; or `LEFT` to who publishes it: directories, what is missing, and large files that are
-        still young.
+        For each file, in order: the guard to keep with the result, "" for none, or what `what_it_is` says; `CHANGED`;
+        or `LEFT` to who publishes it: directories, what is missing, and large files that are still young.
     """
     few = len(digests) <= _READ
-    return [_look(unescape(name), digest, guards.get(name), read=few) for name, digest in digests.items()]
+    found = []
+    for name, digest in digests.items():
+        path = unescape(name)
+        word = _look(path, digest, guards.get(name))
+        found.append(word or (what_it_is(path, digest, seen.get(name, "")) if few else ""))
+    return found
 
 
-def _look(path: str, digest: str, guard: str | None, *, read: bool) -> str:
+def what_it_is(path: str, digest: str, text: str) -> str:
+    """Say what tells a file apart from others of its size and time, if it is as it was sealed.
+
+    Returns
+    -------
+    str
+        `SINCE` and its seal's ctime, where that alone is another one, of a small file then `KNOWN` and its content; ""
+        where it is large, or was written.
+    """
+    if not (text and digest.startswith("stat:")):
+        return ""
+    now = refreshed(path, text)
+    content = small_content(path, digest)
+    taken = Fingerprints().output(path)
+    if taken is None or taken.changed != read_seal(now).changed:
+        return ""
+    return (f"{SINCE}{taken.changed}" if now != text else "") + (f"{KNOWN}{content}" if content else "")
+
+
+def _look(path: str, digest: str, guard: str | None) -> str:
     if not digest.startswith(("stat:", "content:")):
         return "" if digest == "name" else LEFT
     _refresh(path)
     if guard == SETTLE and youth(path) > 0:
         return LEFT
     good, keep = judge(path, digest, guard)
-    if not good:
-        return CHANGED
-    if keep:
-        return keep
-    content = small_content(path, digest) if read else ""
-    return f"{KNOWN}{content}" if content else ""
+    return (keep or "") if good else CHANGED
 
 
 def _refresh(path: str) -> None:

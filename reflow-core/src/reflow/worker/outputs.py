@@ -10,13 +10,16 @@ from errno import ELOOP
 from ..errors import ReflowError
 from ..model.schema import escape, unescape
 from .files import Fingerprints, Print
-from .seal import Seal, place_of, seal
+from .seal import SMALL, Places, Seal, small_content
 
 #: seconds between further looks for a file that is not there: another host's work may be seen late
 _PATIENCE = (0.1, 0.4, 1.0, 1.5)
 
 #: seconds by which a file server's clock may be behind
 _SKEW = 2.0
+
+#: bytes of small files that are read of one result, at most
+_READ = 16 << 20
 
 _ABSENT = ("missing", f"unreadable:{ELOOP}")
 
@@ -53,6 +56,10 @@ class Outputs:
         self._policy = policy
         self._common = common
         self._places: frozenset[str] | None = None
+        #: of one element: the places of its own input files, and how many bytes may still be read
+        self._own_places: frozenset[str] | None = None
+        self._links = Places()
+        self._budget = _READ
 
     def record(
         self,
@@ -97,6 +104,9 @@ class Outputs:
         absent = [path for path, taken in found.items() if taken.digest in _ABSENT]
         if absent:
             found |= _look_again(absent, lambda path: fingerprints.output(path) or Print("missing"), self._cwd)
+        self._own_places = None
+        self._links = Places()
+        self._budget = _READ
         owned = {os.path.join(self._cwd, name) for name in own}
         return {
             escape(path): str(self._seal(path, taken, inputs, begin, declared=path in owned))
@@ -106,11 +116,16 @@ class Outputs:
     def _seal(self, path: str, taken: Print, inputs: Mapping[str, str], begin: float, *, declared: bool) -> Seal:
         if taken.digest.partition(":")[0] not in ("stat", "content", "dir", "tree"):
             return Seal(taken.digest)  # a device, say: nobody's work
-        made = seal(path, taken)
-        if not declared or self._given(path, made.place, inputs, begin):
-            return made
-        mark = "=" if _written(path) >= begin - _SKEW else "+"
-        return Seal(made.digest, made.changed, made.place, mark, made.content)
+        content = ""
+        if taken.digest.startswith("stat:"):
+            size = int(taken.digest.split(":")[1])
+            if size <= min(SMALL, self._budget):
+                self._budget -= size
+                content = small_content(path, taken.digest)
+        place, mark = self._links.of(path), "~"
+        if declared and not self._given(path, place, inputs, begin):
+            mark = "=" if _written(path) >= begin - _SKEW else "+"
+        return Seal(taken.digest, taken.changed, place, mark, content)
 
     def _given(self, path: str, place: str, inputs: Mapping[str, str], begin: float) -> bool:
         """Whether the element was given a file that its result names.
@@ -122,8 +137,11 @@ class Outputs:
             return True
         if self._places is None:
             known = self._common if len(self._common) <= _FOLLOWED else ()
-            self._places = frozenset(place_of(unescape(one)) for one in (*known, self._run_dir))
-        if place in self._places or any(place_of(unescape(one)) == place for one in inputs):
+            self._places = frozenset(self._links.of(unescape(one)) for one in (*known, self._run_dir))
+        if self._own_places is None:
+            known = inputs if len(inputs) <= _FOLLOWED else ()
+            self._own_places = frozenset(self._links.of(unescape(one)) for one in known)
+        if place in self._places or place in self._own_places:
             return True
         parent = os.path.dirname(path) if inputs or self._common else ""
         while len(parent) > 1:

@@ -3,8 +3,8 @@
 A seal is text, ``FINGERPRINT CTIME PLACE [CONTENT]``:
 
 - the fingerprint, see `reflow.worker.files`;
-- the file's ctime in ns, which nobody can set (of a directory a hash of those in it; ``-`` where the fingerprint is
-  of the content);
+- the file's ctime in ns, which nobody can set, and after dots its inode, mode, number of links, user and group (of a
+  directory a hash of the ctimes in it; ``-`` where the fingerprint is of the content);
 - a hash of the path without symbolic links, after ``=`` where its element has written the file, ``+`` where it names
   it first, ``~`` where it was given the file, or shares it;
 - the digest of its bytes, of small files alone.
@@ -15,6 +15,7 @@ What has no place is recorded by its fingerprint alone.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import msgspec
 
@@ -37,7 +38,7 @@ class Seal(msgspec.Struct, frozen=True):
     digest : str
         The fingerprint.
     changed : str
-        The ctime, or "".
+        The ctime and what follows it, or "".
     place : str
         Sixteen hexadecimal digits; "" where none was recorded.
     mark : str
@@ -51,6 +52,11 @@ class Seal(msgspec.Struct, frozen=True):
     place: str = ""
     mark: str = "~"
     content: str = ""
+
+    @property
+    def ctime(self) -> str:
+        """The ctime alone."""
+        return self.changed.partition(".")[0]
 
     @property
     def own(self) -> bool:
@@ -80,9 +86,23 @@ def place_of(path: str) -> str:
     return sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
 
 
-def seal(path: str, taken: Print) -> Seal:
-    """Make the seal of a file whose fingerprint was taken just now, as if it was given."""
-    return Seal(taken.digest, taken.changed, place_of(path), content=small_content(path, taken.digest))
+def refreshed(path: str, text: str) -> str:
+    """Give a seal the ctime that its file has now, where it was linked, or given another mode or owner, and no more.
+
+    A file that was written keeps them, and one that was replaced has another
+    inode. Directories stay as they are.
+    """
+    one = read_seal(text)
+    if not (one.changed and one.digest.startswith("stat:")):
+        return text
+    taken = Fingerprints().output(path)
+    if taken is None or taken.digest != one.digest or taken.changed == one.changed or place_of(path) != one.place:
+        return text
+    _, inode, *attributes = one.changed.split(".")
+    _, same, *now = taken.changed.split(".")
+    if inode != same or attributes == now:
+        return text
+    return str(msgspec.structs.replace(one, changed=taken.changed))
 
 
 def small_content(path: str, digest: str) -> str:
@@ -111,7 +131,7 @@ class Places:
         return sha256(os.fsencode(os.path.join(real, name))).hexdigest()[:16]
 
 
-def differs(path: str, text: str, *, ctime: bool = True) -> str:
+def differs(path: str, text: str, *, ctime: bool = True, place: Callable[[str], str] = place_of) -> str:
     """Say how a file differs from what was recorded of it; "" where it is the same.
 
     Parameters
@@ -122,6 +142,8 @@ def differs(path: str, text: str, *, ctime: bool = True) -> str:
         Its seal, or its fingerprint alone.
     ctime : bool
         Whether the time of its inode's last change counts.
+    place : callable
+        Gives the place of a path.
     """
     one = read_seal(text)
     changed = ""
@@ -134,8 +156,8 @@ def differs(path: str, text: str, *, ctime: bool = True) -> str:
         return "has changed" if os.path.lexists(path) else "is gone"
     if not one.place or not one.changed:
         return ""
-    moved = place_of(path) != one.place
-    if not moved and (not ctime or changed == one.changed):
+    moved = place(path) != one.place
+    if not moved and (not ctime or changed.partition(".")[0] == one.ctime):
         return ""
     if one.content and content_of(path) == one.content:
         return ""
