@@ -175,6 +175,9 @@ def test_an_array_that_is_refused_is_halved_until_it_is_taken(sim: Any, bound: s
     one = sim(limits=Limits(visibility_lag=0.0, **{bound: 4}))
     one.cluster.__class__ = kind
     run = fan(one, 30)
+    one.cluster.advance(3.5)
+    if bound == "max_submitted":
+        assert "arrays of 3 elements at most are submitted: submit: " in run.status()["run"]["reason"]
     one.end()
     assert run.results("work") == [1] * 30
     assert elements(one) == list(range(30))

@@ -18,6 +18,9 @@ from .retry import scale, wait_before
 from .waking import room as places
 from .waking import spare
 
+#: seconds for which the size of arrays counts that a refusal has taught: bounds change, and others' jobs end
+CAP_LASTS = 3600.0
+
 
 class Expand(msgspec.Struct, frozen=True):
     """All that a task waits for has ended well: find out its elements."""

@@ -30,7 +30,7 @@ from ..model.record import (
 )
 from ..model.resources import Resources
 from ..model.state import QUEUED, RUNNING, Flight, WakeUp
-from ..planning.plan import Submit
+from ..planning.plan import CAP_LASTS, Submit
 from ..planning.reconcile import judge, missing, overdue, references, refs, tags
 from ..planning.tags import new_tag
 from ..planning.waking import flying, groups, joins, room, uncovered
@@ -58,9 +58,6 @@ _FULL = 6
 
 #: how often in a row what is refused in words that nobody knows is submitted, within some minutes
 _TRIES = 3
-
-#: seconds for which the size of arrays counts that a refusal has taught: bounds change, and others' jobs end
-_CAP_LASTS = 3600.0
 
 #: how often in a row a scheduler may refuse to cancel something, for good as it says, before it is let go
 _REFUSALS = 4
@@ -155,7 +152,7 @@ class Scheduler:
         for name, bound in self._writer.state.bounds.items():
             least = min(max(1, bound), getattr(limits, name) or bound)
             limits = msgspec.structs.replace(limits, **{name: least})
-        if cap is not None and self._writer.now() - cap.at < _CAP_LASTS:
+        if cap is not None and self._writer.now() - cap.at < CAP_LASTS:
             limits = msgspec.structs.replace(limits, max_array=min(limits.max_array or cap.size, cap.size))
         if limits.max_submitted is None or not (self.woken or self.relaying):
             return limits

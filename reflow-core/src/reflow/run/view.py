@@ -12,6 +12,7 @@ from ..model.names import TaskState
 from ..model.record import Finished
 from ..model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, Failure, State
 from ..model.task import Task
+from ..planning.plan import CAP_LASTS
 from ..planning.waking import flying
 from .lease import BEAT, Owner, latest, owner
 from .log import Results, replay
@@ -87,7 +88,7 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nothing is queued, running or due, and nothing will wake it."""
     if state.run.ended:
         return {"status": state.run.value, "reason": state.reason}
-    plain = {"status": state.run.value, "reason": state.asked.problem or state.barred}
+    plain = {"status": state.run.value, "reason": state.asked.problem or state.barred or _capped(state)}
     epoch = latest(root)
     if not epoch:
         if time.time() - definition.created <= _LATE:
@@ -129,6 +130,14 @@ def _beats(root: str, epoch: int, holder: Owner) -> bool:
         if (now.epoch, now.counter, now.released) != (epoch, holder.counter, holder.released):
             return True
     return False
+
+
+def _capped(state: State) -> str:
+    """What a refusal has taught about the size of arrays, and still counts."""
+    cap = state.cap
+    if cap is None or time.time() - cap.at > CAP_LASTS:
+        return ""
+    return f"arrays of {cap.size} elements at most are submitted: {cap.w}"
 
 
 def awaits(state: State) -> bool:
