@@ -292,6 +292,36 @@ def test_the_reached_modules_are_named(look: Callable[[Files], Analysis]) -> Non
     assert all(file.endswith(".py") for file in found.modules.values())
 
 
+ODD = """
+class Odd:
+    def __getattr__(self, name): raise ValueError(name)
+    def __eq__(self, other): raise ValueError
+    __hash__ = None
+    @property
+    def __class__(self): raise ValueError
+    @property
+    def __dict__(self): raise ValueError
+@dataclass
+class Late:
+    x: int
+    def __getattribute__(self, name): raise ValueError(name)
+odd, late, both = Odd(), Late(1), [Odd(), {"late": Late(1)}]
+round_ = []
+round_.append(round_)
+deep = functools.reduce(lambda inner, _: [inner], range(5000), [])
+def f(x): return odd, late, both, round_, deep
+"""
+
+
+def test_objects_that_refuse_to_be_looked_at_count_by_their_statements(digest: Digest) -> None:
+    files = one(ODD)
+    assert (
+        digest(files)
+        == digest(files)
+        != digest(edited(files, "late, both = Odd(), Late(1)", "late, both = Odd(), Late(2)"))
+    )
+
+
 _MODULES, _FUNCTIONS = 3, 3
 definitions = st.tuples(st.integers(0, _MODULES - 1), st.integers(0, _FUNCTIONS - 1))
 graphs = st.dictionaries(

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..authoring.flow import unwrap
 from ..model.definition import Definition
-from ..model.plain import Told, TooLarge, captured
+from ..model.plain import Told, captured
 
 
 def strangers(definition: Definition, functions: Mapping[str, Callable[..., Any]]) -> frozenset[str]:
@@ -54,5 +54,5 @@ def _digest_of(name: str, scopes: Mapping[str, Mapping[str, Any]]) -> str:
 def _digest(value: Any) -> str:
     try:
         return Told(value).digest
-    except (TooLarge, RecursionError):
+    except Exception:  # the object is the user's
         return ""

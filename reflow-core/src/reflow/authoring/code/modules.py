@@ -19,6 +19,11 @@ CALLABLES = (FunctionType, type(lru_cache(len)))
 METHODS = (classmethod, staticmethod)
 
 
+def is_a(value: Any, *kinds: type) -> bool:
+    """Return whether a value is of a type; unlike `isinstance`, without asking the value, which may raise anything."""
+    return issubclass(type(value), kinds)
+
+
 class Module:
     """A module of the user's own, or a cell of a notebook.
 
@@ -86,11 +91,12 @@ class Module:
         if unit.kind == "set" or self.names is None:
             return
         value = self.names.get(unit.binds[0])
-        for member in list(vars(value).values()) if isinstance(value, type) else (value,):
-            function = member.__func__ if isinstance(member, METHODS) else member
-            while isinstance(function, CALLABLES) and "__wrapped__" in vars(function):
+        members: list[Any] = list(vars(value).values()) if is_a(value, type) else [value]
+        for member in members:
+            function = member.__func__ if is_a(member, *METHODS) else member
+            while is_a(function, *CALLABLES) and "__wrapped__" in vars(function):
                 function = vars(function)["__wrapped__"]
-            if not isinstance(function, FunctionType) or function.__code__.co_filename != (self.file or self.name):
+            if not is_a(function, FunctionType) or function.__code__.co_filename != (self.file or self.name):
                 continue
             if function.__qualname__.partition(".")[0] == unit.binds[0] and len(self.binders[unit.binds[0]]) == 1:
                 self.check(function.__code__, unit)
@@ -183,5 +189,5 @@ class Modules:
         if name in self._scopes:
             names = self._scopes[name]
         elif name in self.eager and name in sys.modules:
-            names = vars(sys.modules[name])
+            names = getattr(sys.modules[name], "__dict__", None)
         return Module(name, file, self._sources.facts(file) if file else Facts(), names)

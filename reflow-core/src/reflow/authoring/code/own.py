@@ -80,7 +80,7 @@ class Own:
     def _search(self, module: str) -> tuple[str | None, tuple[str, ...]]:
         loaded = sys.modules.get(module)
         if loaded is not None:
-            names = vars(loaded)  # a module may answer for any attribute
+            names = getattr(loaded, "__dict__", {})  # a module may answer for any attribute
             file, paths = names.get("__file__"), names.get("__path__")
             if file or paths:
                 return (os.path.abspath(file) if file else None), tuple(paths or ())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from ...model.digest import sha256
 from ...model.plain import Told, TooLarge, captured, cells
 from ..flow import Flow, unwrap
 from .facts import Mark, Unit
-from .modules import CALLABLES, METHODS, Module, Modules
+from .modules import CALLABLES, METHODS, Module, Modules, is_a
 from .own import Own
 from .sources import Sources
 from .syntax import join, split
@@ -261,7 +262,7 @@ class _Graph:
         """Yield a definition's decorators, without those by which a workflow knows it."""
         for mark in unit.marks:
             owner, _, last = mark.name.rpartition(".")
-            if last not in ("job", "array_job") or not isinstance(self._value(module, owner), Flow):
+            if last not in ("job", "array_job") or not is_a(self._value(module, owner), Flow):
                 yield mark
 
     def _value(self, module: Module, chain: str) -> Any:
@@ -269,7 +270,7 @@ class _Graph:
         first, *rest = chain.split(".")
         value = (module.names or {}).get(first)
         for name in rest:
-            value = vars(value).get(name) if isinstance(value, ModuleType) else None
+            value = vars(value).get(name) if is_a(value, ModuleType) else None
         return value
 
     # --- edges ---
@@ -341,7 +342,7 @@ class _Graph:
         """Whether a statement only sets up logging, or a workflow."""
         first, _ = split(unit.call)
         value = module.names.get(first) if module.names is not None else None
-        if isinstance(value, Flow) or type(value).__module__.partition(".")[0] == "logging":
+        if is_a(value, Flow) or type(value).__module__.partition(".")[0] == "logging":
             return True
         targets = module.facts.imports.get(first, ())
         return any(target[1:].partition(":")[0].partition(".")[0] in ("logging", "reflow") for target in targets)
@@ -392,7 +393,7 @@ class _Graph:
                 self._refer(edges, source, reference)
         if not is_found and module.names is not None and first in module.names and not first.startswith("__"):
             value = module.names[first]
-            if isinstance(value, ModuleType):
+            if is_a(value, ModuleType):
                 self._attribute(edges, value.__name__, rest)
             else:
                 self._add(edges, _NAME, module.name, first)
@@ -424,11 +425,11 @@ class _Graph:
         units = module.binders.get(name, [])
         is_here = module.names is not None and name in module.names
         value = module.names[name] if module.names is not None and is_here else None
-        if isinstance(value, Flow):
+        if is_a(value, Flow):
             return
         reference = f"{module.name}:{name}"
         is_defined = any(module.facts.units[index].kind != "set" for index in units)
-        if is_here and reference not in self._written and not isinstance(value, type | FunctionType):
+        if is_here and reference not in self._written and not is_a(value, type, FunctionType):
             told = _told(value)
             if told is not None and any(self._changes(part) for part in told.parts):
                 told = None
@@ -453,7 +454,7 @@ class _Graph:
         """Whether a value is the bare function of a definition: it leads nowhere else."""
         unit = module.facts.units[index]
         return (
-            isinstance(value, FunctionType)
+            is_a(value, FunctionType)
             and not unit.marks
             and not value.__closure__
             and unit.first <= value.__code__.co_firstlineno <= unit.last
@@ -465,10 +466,11 @@ class _Graph:
         seen: set[int] = set()
         while todo and len(seen) < _MOST:
             item = todo.pop()
-            if id(item) in seen or isinstance(item, str | bytes | int | float | None | Flow | ModuleType):
+            if id(item) in seen or is_a(item, str, bytes, int, float, type(None), Flow, ModuleType):
                 continue
             seen.add(id(item))
-            todo.extend(self._inside(edges, item))
+            with suppress(Exception):  # the object is the user's
+                todo.extend(self._inside(edges, item))
 
     def _inside(self, edges: _Edges, item: Any) -> Iterator[Any]:
         """Note what an object is made of, as far as that is own code, and yield what it holds."""
@@ -593,6 +595,8 @@ class _Graph:
             raise _Problem(why + "is too large to be compared (more than 1 MB)") from None
         except RecursionError:
             raise _Problem(why + "is nested too deeply to be compared") from None
+        except Exception:  # the object is the user's
+            raise _Problem(why + "cannot be compared") from None
         edges.lines.add(f"captures {name}={told.digest}")
         for part in told.parts:
             if id(part) in seen:
@@ -639,10 +643,10 @@ class _Graph:
 
 
 def _told(value: Any) -> Told | None:
-    """Return a value's text; None for one that is too large."""
+    """Return a value's text; None for one that has none, or too large a one."""
     try:
         return Told(value)
-    except (TooLarge, RecursionError):
+    except Exception:  # the object is the user's
         return None
 
 
