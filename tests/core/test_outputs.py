@@ -190,6 +190,9 @@ def run_cached(run: Any) -> int:
 def test_a_shared_file_has_many_authors(lab: Any, returns: str) -> None:
     lab.write(COLLIDE.replace("RESULT", returns))
     assert lab.good().result("words") == ["B/reads.fq", "B/reads.fq", "C/other.fq"]
+    assert len(lab.ran()) == 3
+    assert lab.good().result("words") == ["B/reads.fq", "B/reads.fq", "C/other.fq"]
+    assert lab.ran() == []  # as all of its authors have left it
 
 
 def test_two_tasks_that_write_one_file_fail_at_the_end_of_the_run(lab: Any) -> None:
@@ -531,6 +534,17 @@ def read(path: Annotated[Path, Result(step="make")]) -> str:
     note("read")
     return path.read_text()
 """
+
+
+def test_a_file_of_a_hit_that_is_gone_is_not_taken_for_missing(lab: Any) -> None:
+    lab.write(
+        OVERWRITTEN.replace('.write_text("another run\'s")', ".unlink()").replace(
+            "path.read_text()", "path.read_text() if path.exists() else 'nothing'"
+        )
+    )
+    lab.touch("meddle")
+    (failure,) = lab.run().status()["failures"]
+    assert "is gone since the task that made it ended" in failure["reason"]
 
 
 @pytest.mark.parametrize("cached", [False, True])

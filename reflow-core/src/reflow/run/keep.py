@@ -9,7 +9,8 @@ from contextlib import suppress
 
 from ..model import layout
 from ..model.cache import CacheBackend, CacheEntry
-from ..model.codec import names_files, owns_files
+from ..model.codec import names_files
+from ..model.codec_wire import names_paths
 from ..model.digest import sha256
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Finished, Hit, Kept, Uncached
@@ -21,7 +22,7 @@ from ..worker.durable import create
 from ..worker.files import SPOILED, Settler
 from ..worker.given import CHANGED, KNOWN, LEFT, SINCE, what_it_is
 from ..worker.inputs import Element, Inputs
-from ..worker.seal import refreshed
+from ..worker.seal import read_seal, refreshed
 from .expand import parts_of
 from .load import load_definition
 from .log import Results
@@ -56,6 +57,8 @@ class Keeper:
         self._inputs: dict[str, Inputs] = {}
         #: (path, seal) -> what else tells the file apart from others of its size and time
         self._words: dict[tuple[str, str], str] = {}
+        #: path -> seal of a file that elements share
+        self._shared: dict[str, str] = {}
         self._fresh: dict[str, list[int]] = {}
         #: what the cache could not take: tried again at the end of the run, and by whoever comes after it
         self._later: dict[str, list[int]] = {}
@@ -72,8 +75,9 @@ class Keeper:
     def keep(self, *, force: bool = False, final: bool = False) -> None:
         """Publish results to the cache: many at a time, or all there are.
 
-        Results that name files as their elements' own work wait for the run's
-        end: until then another element may turn out to have written them, too.
+        Results that name files wait for the run's end: until then another
+        element may turn out to have written them, too, or goes on with a file
+        that they share.
 
         Parameters
         ----------
@@ -129,7 +133,7 @@ class Keeper:
         return True
 
     def _waits(self, name: str) -> bool:
-        return owns_files(self._writer.definition.task(name).returns)
+        return names_paths(self._writer.definition.task(name).returns)
 
     def publish(self) -> int:
         """Publish what was not published yet; returns how many results that are."""
@@ -213,7 +217,7 @@ class Keeper:
                     task=name,
                     result=record.r,
                     parts=parts,
-                    outputs={path: refreshed(unescape(path), text) for path, text in record.o.items()},
+                    outputs={path: self._refreshed(path, text) for path, text in record.o.items()},
                     guards=guards,
                     seen=known({**inputs.header.seen, **element.s}, words),
                     run_id=self._writer.definition.run_id,
@@ -276,6 +280,14 @@ class Keeper:
         words |= {path: self._word(path, digest, seen[path]) for path, digest in files.items() if path in seen}
         words |= {path: KNOWN + guard for path, guard in guards.items() if guard.startswith("content:")}
         return ""
+
+    def _refreshed(self, path: str, text: str) -> str:
+        """The seal of a file that a result names; one that elements share is looked at once."""
+        if read_seal(text).mark != "*":
+            return refreshed(unescape(path), text)
+        if path not in self._shared:
+            self._shared[path] = refreshed(unescape(path), text)
+        return self._shared[path]
 
     def _word(self, path: str, digest: str, text: str) -> str:
         """What tells a file apart from others of its size and time, found out once."""

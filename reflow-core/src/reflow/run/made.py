@@ -17,6 +17,9 @@ from ..worker.seal import read_seal
 from ..worker.trust import Trust
 from .log import Results
 
+#: kinds of fingerprints of one file that tell nothing of each other
+_UNLIKE = {"stat", "content"}
+
 
 class Made:
     """Compares the files that a task is given with what the tasks that made them have recorded.
@@ -75,10 +78,10 @@ class Made:
             self._left = dict(self._recorded())
         for path, now in marks.items():
             left = self._left.get(path)
-            if left is None or now.partition(":")[0] != left.partition(":")[0]:
+            if left is None or now == "name" or {now.partition(":")[0], left.partition(":")[0]} == _UNLIKE:
                 continue
             if now != left:
-                now = _fresh(path, now)
+                now = _fresh(path, left.partition(":")[0])
                 if now != left and path in self._altered():
                     left = now
                 marks[path] = left
@@ -121,10 +124,10 @@ class Made:
                     inputs.close()
 
 
-def _fresh(path: str, now: str) -> str:
+def _fresh(path: str, kind: str) -> str:
     """A regular file's fingerprint, asked of its server: what is known of it here may be old."""
     try:
         os.close(os.open(unescape(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except (OSError, ValueError):
         pass
-    return fingerprint(unescape(path), "content" if now.startswith("content:") else "stat")
+    return fingerprint(unescape(path), kind)

@@ -107,13 +107,14 @@ class Outputs:
         self._own_places = None
         self._links = Places()
         self._budget = _READ
-        owned = {os.path.join(self._cwd, name) for name in own}
+        marks = {os.path.join(self._cwd, name): "*" for name, declared in named if declared}
+        marks |= {os.path.join(self._cwd, name): "=" for name in own}
         return {
-            escape(path): str(self._seal(path, taken, inputs, begin, declared=path in owned))
+            escape(path): str(self._seal(path, taken, inputs, begin, marks.get(path, "~")))
             for path, taken in found.items()
         }
 
-    def _seal(self, path: str, taken: Print, inputs: Mapping[str, str], begin: float, *, declared: bool) -> Seal:
+    def _seal(self, path: str, taken: Print, inputs: Mapping[str, str], begin: float, mark: str) -> Seal:
         if taken.digest.partition(":")[0] not in ("stat", "content", "dir", "tree"):
             return Seal(taken.digest)  # a device, say: nobody's work
         content = ""
@@ -122,9 +123,11 @@ class Outputs:
             if size <= min(SMALL, self._budget):
                 self._budget -= size
                 content = small_content(path, taken.digest)
-        place, mark = self._links.of(path), "~"
-        if declared and not self._given(path, place, inputs, begin):
-            mark = "=" if _written(path) >= begin - _SKEW else "+"
+        place = self._links.of(path)
+        if mark != "~" and self._given(path, place, inputs, begin):
+            mark = "~"
+        elif mark == "=" and _written(path) < begin - _SKEW:
+            mark = "+"
         return Seal(taken.digest, taken.changed, place, mark, content)
 
     def _given(self, path: str, place: str, inputs: Mapping[str, str], begin: float) -> bool:

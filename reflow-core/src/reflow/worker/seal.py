@@ -6,7 +6,7 @@ A seal is text, ``FINGERPRINT CTIME PLACE [CONTENT]``:
 - the file's ctime in ns, which nobody can set, and after dots its inode, mode, number of links, user and group (of a
   directory a hash of the ctimes in it; ``-`` where the fingerprint is of the content);
 - a hash of the path without symbolic links, after ``=`` where its element has written the file, ``+`` where it names
-  it first, ``~`` where it was given the file, or shares it;
+  it first, ``~`` where it was given the file, ``*`` where it shares it;
 - the digest of its bytes, of small files alone.
 
 What has no place is recorded by its fingerprint alone.
@@ -42,7 +42,7 @@ class Seal(msgspec.Struct, frozen=True):
     place : str
         Sixteen hexadecimal digits; "" where none was recorded.
     mark : str
-        ``=``, ``+`` or ``~``.
+        ``=``, ``+``, ``~`` or ``*``.
     content : str
         ``content:SHA256``, or "".
     """
@@ -61,7 +61,7 @@ class Seal(msgspec.Struct, frozen=True):
     @property
     def own(self) -> bool:
         """Whether no other element may name the file as its own, too."""
-        return bool(self.place) and self.mark != "~"
+        return bool(self.place) and self.mark in "=+"
 
     def __str__(self) -> str:
         if not self.place:
@@ -90,9 +90,12 @@ def refreshed(path: str, text: str) -> str:
     """Give a seal the ctime that its file has now, where it was linked, or given another mode or owner, and no more.
 
     A file that was written keeps them, and one that was replaced has another
-    inode. Directories stay as they are.
+    inode. Directories stay as they are. A file that elements share is sealed as
+    it is now, when all of them have written it.
     """
     one = read_seal(text)
+    if one.mark == "*":
+        return _as_left(path, one)
     if not (one.changed and one.digest.startswith("stat:")):
         return text
     taken = Fingerprints().output(path)
@@ -103,6 +106,15 @@ def refreshed(path: str, text: str) -> str:
     if inode != same or attributes == now:
         return text
     return str(msgspec.structs.replace(one, changed=taken.changed))
+
+
+def _as_left(path: str, one: Seal) -> str:
+    policy = "content" if one.digest.startswith(("content:", "tree:")) else "stat"
+    taken = Fingerprints(policy, named=True).output(path)
+    if taken is None or not taken.digest.startswith(("stat:", "content:", "dir:", "tree:")):
+        return str(one)
+    content = small_content(path, taken.digest)
+    return str(Seal(taken.digest, taken.changed, place_of(path), one.mark, content))
 
 
 def small_content(path: str, digest: str) -> str:
