@@ -365,3 +365,43 @@ def test_own_modules_are_told_from_installed_ones() -> None:
     for name in ("pytest", "json", "reflow.worker.state", "sys"):
         __import__(name)
         assert not is_own(sys.modules[name])
+
+
+FRESH = """
+SEEN = {}
+
+@wf.job()
+def make() -> list[int]:
+    return [0, 1, 2]
+
+@wf.array_job(fresh=True)
+def alone(n: Annotated[int, Result(step="make")]) -> list[int]:
+    SEEN[n] = object()  # no plain data: a warm worker would keep it
+    if n == 1 and not flag("fixed"):
+        os._exit(3) if flag("ends") else sys.exit("no")
+    return [os.getpid(), len(SEEN)]
+
+@wf.array_job()
+def shared(n: Annotated[int, Result(step="make")]) -> int:
+    return os.getpid()
+"""
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_a_fresh_task_has_a_process_for_each_element(lab: Any, executor: str) -> None:
+    lab.write(FRESH)
+    lab.touch("fixed")
+    run = lab.good(LocalExecutor(max_workers=2) if executor == "local" else "inline")
+    alone = run.results("alone")
+    assert [seen for _, seen in alone] == [1, 1, 1]
+    assert len({pid for pid, _ in alone} - set(run.results("shared"))) == 3
+
+
+@pytest.mark.parametrize("end", ["ends", "raises"])
+def test_a_fresh_element_that_fails_inline_fails_alone(lab: Any, end: str) -> None:
+    lab.write(FRESH)
+    lab.touch(end)
+    run = lab.run("inline")
+    (failure,) = run.status()["failures"]
+    assert (failure["task"], failure["index"], failure["class"]) == ("alone", 1, "exit")
+    assert lab.counts(run)["alone"] == {"SUCCESS": 2, "FAILED": 1}

@@ -122,6 +122,7 @@ class Flow:
         cache: bool | Literal["portable"] = True,
         version: str | int = "1",
         verify: bool | None = None,
+        fresh: bool = False,
         retries: int | Retry = 0,
         on_error: Literal["continue", "stop"] | None = None,
         max_failures: int | float | None = None,
@@ -161,6 +162,8 @@ class Flow:
             Change it to make cached results of this task stale.
         verify : bool, optional
             Whether output files are checked to be unchanged before reuse.
+        fresh : bool
+            Whether each element has a process of its own, also where workers stay warm.
         retries : int or Retry
             Further attempts after a failure.
         on_error : {"continue", "stop"}, optional

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,13 +14,15 @@ import msgspec
 
 from ..authoring.flow import Flow
 from ..authoring.hints import resolve
+from ..errors import UsageError
 from ..model import layout
 from ..model.definition import Definition
 from ..model.frames import parse
 from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
 from ..model.names import FailureClass
 from ..model.ranges import from_ranges
-from ..model.record import Finished, Mail, Opened, Started
+from ..model.record import Finished, JobSpec, Mail, Opened, Started
+from ..model.resources import THREADS
 from ..process.spawn import spawn
 from ..worker.durable import FILE
 from ..worker.element import STRANGE, ElementRunner, failure_of
@@ -80,6 +84,9 @@ class InlineExecutor:
         self._isolated: dict[int, Isolated] = {}
         self._inside: Isolated | None = None
         self._keeper: Keeper | None = None
+        #: what processes of single elements have reported
+        self._letters: list[Letter] = []
+        self._python, self._cwd = sys.executable, "/"
 
     @classmethod
     def create(cls, settings: Mapping[str, Any], context: object = None) -> InlineExecutor:
@@ -139,7 +146,7 @@ class InlineExecutor:
 
     def open(self, root: str, tag: str, *, python: str, cwd: str) -> None:
         """Work for a run."""
-        self._root, self._tag = root, tag
+        self._root, self._tag, self._python, self._cwd = root, tag, python, cwd
         self._mailbox = Mailbox(root, tag, 0, own=False)
         self._offset = 0
 
@@ -161,7 +168,8 @@ class InlineExecutor:
         self._smooth = True
         ended, self._ended = self._ended, []
         letter = self._letter()
-        return Heard([letter] if letter else [], ended)
+        letters, self._letters = [*self._letters, *([letter] if letter else [])], []
+        return Heard(letters, ended)
 
     def close(self) -> None:
         """Let go of the run's files."""
@@ -206,6 +214,9 @@ class InlineExecutor:
         spec, mailbox = work.job.spec, self._mailbox
         assert spec is not None
         assert mailbox is not None
+        if spec.fresh:
+            self._fresh(work, slot)
+            return
         index = work.elements[slot]
         begin = time.time()
         mailbox.started(msgspec.json.encode(spec.task), index, spec.attempt, begin)
@@ -230,11 +241,60 @@ class InlineExecutor:
             failure_class=None if succeeded else FailureClass.ERROR,
         )
 
+    def _fresh(self, work: _Work, slot: int) -> None:
+        """Run an element in a process of its own, as a scheduler would start it."""
+        spec = work.job.spec
+        assert spec is not None
+        self._smooth = False
+        if not self._definition(spec).entry.importable:
+            self._refuse(work, slot)
+            return
+        env = {**os.environ, **spec.env, "REFLOW_SLOT": str(slot)}
+        for name in THREADS:
+            env.setdefault(name, str(spec.resources.cpus or 1))
+        output = os.open(os.devnull, os.O_WRONLY)
+        try:
+            process = spawn(
+                [self._python, "-m", "reflow.worker", self._root, spec.tag], env=env, cwd=self._cwd, output=output
+            )
+        finally:
+            os.close(output)
+        try:
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        letter = self._read(layout.box(self._root, spec.tag, slot, 1), 0)
+        ends = [record for record, _ in letter.records if isinstance(record, Finished)] if letter else []
+        if letter is not None:
+            self._letters.append(letter)
+        if ends and not ends[0].f:
+            work.status[slot] = JobStatus(state=JobState.SUCCESS)
+        elif ends:
+            work.status[slot] = JobStatus(state=JobState.FAILED, failure_class=FailureClass.ERROR)
+        else:
+            self._end(work, slot, _status_of(code))
+
+    def _refuse(self, work: _Work, slot: int) -> None:
+        """Fail an element that no other process can run."""
+        spec, mailbox = work.job.spec, self._mailbox
+        assert spec is not None
+        assert mailbox is not None
+        error = UsageError("fresh=True is for workflows of scripts: no other process can import this one")
+        index = work.elements[slot]
+        mailbox.failed(failure_of(error, spec.task, index, spec.attempt, time.time()))
+        self._keep_traceback(work, index)
+        work.status[slot] = JobStatus(state=JobState.FAILED, failure_class=FailureClass.ERROR)
+
+    def _definition(self, spec: JobSpec) -> Definition:
+        raw = read_regular(layout.definition(self._root, spec.generation), most=WHOLE)
+        return msgspec.json.decode(raw, type=Definition)
+
     def _runner(self, work: _Work, mailbox: Mailbox) -> ElementRunner:
         spec = work.job.spec
         assert spec is not None
-        raw = read_regular(layout.definition(self._root, spec.generation), most=WHOLE)
-        definition = msgspec.json.decode(raw, type=Definition)
+        definition = self._definition(spec)
         flow, note = self._code(definition)
         if self._keeper is None:
             entry = definition.entry
@@ -295,16 +355,23 @@ class InlineExecutor:
 
     def _peek(self) -> Letter | None:
         assert self._mailbox is not None
-        with open(self._mailbox.path, "rb") as stream:
-            stream.seek(self._offset)
-            payloads, end = parse(stream.read())
+        return self._read(self._mailbox.path, self._offset)
+
+    def _read(self, path: str, offset: int) -> Letter | None:
+        """What a mailbox holds from an offset on."""
+        try:
+            with open(path, "rb") as stream:
+                stream.seek(offset)
+                payloads, end = parse(stream.read())
+        except FileNotFoundError:  # its process did not come so far
+            return None
         if not payloads:
             return None
         records = [(_mail.decode(payload), payload) for payload in payloads]
-        box = self._mailbox.path[len(self._root) + len("/mailbox/") :]
+        box = path[len(self._root) + len("/mailbox/") :]
         return Letter(
             box,
-            self._offset + end,
+            offset + end,
             [(record, payload) for record, payload in records if not isinstance(record, (Opened, Started))],
         )
 
@@ -327,9 +394,11 @@ class InlineExecutor:
             failed = JobStatus(state=JobState.FAILED, failure_class=FailureClass.LAUNCH, reason=str(error))
             self._end(work, slot, failed)
             return
-        if code == 0:
-            self._end(work, slot, JobStatus(state=JobState.SUCCESS, exit_code=0))
-        elif code < 0:
-            self._end(work, slot, JobStatus(state=JobState.FAILED, signal=-code, failure_class=FailureClass.EXIT))
-        else:
-            self._end(work, slot, JobStatus(state=JobState.FAILED, exit_code=code, failure_class=FailureClass.EXIT))
+        self._end(work, slot, JobStatus(state=JobState.SUCCESS, exit_code=0) if code == 0 else _status_of(code))
+
+
+def _status_of(code: int) -> JobStatus:
+    """How a process ended that did not report its end."""
+    if code < 0:
+        return JobStatus(state=JobState.FAILED, signal=-code, failure_class=FailureClass.EXIT)
+    return JobStatus(state=JobState.FAILED, exit_code=code, failure_class=FailureClass.EXIT)

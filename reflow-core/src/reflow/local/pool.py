@@ -674,7 +674,8 @@ class LocalExecutor:
 
     def _group(self, spec: JobSpec) -> _Group:
         cpus = spec.resources.cpus or 1
-        key = sha256(msgspec.json.encode([cpus, sorted(spec.env.items()), spec.modules, spec.setup])).hexdigest()[:12]
+        asked = [cpus, sorted(spec.env.items()), spec.modules, spec.setup, spec.fresh]
+        key = sha256(msgspec.json.encode(asked)).hexdigest()[:12]
         group = self._groups.get(key)
         if group is None:
             env = dict(os.environ)

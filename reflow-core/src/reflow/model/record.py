@@ -518,6 +518,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     signal: str = ""
     #: the last worker of a group starts the next advance
     relay: bool = False
+    #: each element has a process of its own
+    fresh: bool = False
 
 
 class Awaited(msgspec.Struct, frozen=True):

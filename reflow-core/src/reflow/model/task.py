@@ -33,6 +33,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache: bool | str = True
     version: str = "1"
     verify: bool | None = None
+    fresh: bool = False
     retry: Retry | None = None
     on_error: str | None = None
     max_failures: int | float | None = None
@@ -89,6 +90,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "1"
     cache: bool | str = True
     verify: bool = True
+    #: whether each element has a process of its own
+    fresh: bool = False
     fingerprint: Fingerprint = Fingerprint.STAT
     retry: Retry = Retry()
     #: "stop": too many failures of this task end the run; "continue": they end the task

@@ -97,6 +97,7 @@ def _freeze(spec: TaskSpec, config: Config, overrides: Sequence[Override], code:
         version=given.version,
         cache=given.cache,
         verify=verify,
+        fresh=given.fresh,
         fingerprint=given.fingerprint or Fingerprint(str(config.get("cache.fingerprint"))),
         retry=given.retry or Retry(),
         on_error=given.on_error or str(config.get("run.on_error")),

@@ -80,6 +80,7 @@ class Jobs:
             fingerprint=task.fingerprint.value,
             signal=str(task.options.get("signal") or ""),
             relay=relay,
+            fresh=task.fresh,
         )
 
     def job(self, task: Task, spec: JobSpec, slots: int, throttle: int | None = None) -> Job:

@@ -93,6 +93,8 @@ class ElementRunner:
         self._spec = spec
         self._task = task
         self._name = msgspec.json.encode(task.name)
+        #: whether the process is to run no other element
+        self.fresh = spec.fresh
         self._function = function
         self._mailbox = mailbox
         self._inputs = Inputs(spec.inputs, trust_in(os.environ))

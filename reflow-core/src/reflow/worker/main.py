@@ -187,7 +187,7 @@ class Lane:
             self._mailbox.failed(failure_of(error, job.task, index, job.attempt, begin))
         else:
             runner.run(index, begin)
-            self._spent = runner.soiled or bool(self._keeper.spent)
+            self._spent = runner.fresh or runner.soiled or bool(self._keeper.spent)
         if flags & RING_END:
             self._ring()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from operator import is_
 from types import CellType, FunctionType, ModuleType, SimpleNamespace
-from typing import Any, Union
+from typing import Any
 
 #: types whose values are plain, by themselves or by what they hold
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...)})
@@ -28,8 +28,6 @@ _PLAIN_MODULES = frozenset(
 
 #: the largest array that is kept a copy of
 _MOST_BYTES = 1 << 16
-
-_Buffer = Union[bytearray, "array[Any]"]
 
 _LIBRARIES = tuple({os.path.join(os.path.dirname(path), "") for path in (os.__file__, os.path.realpath(os.__file__))})
 
