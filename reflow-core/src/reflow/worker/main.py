@@ -85,10 +85,12 @@ class Work:
     def use(self, generation: int) -> None:
         """Have the modules of a code generation where imports find them: a pool's lane may see several."""
         if generation != self._current:
-            if self._current:
-                self._frozen[self._current].leave()
+            former, self._current = self._current, generation
+            if former:
+                self._frozen[former].leave()
             self._frozen[generation].enter()
-            self._current = generation
+            if former:
+                self._keeper.take()  # elements find the finders of this one
 
 
 class _Gone(Exception):
