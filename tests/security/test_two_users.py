@@ -218,6 +218,25 @@ def test_a_run_that_a_group_may_write_is_refused_until_the_group_is_trusted(worl
     assert world.a.do(lambda: retry(work), REFLOW_RUN_TRUSTED_GROUPS="reflow-test") == "SUCCESS"
 
 
+def test_a_team_shares_runs_and_a_cache(world: Any) -> None:
+    """Both say that they trust the group, and umask and directories are as most projects have them."""
+    trusting = {"REFLOW_RUN_TRUSTED_GROUPS": "reflow-test", "REFLOW_STORE_PATH": str(world.shared / "store")}
+    fixed = world.shared / "fixed"
+    body = f"if not os.path.exists({str(fixed)!r}): raise ValueError('no')"
+    script = world.a.script(world.a.home, world.ledger, body=body)
+    run_dir = world.shared / "run"
+    assert world.a.run(script, run_dir, **trusting) == "FAILED"
+    world.b.do(fixed.touch)
+    world.ran()
+    assert world.b.do(lambda: retry(run_dir), **trusting) == "SUCCESS"
+    assert world.ran() == [f"ran {world.b.uid}"]
+    assert world.a.do(lambda: Run.open(run_dir).result("one"), **trusting) == 1
+    assert world.a.run(script, world.shared / "again", **trusting) == "SUCCESS"
+    assert world.ran() == [], "what B computed, A takes from the cache"
+    said = world.a.do(lambda: Run.open(run_dir).drive(), REFLOW_STORE_PATH=trusting["REFLOW_STORE_PATH"])
+    assert said.startswith("Untrusted:"), "who trusts nobody has nobody's run"
+
+
 def test_workers_learn_whom_who_acts_trusts(world: Any, work: Path) -> None:
     """A runs a run of B's, whom A trusts: jobs that run as A have to believe B's files."""
     from reflow.run.trust import acting, handed_on

@@ -17,7 +17,7 @@ from ..model.definition import Definition
 from ..model.digest import sha256
 from ..store.registry import Registry, RunRecord
 from ..store.trust import require
-from ..worker.durable import DIRECTORY, FILE, beside, make_directories, sync_directory, write_new
+from ..worker.durable import DIRECTORY, FILE, beside, make_directories, shared, sync_directory, write_new
 from ..worker.durable import create as create_file
 from ..worker.opener import read_regular
 from ..worker.trust import Trust
@@ -101,6 +101,7 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
         root = layout.root(definition.run_dir, definition.run_id)
         try:
             os.mkdir(root, DIRECTORY)
+            shared(root)
         except FileExistsError:
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
             continue

@@ -69,7 +69,7 @@ def read_box(root: str, box: str, start: int, trusted: Trust, *, last: bool = Fa
         return Letter(box, start, [])  # nobody whom this run believes keeps its reports from it
     try:
         status = os.fstat(file)
-        if status.st_uid not in trusted.owners:
+        if not trusted.believes(status.st_uid):
             return Letter(box, start, [])
         if (found := doubt(path, status, trusted))[0]:
             raise Untrusted(found[0], hint=found[1])

@@ -25,6 +25,7 @@ from ..process.runner import Runner
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import require
+from ..worker.durable import share
 from ..worker.load import refuse_in_import, require_guard
 from .chain import IN_PLACE, advance
 from .create import create, new_run_id, prepare
@@ -270,6 +271,7 @@ def begin(
         _ = chosen.limits  # what is found out of the site becomes part of the settings: no wake-up asks again
         definition = msgspec.structs.replace(definition, settings=chosen.settings)
     trusted = trust_of(made.config)
+    share(trusted.groups)
     require(cache_places(definition, made.config), "the cache", trusted)
     prepare(definition.run_dir, trusted)
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""

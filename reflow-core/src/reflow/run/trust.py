@@ -6,7 +6,8 @@ import os
 
 from ..config import Config
 from ..store.trust import distrust, require
-from ..worker.trust import GROUPS, OWNERS, Trust, trust
+from ..worker.durable import share
+from ..worker.trust import GROUPS, OWNERS, Trust, doubt, trust
 
 _PARTS = ("mailbox", "events", "code", "jobs", "scripts", "inputs", "tags", "lease")
 
@@ -40,6 +41,7 @@ def require_own(root: str) -> None:
     trusted = trust()
     if distrust(outer, trusted, sticky=True)[0] or distrust(inner, trusted)[0]:
         trusted = policy()
+        share(trusted.groups)
         require(outer, "the run directory", trusted, sticky=True)
         require(inner, "the run", trusted)
 
@@ -55,7 +57,7 @@ def acting(root: str, frozen: Trust) -> Trust:
         Whom the run's configuration trusts, as of its submission.
     """
     try:
-        own = os.stat(root).st_uid in frozen.owners
+        own = not doubt(root, os.stat(root), frozen)[0]
     except FileNotFoundError:  # a run that is only rehearsed
         own = True
     return frozen if own else frozen.union(policy())

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ..model.definition import Definition
 from ..model.record import CodeChanged, Event
 from ..model.state import State
+from ..worker.durable import share
 from ..worker.trust import trust
 from .lease import Lease, LeaseLapsed
 from .load import load_definition, load_secrets, migrate_definitions
@@ -56,6 +57,7 @@ class Writer:
         )
         self.secrets = load_secrets(root, self.definition)
         self.trusted = trusted.union(frozen_trust(self.state))
+        share(self.trusted.groups)
         self._log = Log(root, lease.epoch, self.state, span)
         lease.follow(lambda: self._log.synced)
 

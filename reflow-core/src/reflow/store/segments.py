@@ -21,7 +21,7 @@ from ..errors import ConfigError, DataError, Untrusted
 from ..model.cache import CacheEntry
 from ..model.digest import sha256
 from ..model.frames import HEAD, frame, parse, salvage, unframe
-from ..worker.durable import beside, create, make_directories, sync_directory
+from ..worker.durable import beside, create, make_directories, shared, sync_directory
 from ..worker.opener import WHOLE, open_regular, read_regular
 from ..worker.trust import Trust, doubt, trust
 from .index import SCHEMA, Found, Growth, Index, Known, Place, Rank
@@ -400,6 +400,7 @@ class _Writer:
         make_directories(os.path.dirname(self.path))
         fd = open_regular(self.path, self._trusted, closed=True, flags=os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
+            shared(self.path, fd)
             _check_header(fd)
             status = os.fstat(fd)
             hint, self._hint = self._hint, None

@@ -11,7 +11,7 @@ import msgspec
 from ..errors import DataError, Untrusted
 from ..model.cache import CacheEntry
 from ..model.frames import HEAD, frame
-from ..worker.durable import make_directories
+from ..worker.durable import make_directories, shared
 from ..worker.trust import Trust, trust
 from .paths import StoreContext, trusted_of
 from .trust import require
@@ -249,6 +249,8 @@ class SqliteCache:
         except BaseException:
             connection.close()
             raise
+        if write:
+            shared(self.path)
         self._connection, self._writable = connection, write
         return connection
 

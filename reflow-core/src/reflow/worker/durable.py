@@ -5,9 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from stat import S_IMODE, S_IRGRP, S_IWGRP
 
-#: modes of what is made, of which the umask takes away: no group may write it, whatever the umask is
+#: modes of what is made, of which the umask takes away: no group may write it, whatever the umask is, but for `share`
 FILE, DIRECTORY = 0o644, 0o755
+
+#: groups that are trusted
+_sharing: frozenset[int] = frozenset()
+
+
+def share(groups: frozenset[int]) -> None:
+    """Let these groups write what this process makes from now on, in directories of theirs that they may write."""
+    global _sharing
+    _sharing = groups
+
+
+def shared(path: str, file: int | None = None) -> None:
+    """Let a group that is trusted write a file or directory that was made in a directory which it may write."""
+    if not _sharing:
+        return
+    above = os.stat(os.path.dirname(path))
+    status = os.stat(path) if file is None else os.fstat(file)
+    theirs = above.st_mode & S_IWGRP and above.st_gid == status.st_gid and status.st_gid in _sharing
+    # What not even others of the group may read is private.
+    if theirs and status.st_uid == os.geteuid() and status.st_mode & S_IRGRP and not status.st_mode & S_IWGRP:
+        os.chmod(path if file is None else file, S_IMODE(status.st_mode) | S_IWGRP)
 
 
 @contextmanager
@@ -35,7 +57,9 @@ def create(path: str, mode: int = FILE, flags: int = os.O_WRONLY) -> int:
     FileExistsError
         There is something of that name, be it a link that leads nowhere.
     """
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    file = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    shared(path, file)
+    return file
 
 
 def beside(path: str) -> str:
@@ -47,6 +71,7 @@ def make_directories(path: str) -> None:
     """Make a directory, and those above it that are missing; what is there stays as it is."""
     try:
         os.mkdir(path, DIRECTORY)
+        shared(path)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
@@ -57,6 +82,7 @@ def make_directories(path: str) -> None:
         make_directories(above)
         with suppress(FileExistsError):  # another process was as fast
             os.mkdir(path, DIRECTORY)
+            shared(path)
 
 
 def write_new(path: str, data: bytes, mode: int = FILE, *, durable: bool = True) -> None:

@@ -21,7 +21,7 @@ from ..model.schema import describe
 from ..model.task import Task
 from . import children
 from .context import Context, Requeue, enter
-from .durable import FILE, make_directories
+from .durable import FILE, make_directories, shared
 from .inputs import Inputs
 from .interrupts import LIMITS, Interrupts
 from .keeper import Keeper
@@ -357,6 +357,7 @@ def redirect(root: str, task: str, array: bool, index: int, attempt: int) -> Non
         except FileNotFoundError:
             make_directories(os.path.dirname(path))
             log = os.open(path, LOG, FILE)
+        shared(path, log)
     except OSError as error:
         failure = error
         log = os.open(os.devnull, os.O_WRONLY)

@@ -19,6 +19,7 @@ from ..model.ranges import from_ranges
 from ..model.record import RING_END, RING_START, TOKEN, Announced, Finished, JobSpec, Mail, Opened
 from . import children, relay
 from .context import TaskInterrupted
+from .durable import share
 from .element import STRANGE, ElementRunner, failure_of, redirect
 from .frozen import Frozen
 from .interrupts import LIMITS, Interrupts
@@ -297,6 +298,7 @@ def _leave(code: int) -> NoReturn:
 def main(argv: list[str]) -> NoReturn:
     """``python -m reflow.worker ROOT TAG`` or ``... --lane ROOT TAG LANE TOKENS BELL CONTROL PARENT``."""
     children.adopt()
+    share(trust_in(os.environ).groups)
     # What cannot be encoded is no reason for a task to fail.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     if argv[0] == "--lane":

@@ -44,6 +44,10 @@ class Trust(NamedTuple):
             return True
         return _private(group) in self.owners
 
+    def believes(self, user: int) -> bool:
+        """Whether a user's files count: the user is named, or a member of a group that is."""
+        return user in self.owners or bool(self.groups and not self.groups.isdisjoint(_groups_of(user)))
+
     def union(self, other: Trust) -> Trust:
         """Whoever is believed by one or the other."""
         return Trust(self.owners | other.owners, self.groups | other.groups)
@@ -97,7 +101,7 @@ def doubt(path: str, status: os.stat_result, trusted: Trust, *, closed: bool = F
                 f"{path} may be written by the group {name} (mode {shown}), whose members are not trusted",
                 f"chmod g-w {path}; or list {name} in [run] trusted_groups, if its members may run code as you",
             )
-    if status.st_uid not in trusted.owners:
+    if not trusted.believes(status.st_uid):
         name = user_name(status.st_uid)
         return (
             f"{path} belongs to {name}, who decides what is in it",
@@ -138,6 +142,18 @@ def _private(group: int) -> int:
     except KeyError:
         return -1
     return user.pw_uid if user.pw_gid == group and set(found.gr_mem) <= {found.gr_name} else -1
+
+
+@lru_cache(maxsize=64)
+def _groups_of(user: int) -> frozenset[int]:
+    """The groups that a user is in; none where this host does not know the user."""
+    import pwd
+
+    try:
+        found = pwd.getpwuid(user)
+        return frozenset(os.getgrouplist(found.pw_name, found.pw_gid))
+    except (KeyError, OSError):
+        return frozenset()
 
 
 def _listed(text: str) -> list[str]:
