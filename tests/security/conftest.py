@@ -28,7 +28,7 @@ TEAM = "reflow-test"
 #: modules that are imported late, somewhere in what the tests do
 _LATE = (
     *("tomllib" if sys.version_info >= (3, 11) else "tomli", "ast", "difflib", "dis", "grp", "inspect", "linecache"),
-    *("platformdirs.unix", "sqlite3", "tokenize", "urllib.parse", "encodings.idna"),
+    *("platformdirs.unix", "sqlite3", "tokenize", "urllib.parse", "encodings.idna", "py_compile", "zipimport"),
 )
 
 PRELUDE = """\
@@ -160,7 +160,13 @@ def _preload() -> None:
             import_module(found.name)
     for name in _LATE:
         import_module(name)
-    reflow.load_config(environ={})
+    with tempfile.TemporaryDirectory() as path:
+        script = Path(path, "warm.py")
+        script.write_text(PRELUDE.format(ledger=os.devnull, word="", body="raise ValueError('no')"))
+        run = _flow(script).run_local(Path(path, "run"), executor="inline", store_path=Path(path, "store"))
+        run.explain()
+        run.retry()
+        run.drive()
 
 
 @pytest.fixture(scope="session")
