@@ -336,3 +336,118 @@ def test_a_failing_import_shows_no_frame_of_the_watch() -> None:
     finally:
         keeper.quiet()
         keeper.settle()
+
+
+# --- what cannot be put back ------------------------------------------------------------------------------------------
+
+LEFT = """
+import concurrent.futures, threading
+
+POOL = None
+LEFT = []
+
+def nothing():
+    pass
+
+def daemon():
+    threading.Thread(target=time.sleep, args=(300,), daemon=True).start()
+
+def thread():
+    threading.Thread(target=time.sleep, args=(300,)).start()
+
+def short():
+    threading.Thread(target=time.sleep, args=(0.001,)).start()
+
+def pool():
+    global POOL
+    POOL = POOL or concurrent.futures.ThreadPoolExecutor(2)
+    assert list(POOL.map(abs, [-1, -2])) == [1, 2]
+
+def busy():
+    global POOL
+    POOL = POOL or concurrent.futures.ThreadPoolExecutor(2)
+    POOL.submit(time.sleep, 300)
+
+def few():
+    os.dup(1)
+
+def many():
+    for _ in range(100):
+        os.dup(1)
+
+@wf.job()
+def make() -> list[str]:
+    return {order}
+
+@wf.array_job()
+def work(what: Annotated[str, Result(step="make")]) -> int:
+    globals()[what]()
+    return os.getpid()
+"""
+
+
+def test_a_worker_retires_where_threads_or_descriptors_are_left(lab: Any) -> None:
+    from reflow import LocalExecutor
+
+    order = ["nothing", "daemon", "short", "pool", "pool", "few", "nothing", "thread", "busy", "many", "nothing"]
+    lab.write(LEFT.replace("{order}", repr(order)))
+    pids = lab.good(LocalExecutor(max_workers=1)).results("work")
+    assert len(set(pids[: order.index("thread") + 1])) == 1, "what waits, or ends with the process, may stay"
+    assert len(set(pids[order.index("thread") :])) == 4, "each of those is the last of its worker"
+
+
+def test_a_limit_that_an_element_has_set_is_not_for_its_next_attempt(lab: Any) -> None:
+    from reflow import LocalExecutor
+
+    lab.write("""
+    import resource
+
+    @wf.job()
+    def make() -> list[int]:
+        return [0, 1, 2]
+
+    @wf.array_job(retries=1)
+    def work(n: Annotated[int, Result(step="make")]) -> int:
+        if n == 0 and reflow.context().attempt == 1:
+            resource.setrlimit(resource.RLIMIT_AS, (500 << 20, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        return len(bytearray(600 << 20)) >> 20
+    """)
+    run = lab.good(LocalExecutor(max_workers=1))
+    assert run.results("work") == [600] * 3
+    rows = [row for row in run.status(elements=True)["elements"] if row["task"] == "work"]
+    assert [row["attempt"] for row in rows] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("names", [10, 1000])
+def test_an_unchanged_process_costs_a_bounded_number_of_calls(names: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much there is to be compared: each name or logger costs no call of its own."""
+    import types
+
+    module = types.ModuleType("counted")
+    module.__file__ = __file__
+    vars(module).update({f"name_{number}": [number] for number in range(names)})
+    monkeypatch.setitem(sys.modules, "counted", module)
+    for number in range(names):
+        logging.getLogger(f"reflow.tests.counted.{number}")
+    keeper = Keeper()
+    with keeper.loading():
+        pass
+    for _ in range(2):
+        keeper.begin()
+        keeper.quiet()
+        keeper.settle()
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        keeper.begin()
+        keeper.settle()
+    finally:
+        sys.setprofile(before)
+    assert not keeper.spent
+    assert calls < 350
