@@ -15,7 +15,7 @@ from reflow import LocalExecutor
 from reflow.worker.state import State, is_own, is_plain
 
 SHAPES = """
-import functools, collections, decimal, enum
+import functools, collections, decimal, enum, itertools
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -30,6 +30,17 @@ BYTES = bytearray(b"ab")
 NOTHING = None
 DISPATCH = {"plus": max}
 AMOUNT = decimal.Decimal(1)
+
+IDS = itertools.count(5, 2)
+adder = functools.partial(lambda found, value: (found.append(value), len(found))[1], [])
+
+class Slotted:
+    __slots__ = ("n", "parts", "late")
+
+    def __init__(self):
+        self.n, self.parts = 0, []
+
+SLOTTED = Slotted()
 
 class Config:
     level = 1
@@ -97,13 +108,16 @@ def everything():
     POINT.x += 1
     POINT.tags.append("t")
     SPACE.n += 1
+    SLOTTED.n += 1
+    SLOTTED.parts.append(1)
+    SLOTTED.late = getattr(SLOTTED, "late", 0) + 1
     globals()["NEW"] = globals().get("NEW", 0) + 1
     globals().pop("GONE", None)
     return [
         COUNT, len(LIST), NESTED["a"][1]["b"], len(NESTED["kept"][1]), len(SET), len(QUEUE), len(DEFAULTS["x"]),
         TOTAL["a"], len(BYTES), NOTHING, DISPATCH["minus"], int(AMOUNT), len(Config.names), Config._private["x"],
         CONFIG.n, len(CONFIG.parts), POINT.x, len(POINT.tags), SPACE.n, NEW, Config.grow(), Config.level, *count(),
-        *default("x"), calls(),
+        *default("x"), calls(), next(IDS), adder(1), SLOTTED.n, len(SLOTTED.parts), SLOTTED.late,
     ]
 
 GONE = 1
@@ -237,6 +251,18 @@ def test_what_is_built_lazily_stays() -> None:
     state.rewind()
     assert (lazy._MODEL, lazy._MEMO, lazy._KEPT) == (None, {}, [])
     assert lazy.squared.cache_info().currsize == 0
+
+
+def test_what_was_built_before_is_not_built_again() -> None:
+    """Plain data that a later element changes has nothing to do with it."""
+    lazy = module_of("import itertools\nMEMO = {}\nCOUNT = 0\nIDS = {'a': itertools.count()}", "lazy")
+    state = state_of(lazy)
+    lazy.MEMO["model"] = object()
+    assert state.put_back()
+    lazy.COUNT += 1
+    next(lazy.IDS["a"])
+    assert state.put_back()
+    assert (lazy.COUNT, len(lazy.MEMO), next(lazy.IDS["a"])) == (0, 1, 0)
 
 
 def test_what_belongs_to_something_that_stays_is_not_taken_from_it() -> None:

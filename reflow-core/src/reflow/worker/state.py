@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from operator import is_
-from types import CellType, FunctionType, ModuleType, SimpleNamespace
+from types import CellType, FunctionType, MemberDescriptorType, ModuleType, SimpleNamespace
 from typing import Any
 
 #: types whose values are plain, by themselves or by what they hold
@@ -135,6 +135,16 @@ class _Place:
             self.holder.clear()
             (self.holder.extend if isinstance(self.holder, deque) else self.holder.update)(values)
 
+    def replace(self, old: Any, new: Any) -> None:
+        """Take another object for one that was there after import."""
+        if not any(value is old for _, value in self.original):
+            return
+        untouched = self.accepted is self.original and _identical(self.items(), self.original)
+        self.original = [(key, new if value is old else value) for key, value in self.original]
+        if untouched:  # else `settle` puts it in place
+            self.put(self.original)
+            self.accepted = self.original
+
     def settle(self, known: Mapping[int, Any]) -> tuple[bool, bool, bool]:
         """Put back what is plain data.
 
@@ -254,6 +264,26 @@ class _Module(_Names):
             space.pop(name, None)
 
 
+class _Slots(_Names):
+    """Attributes of an instance whose class keeps them in slots."""
+
+    @property
+    def _space(self) -> Mapping[str, Any]:
+        found = {}
+        for name in _slots_of(type(self.holder)):
+            value = getattr(self.holder, name, _NOTHING)
+            if value is not _NOTHING:
+                found[name] = value
+        return found
+
+    def views(self) -> tuple[Any, ...]:
+        return ()
+
+
+def _slots_of(kind: type) -> list[str]:
+    return [name for name, value in vars(kind).items() if type(value) is MemberDescriptorType]
+
+
 class _Variable(_Place):
     """A variable of a closure."""
 
@@ -317,6 +347,9 @@ class State:
         self._known: dict[int, Any] = {}
         self._buffers: dict[int, tuple[Any, bytes]] = {}
         self._caches: dict[int, tuple[Any, str]] = {}
+        #: counters of `itertools`, and what they were like: they cannot be set back
+        self._counts: dict[int, tuple[Any, str]] = {}
+        self._slotted: list[_Slots] = []
         self._filled: list[int] = []
         self._live: list[Any] = []
         self._flat: list[Any] = []
@@ -382,10 +415,16 @@ class State:
         elif kind.__name__ == "_lru_cache_wrapper" and kind.__module__ == "functools":
             self._caches[id(value)] = value, group
             yield from self._inside(value.__wrapped__, group)
-        elif (kind.__module__ in self._names or kind is SimpleNamespace) and type(
-            getattr(value, "__dict__", None)
-        ) is dict:
-            yield _Module(value, group), value
+        elif kind.__module__ == "functools" and kind.__name__ == "partial":
+            for part in (value.func, value.args, value.keywords):
+                yield from self._inside(part, group)
+        elif kind.__module__ == "itertools" and kind.__name__ == "count":
+            self._counts[id(value)] = value, repr(value)
+        elif kind.__module__ in self._names or kind is SimpleNamespace:
+            if type(getattr(value, "__dict__", None)) is dict:
+                yield _Module(value, group), value
+            elif _slots_of(kind):
+                yield _Slots(value, group), value
 
     def _of_function(self, function: FunctionType, group: str) -> Iterator[tuple[_Place, Any]]:
         yield _Module(function, group), function
@@ -403,6 +442,7 @@ class State:
         self._flat = list(chain.from_iterable(self._live))
         self._cells = [place.holder for place in places if type(place) is _Variable]
         self._contents = _contents(self._cells)
+        self._slotted = [place for place in places if type(place) is _Slots]
         self._filled = self._sizes()
 
     def _sizes(self) -> list[int]:
@@ -419,6 +459,8 @@ class State:
                 and all(map(is_, _contents(self._cells), self._contents))
                 and all(_bytes(value) == data for value, data in self._buffers.values())
                 and (not self._caches or self._sizes() == self._filled)
+                and (not self._slotted or all(_identical(one.items(), one.accepted) for one in self._slotted))
+                and (not self._counts or all(repr(value) == text for value, text in self._counts.values()))
             )
         except RuntimeError:  # a thread changes something meanwhile
             return False
@@ -443,6 +485,7 @@ class State:
             if _bytes(value) != data:
                 stuck |= not _put_bytes(value, data)
                 self._known[key] = value
+        self._renew_counts()
         for place in list(self._places.values()):
             differs, keeps, stays = place.settle(self._known)
             stuck |= stays
@@ -453,8 +496,21 @@ class State:
         self._refresh()
         return not stuck and not changed & built
 
+    def _renew_counts(self) -> None:
+        """Have names that counters are bound to bound to new ones, where those have counted."""
+        for key, (value, text) in list(self._counts.items()):
+            if repr(value) == text:
+                continue
+            fresh = type(value)(*[_number(part) for part in text[len("count(") : -1].split(", ")])
+            del self._counts[key]
+            self._counts[id(fresh)] = fresh, text
+            self._known[id(fresh)] = fresh
+            for place in self._places.values():
+                place.replace(value, fresh)
+
     def rewind(self) -> None:
         """Put back all, also what was built since import."""
+        self._renew_counts()
         for place in self._places.values():
             if not _identical(place.items(), place.original):
                 place.put(place.original)
@@ -486,6 +542,13 @@ class State:
                         self._walk(inside, holder)
                 self._refresh()
         return found
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _values(items: list[tuple[Any, Any]]) -> list[Any]:
