@@ -818,3 +818,29 @@ def test_an_input_that_is_replaced_while_it_is_used_is_no_hit_afterwards(
     (lab.path / "replace").unlink()
     assert lab.good(source=sources[name]).result("read") == "other"
     assert lab.ran() == ["read", "read"]
+
+
+def test_a_run_that_is_retried_from_elsewhere_works_where_it_was_submitted(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (lab.path / name).mkdir()
+        (lab.path / name / "x").write_text(name)
+    lab.write("""
+    @wf.job()
+    def find() -> Path:
+        if not flag("go"):
+            raise ValueError("not yet")
+        return Path("x")
+
+    @wf.job()
+    def read(path: Annotated[Path, Result(step="find")]) -> str:
+        return path.read_text()
+    """)
+    monkeypatch.chdir(lab.path / "here")
+    run = lab.run()
+    lab.touch("go")
+    monkeypatch.chdir(lab.path / "there")
+    run.retry()
+    assert run.result("read") == "here"
+    assert Path.cwd() == lab.path / "there"

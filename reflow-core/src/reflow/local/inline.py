@@ -220,7 +220,10 @@ class InlineExecutor:
         index = work.elements[slot]
         begin = time.time()
         mailbox.started(msgspec.json.encode(spec.task), index, spec.attempt, begin)
+        here = _directory()
         try:
+            if here != self._cwd:  # a run is retried from anywhere
+                os.chdir(self._cwd)
             self._enter(self._isolated.get(spec.generation))
             runner = self._runners.get(spec.tag)
             if runner is None:
@@ -233,6 +236,9 @@ class InlineExecutor:
             succeeded = False
         else:
             succeeded = runner.run(index, begin, environ=spec.env)
+        finally:
+            if here and here != self._cwd:
+                os.chdir(here)
         if not succeeded:
             self._smooth = False
             self._keep_traceback(work, index)
@@ -402,3 +408,11 @@ def _status_of(code: int) -> JobStatus:
     if code < 0:
         return JobStatus(state=JobState.FAILED, signal=-code, failure_class=FailureClass.EXIT)
     return JobStatus(state=JobState.FAILED, exit_code=code, failure_class=FailureClass.EXIT)
+
+
+def _directory() -> str:
+    """The working directory; "" where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
