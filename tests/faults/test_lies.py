@@ -329,7 +329,7 @@ def test_cancelled_slots_vanish_without_a_word() -> None:
         def word(self, ref: JobRef, status: JobStatus) -> JobStatus | None:
             return None if status.state is JobState.CANCELLED else status
 
-    with World(cluster=Vanishing, places=1) as world:
+    with World(cluster=Vanishing, places=1, limits=Limits(visibility_lag=2.0, vanishes=True)) as world:
         world.submit()
         world.cluster.advance(1.5)
         refs = [slot.ref for slot in world.cluster._pending if slot.job.slots == 3]
