@@ -218,6 +218,19 @@ def test_a_run_that_a_group_may_write_is_refused_until_the_group_is_trusted(worl
     assert world.a.do(lambda: retry(work), REFLOW_RUN_TRUSTED_GROUPS="reflow-test") == "SUCCESS"
 
 
+@pytest.mark.parametrize("name", ["run.json", "events/0/000001.log"])
+def test_one_file_of_another_or_for_a_group_is_enough_to_refuse_a_run(world: Any, work: Path, name: str) -> None:
+    path = root_of(work) / name
+    for owner, mode, why in ((world.b.uid, 0o644, "belongs to"), (world.a.uid, 0o664, "may be written by the group")):
+        os.chown(path, owner, world.a.team)
+        path.chmod(mode)
+        said = world.a.do(lambda: Run.open(work).drive())
+        assert said.startswith("Untrusted:"), said
+        assert f"{path} {why}" in said
+    path.chmod(0o644)
+    assert world.a.do(lambda: retry(work)) == "SUCCESS"
+
+
 def test_a_team_shares_runs_and_a_cache(world: Any) -> None:
     """Both say that they trust the group, and umask and directories are as most projects have them."""
     trusting = {"REFLOW_RUN_TRUSTED_GROUPS": "reflow-test", "REFLOW_STORE_PATH": str(world.shared / "store")}
