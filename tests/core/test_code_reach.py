@@ -292,6 +292,15 @@ def test_the_reached_modules_are_named(look: Callable[[Files], Analysis]) -> Non
     assert all(file.endswith(".py") for file in found.modules.values())
 
 
+def test_how_a_task_of_a_factory_runs_does_not_count(digest: Digest) -> None:
+    made = "def make(n):\n    @{}.job(time='1h')\n    def task() -> int:\n        return n\n{}\nmake(1)\n"
+    files = {"flow.py": made.format("wf", "")}
+    assert digest(files) == digest(edited(files, "1h", "2h")) != digest(edited(files, "return n", "return -n"))
+    other = "class Other:\n    def job(self, time): return lambda f: wf.job()(f)\nother = Other()"
+    files = {"flow.py": made.format("other", other)}
+    assert digest(files) != digest(edited(files, "1h", "2h")), "another decorator of that name"
+
+
 ODD = """
 class Odd:
     def __getattr__(self, name): raise ValueError(name)

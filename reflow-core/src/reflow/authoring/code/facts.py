@@ -24,7 +24,7 @@ from .syntax import (
 )
 
 #: changes with the form of facts and of normalised text
-SCHEME = 1
+SCHEME = 2
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,7 +61,7 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     head_uses : tuple of str
         What those refer to.
     marks : tuple of Mark
-        Decorators.
+        Decorators, and those of functions within it that may make tasks.
     """
 
     kind: str
@@ -226,7 +226,7 @@ class _Module:
             call=call,
             head=head,
             head_uses=head_uses,
-            marks=marks,
+            marks=(*marks, *map(_mark, reader.jobs)),
         )
 
     def _head(self, node: Def) -> tuple[str, tuple[str, ...]]:

@@ -119,6 +119,8 @@ class Reader:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.loads: set[str] = set()
+        #: decorators within functions that may make tasks: how those run does not count
+        self.jobs: list[ast.expr] = []
         self._out: list[str] = []
 
     def text(self, nodes: Iterable[ast.AST]) -> str:
@@ -318,7 +320,10 @@ class Reader:
     def _function(self, node: Def) -> None:
         self._out.append(f"{type(node).__name__}({node.name},")
         for decorator in node.decorator_list:
-            self._node(decorator)
+            if called(decorator).endswith((".job", ".array_job")):
+                self.jobs.append(decorator)
+            else:
+                self._node(decorator)
         self.scope.bind(node.name)
         self._out.append(self.head(node.args))
         for annotation in annotations_of(node):
