@@ -34,6 +34,8 @@ from reflow import Run
 SUBJECTS = Path(__file__).resolve().parent / "subjects"
 PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 STAGES = ("numbers", "noop", "total")
+#: what says where Slurm is, and does not come from a job
+_WHERE = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 PATIENCE = 300.0  # seconds that one round gets
 
 
@@ -59,7 +61,11 @@ def counting(place: Path) -> tuple[dict[str, str], Callable[[], Counter[str]]]:
             f'#!/bin/sh\necho {name} >>{shlex.quote(str(log))}\nexec {shlex.quote(real)} "$@"\n'
         )
         (programs / name).chmod(0o755)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("REFLOW_", "SLURM_"))}
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("REFLOW_", "SLURM_")) or name in _WHERE
+    }
     environ |= {
         "PATH": f"{programs}{os.pathsep}{environ['PATH']}",
         "REFLOW_STORE_PATH": str(place / "store"),

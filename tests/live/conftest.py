@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from reflow import Run
 from reflow.errors import ReflowError
@@ -52,7 +53,7 @@ KINDS = {
     "sge": Kind("sge", "qstat -u {user}", never="cannot run|only offers|no suitable"),
     "pbs": Kind("pbs", "qstat", never="(?i)can never run|exceed|insufficient"),
     "torque": Kind("torque", "qstat"),
-    "lsf": Kind("lsf", "bjobs -w", never="Not enough processors|not satisfied"),
+    "lsf": Kind("lsf", "bjobs -w", never="Not enough processors|not satisfied|Too many processors requested"),
     "flux": Kind("flux", "flux jobs -n -o {{id.f58plain}}"),
 }
 
@@ -73,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*schedulers): needs what only these schedulers have")
     config.addinivalue_line("markers", "control(*commands): needs these commands of the --control file")
     config.addinivalue_line("markers", "full: takes many minutes; run with --full")
+    if not os.access(config.rootpath, os.W_OK):  # the clone is somebody else's
+        set_hypothesis_home_dir(os.path.join(tempfile.gettempdir(), f"reflow-live-{os.getuid()}"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -167,7 +170,8 @@ class Site:
         path = HERE / script
         folder = folder or self.fresh(path.stem)
         live = Live(self, path, folder, {**self.environ, "REFLOW_STORE_PATH": str(folder / "store"), **(environ or {})})
-        given = [*self.settings, *(f"{key}={value}" for key, value in (settings or {}).items())]
+        everywhere = [pair if "." in pair.partition("=")[0] else f"*.{pair}" for pair in self.settings]
+        given = [*everywhere, *(f"{key}={value}" for key, value in (settings or {}).items())]
         chosen = [word for pair in given for word in ("--set", pair)]
         live.said = live.reflow(
             verb, "--executor", self.executor, "--run-dir", str(live.run_dir), *chosen, *words, check=check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -263,7 +264,11 @@ def test_log_directory_missing(site: Any) -> None:
     logs = Path(live.run.root, "logs")
     logs.rename(f"{logs}.away")
     time.sleep(8)
-    Path(f"{logs}.away").rename(logs)
+    if logs.exists():  # newer versions of Slurm make the directory that is missing
+        shutil.copytree(f"{logs}.away", logs, dirs_exist_ok=True)
+        shutil.rmtree(f"{logs}.away")
+    else:
+        Path(f"{logs}.away").rename(logs)
     live.reflow("drive", str(live.run_dir), "--once")
     told = live.run.status()
     if told["run"]["status"] not in ("SUCCESS", "RUNNING", "FAILED"):
