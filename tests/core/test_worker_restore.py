@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import decimal
 import gc
+import io
 import locale
 import logging
 import os
@@ -75,6 +76,12 @@ def _settings() -> None:
     sys.dont_write_bytecode = not sys.dont_write_bytecode
 
 
+def _streams() -> None:
+    sys.stdin = io.StringIO()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=not sys.stdout.line_buffering, errors="replace")
+
+
 def _numpy() -> None:
     numpy = pytest.importorskip("numpy")
     numpy.seterr(all="raise")
@@ -103,6 +110,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "sys.argv": lambda: setattr(sys, "argv", ["other"]),
     "sys.meta_path": lambda: sys.meta_path.append(type("Finder", (), {"find_spec": lambda *given: None})()),
     "sys.path_hooks": sys.path_hooks.clear,
+    "standard streams": _streams,
     "hooks": lambda: setattr(sys, "excepthook", print),
     "tempfile.tempdir": lambda: setattr(tempfile, "tempdir", "/nowhere"),
     "garbage collector": lambda: gc.set_threshold(123, 4, 5),

@@ -235,6 +235,21 @@ def _put_garbage(base: list[Any]) -> None:
     gc.set_debug(base[2])
 
 
+_STREAM = ("encoding", "errors", "line_buffering", "write_through")
+
+
+def _read_streams() -> list[Any]:
+    settings = [[getattr(stream, name, None) for name in _STREAM] for stream in (sys.stdout, sys.stderr)]
+    return [sys.stdin, *settings]
+
+
+def _put_streams(base: list[Any]) -> None:
+    sys.stdin = base[0]
+    for stream, settings in zip((sys.stdout, sys.stderr), base[1:], strict=True):
+        if [getattr(stream, name, None) for name in _STREAM] != settings:
+            stream.reconfigure(**dict(zip(_STREAM, settings, strict=True)))  # type: ignore[union-attr]
+
+
 def _put_builtins(base: dict[str, Any]) -> None:
     now = vars(builtins)
     for name in [name for name in now if name not in base]:
@@ -471,6 +486,7 @@ TABLE: tuple[Row, ...] = (
     _list_row("argv", matters="own"),
     _list_row("meta_path", matters="all"),
     _list_row("path_hooks", matters="all"),
+    Row("standard streams", _read_streams, _put_streams),
     Row("hooks", _hooks, _put_hooks, merge=_merge_handlers),
     Row("tempfile.tempdir", _directories, _put_directories),
     Row("garbage collector", _read_garbage, _put_garbage),
