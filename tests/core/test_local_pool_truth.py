@@ -14,6 +14,7 @@ import pytest
 
 from reflow import LocalExecutor, Run, RunState
 from reflow.local import pool as local
+from reflow.model.python import WORKER, program
 from reflow.model.record import TOKEN
 
 
@@ -99,7 +100,7 @@ def test_a_lane_that_is_dismissed_takes_nothing_more(tmp_path: Path) -> None:
     numbers = map(str, (0, tokens, ring, control, os.getpid()))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "reflow.worker", "--lane", str(tmp_path), "abcdefghij", *numbers],
+            program(sys.executable, WORKER, "--lane", str(tmp_path), "abcdefghij", *numbers),
             pass_fds=(tokens, ring, control),
             timeout=60,
             check=False,

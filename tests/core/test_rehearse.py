@@ -57,7 +57,7 @@ def test_a_scheduler_that_is_not_here(wf: Workflow, tmp_path: Path, monkeypatch:
     assert "s3cret" not in numbers["script"]
     assert "#SBATCH --mem=2097152K" in double["script"]
     assert "--array=0-0%3" in double["script"]
-    assert "-m reflow.run.dispatch" in wake["script"]
+    assert "from reflow.run.dispatch import main" in wake["script"]
     assert len({step["command"] for step in (numbers, double, wake)}) == 3
     assert not (tmp_path / "run").exists()
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import reflow
 from reflow.errors import ReflowError, UsageError
 from reflow.model.definition import Entry
+from reflow.model.python import WORKER, program
 from reflow.worker.load import load_flow
 
 ANSWERS = {
@@ -189,7 +190,7 @@ def test_environment_modules_names_and_paths(
     logs = b"".join(log.read_bytes() for log in run_dir.rglob("*.log"))
     assert done.returncode == 0, (done, logs)
     saw = site.saw()
-    assert saw["argv"][:2] == ["-c", "import reflow.worker.__main__"]
+    assert saw["argv"][:2] == list(program("", WORKER)[1:])
     assert Path(saw["argv"][2]).parent.parent == run_dir
     assert {key: saw["env"][key] for key in env} == env
     assert saw["cwd"] == str(site.work)
@@ -246,7 +247,7 @@ def test_options_and_native_arguments_are_words_or_refused(site: Site, value: st
     text = script.read_text(errors="surrogateescape")
     script.write_text(text.replace(sys.executable, str(site.bin / "sees")), errors="surrogateescape")
     site.run(script, REFLOW_INNER="1")
-    assert site.saw()["argv"][:2] == ["-c", "import reflow.worker.__main__"]
+    assert site.saw()["argv"][:2] == list(program("", WORKER)[1:])
     site.seen.unlink()
 
 

@@ -17,6 +17,7 @@ from .dialect import Call, Dialect, Row, Site
 from .ends import cancelled, running, unknown
 from .instance import addressed, recorded, trusted
 from .preview import Preview, complete, compose
+from .programs import find_program
 from .runner import Completed, Runner
 
 #: seconds before a command that met a passing outage is run again, and how they grow
@@ -428,11 +429,9 @@ class CommandExecutor:
         UsageError
             It is not.
         """
-        import shutil
-
         name = self.speaks.programs[0]
         program = self.speaks.program(name)
-        if shutil.which(program, path=path) is None:
+        if find_program(program, path) is None:
             raise UsageError(
                 f"there is no program {program!r} on this machine, by which jobs are submitted to {self.speaks.title}",
                 hint=f"load what provides it, or configure its path: [executor.{self.name}] {name}",

@@ -29,6 +29,7 @@ from ..model import layout
 from ..model.digest import sha256
 from ..model.job import Ended, Heard, Job, JobRef, JobState, JobStatus, Letter, Limits, Submission
 from ..model.names import FailureClass
+from ..model.python import WORKER, program
 from ..model.ranges import from_ranges
 from ..model.record import RING_END, RING_START, TOKEN, Announced, Closed, Finished, JobSpec, Mail, Opened, Started
 from ..model.resources import THREADS, Resources
@@ -684,7 +685,7 @@ class LocalExecutor:
             env.update(spec.env)
             wrapper: tuple[str, ...] = ()
             if spec.modules or spec.setup:
-                wrapper = ("bash", self._wrapper(key, spec))  # no login shell: that would set PATH anew
+                wrapper = ("/bin/bash", self._wrapper(key, spec))  # no login shell: that would set PATH anew
             group = self._groups[key] = _Group(key, env, wrapper)
         return group
 
@@ -778,8 +779,7 @@ class LocalExecutor:
                 process = spawn(
                     [
                         *group.wrapper,
-                        *(self._python, "-m", "reflow.worker", "--lane", self._root, self._tag),
-                        *map(str, numbers),
+                        *program(self._python, WORKER, "--lane", self._root, self._tag, *map(str, numbers)),
                     ],
                     env={**group.env, children.MARK: mark},
                     cwd=self._cwd,

@@ -6,6 +6,11 @@ from __future__ import annotations
 _SAFE = "import sys; sys.path[0] or sys.path.pop(0); "
 
 
+#: what workers run, and what goes on with a run
+WORKER = "import reflow.worker.__main__"
+ADVANCE = "from reflow.run.dispatch import main; sys.exit(main(sys.argv[1:]))"
+
+
 def program(python: str, statement: str, *arguments: str) -> tuple[str, ...]:
     """Return the command by which `python` executes a statement that imports of reflow what it runs.
 
@@ -16,7 +21,7 @@ def program(python: str, statement: str, *arguments: str) -> tuple[str, ...]:
     python : str
         The interpreter.
     statement : str
-        Such as ``import reflow.worker.__main__``.
+        Such as `WORKER`; `sys` is imported.
     *arguments : str
         What it finds in ``sys.argv[1:]``.
     """

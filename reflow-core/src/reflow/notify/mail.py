@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..batch.programs import find_program
 from ..errors import ConfigError, ReflowError
 from ..model.notice import Notice
 from ..model.task import JSON
@@ -87,7 +87,7 @@ class Mail:
 
     def _by_program(self, mail: EmailMessage) -> None:
         path = f"{self._context.environ.get('PATH', '')}:{_PLACES}"
-        program = self._program or shutil.which("sendmail", path=path)
+        program = self._program or find_program("sendmail", path)
         if program is None or self._context.runner is None:
             raise ReflowError(
                 "mail cannot be sent from this host: it has no sendmail program",

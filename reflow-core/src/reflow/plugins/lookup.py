@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from ..batch.programs import find_program
 from ..errors import PluginError, ReflowError, UsageError
 from ..plugin import (
     JSON,
@@ -132,13 +133,11 @@ class Registry:
 
     def detect(self, environ: Mapping[str, str]) -> tuple[ExecutorEntry, ...]:
         """The executors whose programs are all found on ``PATH`` of `environ`."""
-        import shutil
-
         path = environ.get("PATH", "")
         return tuple(
             entry
             for entry in self.executors()
-            if entry.detect and all(shutil.which(program, path=path) for program in entry.detect)
+            if entry.detect and all(find_program(program, path) for program in entry.detect)
         )
 
     def problems(self) -> tuple[Problem, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..batch.programs import find_program
 from ..batch.runner import Completed
 from ..errors import ExecutorError
 from .environment import scrub
@@ -97,10 +98,15 @@ class Runner:
     ) -> subprocess.Popen[bytes]:
         import subprocess
 
+        path = env.get("PATH", os.defpath)
         for pause in (*_PAUSES, None):
             try:
+                executable = argv[0] if os.sep in argv[0] else find_program(argv[0], path)
+                if executable is None:
+                    raise FileNotFoundError
                 return subprocess.Popen(
                     argv,
+                    executable=executable,
                     stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from errno import ENOENT
 from typing import TYPE_CHECKING
+
+from ..batch.programs import find_program
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,8 +36,12 @@ def spawn(
     """
     import subprocess  # where all is cached, nothing is started
 
+    executable = argv[0] if os.sep in argv[0] else find_program(argv[0], env.get("PATH", os.defpath))
+    if executable is None:
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), argv[0])
     return subprocess.Popen(
         list(argv),
+        executable=executable,
         env=dict(env),
         cwd=cwd,
         stdin=subprocess.DEVNULL,

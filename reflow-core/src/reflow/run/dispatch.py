@@ -1,4 +1,4 @@
-"""``python -m reflow.run.dispatch [--last] ROOT TAG...``: what a wake-up job runs, and what a last worker becomes.
+"""What a wake-up job runs, and what a last worker becomes, with ``[--last] ROOT TAG...`` as arguments.
 
 Nothing is imported before it is known to be needed: most wake-ups find that their work has been done.
 """
@@ -58,7 +58,3 @@ def _leave(number: int, frame: FrameType | None) -> None:
     """End in good order: the lease is given back, so that nobody has to wait until it expires."""
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

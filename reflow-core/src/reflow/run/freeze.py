@@ -272,5 +272,8 @@ def entry_of(flow: Flow, config: Config, *, importable: bool) -> Entry:
     top = os.path.dirname(file)
     for _ in range(levels):
         top = os.path.dirname(top)
+    paths: tuple[str, ...] = (top,) if top else ()
+    if top and "" in sys.path:  # this process imports from the working directory
+        paths = tuple(dict.fromkeys((top, os.getcwd())))
     own, foreign = (tuple(config.get(f"cache.{which}") or ()) for which in ("own", "foreign"))
-    return Entry(file=file, module=name, variable=variable, path=(top,) if top else (), own=own, foreign=foreign)
+    return Entry(file=file, module=name, variable=variable, path=paths, own=own, foreign=foreign)

@@ -14,6 +14,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.digest import sha256
 from ..model.job import Examiner, Executor, Job, JobRef
+from ..model.python import ADVANCE, WORKER, program
 from ..model.ranges import to_ranges
 from ..model.record import Awaited, JobSpec
 from ..model.resources import THREADS
@@ -151,7 +152,7 @@ class Jobs:
         """What the script of a specification does."""
         return self._body(
             spec.tag,
-            ("-c", "import reflow.worker.__main__", self._root, spec.tag),
+            program(self.definition.python, WORKER, self._root, spec.tag),
             title=f"reflow run {spec.run_id}, task {task.name}, attempt {spec.attempt}",
             modules=task.modules,
             setup=task.setup,
@@ -215,7 +216,7 @@ class Jobs:
         asked = self._config.dispatch()
         return self._body(
             tag,
-            ("-m", "reflow.run.dispatch", self._root, tag),
+            program(self.definition.python, ADVANCE, self._root, tag),
             title=f"reflow run {self.definition.run_id}: goes on with the run",
             modules=asked.modules,
             setup=asked.setup,
@@ -231,9 +232,9 @@ class Jobs:
         body = Body(command=("true",), title=(title,), log=job.log)
         self._file(job.script, body)
 
-    def _body(self, tag: str, program: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
+    def _body(self, tag: str, command: tuple[str, ...], *, title: str, modules: Sequence[str], setup: str) -> Body:
         return Body(
-            command=(self.definition.python, *program),
+            command=command,
             cwd=self.definition.cwd,
             title=(title,),
             log=layout.job_log(self._root, tag),

@@ -86,7 +86,7 @@ def own_modules(entry: Entry, reached: Iterable[str] = ()) -> Code:
                 if own.file(one.partition(".")[0]) is not None and own.file(one) is not None:
                     todo.append(one)
     roots = dict.fromkeys(
-        top for root in (*entry.path, *editable_roots()) for top in (os.path.abspath(root), os.path.realpath(root))
+        top for root in (*entry.path[:1], *editable_roots()) for top in (os.path.abspath(root), os.path.realpath(root))
     )
     found |= _extensions(tuple(f"{root}{os.sep}" for root in roots))
     return Code(dict(sorted(found.items())), tuple(roots))

@@ -163,7 +163,7 @@ def _own(name: str, module: ModuleType, entry: Entry) -> bool:
     return any(
         isinstance(place, str) and place.startswith(os.path.join(top, "")) and "site-packages" not in place
         for place in places
-        for top in entry.path
+        for top in entry.path[:1]
     )
 
 

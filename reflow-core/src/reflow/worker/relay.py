@@ -109,7 +109,9 @@ def due(root: str, spec: JobSpec, slot: int, slots: int, begun: float) -> list[s
 
 def command(root: str, wakes: list[str]) -> list[str]:
     """What the last worker becomes."""
-    return [sys.executable, "-m", "reflow.run.dispatch", "--last", root, *wakes]
+    from ..model.python import ADVANCE, program  # few workers are the last
+
+    return list(program(sys.executable, ADVANCE, "--last", root, *wakes))
 
 
 def become(root: str, wakes: list[str]) -> None:
