@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
@@ -487,10 +488,10 @@ class _Graph:
         elif isinstance(item, type):
             yield from self._class(edges, item)
         elif isinstance(item, dict | MappingProxyType):
-            for key, one in list(item.items()):
+            for key, one in list(islice(item.items(), _MOST)):
                 yield from (key, one)
         elif isinstance(item, _CONTAINERS) or type(item).__name__ == "deque":
-            yield from list(item)
+            yield from list(islice(item, _MOST))
         if not isinstance(item, type | FunctionType):
             kind = type(item)
             yield kind
