@@ -130,6 +130,7 @@ def test_every_place_in_a_run_is_named() -> None:
     assert functions == {
         *(
             "root",
+            "run_dir",
             "definition",
             "secrets",
             "code",

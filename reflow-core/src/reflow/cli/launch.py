@@ -204,7 +204,7 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
             watching() as progress,
             interruptible(
                 session,
-                lambda: created[0].run_id if created else "",
+                lambda: session.named(created[0].run_id, created[0].root) if created else "",
                 lambda: created[0].chained,
             ),
         ):

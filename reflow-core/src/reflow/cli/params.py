@@ -170,6 +170,12 @@ def _written(tp: Any, value: object) -> wire.Tree:
     return msgspec.json.decode(codec_of(tp).encode(value))
 
 
+def _path(text: str) -> wire.Tree:
+    if not text:
+        raise UsageError("it is empty; `.` is the working directory")
+    return escape(text)
+
+
 def _bool(text: str) -> bool:
     if text.lower() not in _TRUE + _FALSE:
         raise ValueError
@@ -223,7 +229,7 @@ _READERS: Mapping[str, Callable[[str], wire.Tree]] = {
     "int": int,
     "float": lambda text: wire.float_tree(float(text)),
     "str": escape,
-    "path": escape,
+    "path": _path,
     "bytes": lambda text: _written(bytes, os.fsencode(text)),
     "datetime": _stamp("datetime"),
     "date": _stamp("date"),

@@ -31,7 +31,7 @@ def load(text: str) -> Flow:
         If the script raises when it is imported.
     """
     file, variable = _parts(text)
-    path = os.path.abspath(file)
+    path = os.path.abspath(os.path.expanduser(file))
     if not os.path.isfile(path):
         what = "is a directory" if os.path.isdir(path) else "does not exist"
         raise UsageError(

@@ -62,6 +62,20 @@ class Session:
             found = ctx.obj = cls(ctx.command_path or "reflow")
         return found
 
+    def named(self, run_id: str, root: object) -> str:
+        """How a run is named in a command that is to be typed: by its id, where that finds it, else by its place."""
+        from ..errors import ReflowError
+        from ..store.paths import store_path as find_store
+        from ..store.registry import Registry
+
+        if not isinstance(root, str):
+            return run_id
+        try:
+            known = Registry(find_store()).leads_to(run_id, root)
+        except ReflowError:
+            known = False
+        return run_id if known else root
+
     def command(self, *words: str) -> str:
         """A command of this command line as it would be typed, quoted for a shell."""
         return f"{self.prog} {shlex.join(words)}"

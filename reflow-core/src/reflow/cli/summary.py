@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def failures(session: Session, status: Mapping[str, Any]) -> list[str]:
     """What went wrong and what can be typed next, as lines; none where nothing is to be done."""
-    run_id = status["run"]["run_id"]
+    run_id = session.named(status["run"]["run_id"], status["run"].get("root"))
     commands = []
     if status["failures"]:
         first = status["failures"][0]

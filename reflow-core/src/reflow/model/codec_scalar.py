@@ -42,6 +42,10 @@ class Mismatch(Exception):
         return CodecError(f"{where}: {message}" if where else message, hint=self.hint)
 
 
+#: members of an Enum that a message lists
+_MOST_NAMED = 50
+
+
 def wrong(expected: str, value: object, hint: str | None = None) -> Mismatch:
     """What to raise for a value that is something else."""
     if hint is None and hasattr(type(value), "tolist"):
@@ -304,19 +308,22 @@ def choice(schema: Schema, pairs: list[tuple[Any, Tree]]) -> Node:
     trees = {_identity(value): tree for value, tree in pairs}
     values = {(type(tree), tree): value for value, tree in pairs}
     name = describe(schema)
+    known = (
+        f"one of {', '.join(schema.values)}" if schema.kind == "enum" and len(schema.values) <= _MOST_NAMED else None
+    )
 
     def write(value: Any) -> Tree:
         found = plain_item(value)
         try:
             return trees[_identity(found)]
         except (KeyError, TypeError):
-            raise wrong(name, value) from None
+            raise wrong(name, value, known) from None
 
     def read(tree: Tree) -> Any:
         try:
             return values[type(tree), tree]
         except (KeyError, TypeError):
-            raise wrong(name, tree) from None
+            raise wrong(name, tree, known) from None
 
     return Node(schema, write, read)
 

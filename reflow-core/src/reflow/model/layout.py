@@ -14,6 +14,11 @@ def root(run_dir: str, run_id: str) -> str:
     return f"{run_dir}/.reflow/{run_id}"
 
 
+def run_dir(root: str) -> str:
+    """The run directory in which a run lies."""
+    return root.rsplit("/", 2)[0] or "/"
+
+
 def definition(root: str, generation: int = 1) -> str:
     """The frozen definition; a later code generation has one of its own."""
     return f"{root}/run.json" if generation == 1 else f"{root}/code/{generation}/run.json"

@@ -87,13 +87,17 @@ class Run:
         if not isinstance(ref, (str, os.PathLike)):
             raise UsageError(f"{ref!r} is neither a run id nor a path", hint='such as "latest", or a run directory')
         text = os.fspath(ref)
-        if os.sep in text or os.path.isdir(os.path.join(text, ".reflow")):
+        if not text:
+            raise UsageError("the run's name is empty", hint='name a run id, "latest", or a run directory')
+        if os.sep in text or text.startswith("~") or os.path.isdir(os.path.join(text, ".reflow")):
             return cls._in_directory(text)
         record = Registry(find_store(override=store_path)).find(text)
         root = layout.root(record.run_dir, record.run_id)
         if record.gone:
             raise RunNotFound(
-                f"run {record.run_id} is gone: there is no {root}", hint="its run directory was moved or deleted"
+                f"run {record.run_id} is gone: there is no {root}",
+                hint="its run directory was moved or deleted; where it was moved, `reflow repair --registry NEW_DIR`"
+                " enters it again",
             )
         return cls._at(root)
 
@@ -133,8 +137,8 @@ class Run:
 
     @property
     def run_dir(self) -> Path:
-        """The run directory."""
-        return Path(self.definition.run_dir)
+        """The run directory, where it lies now."""
+        return Path(layout.run_dir(self.root))
 
     @property
     def workflow(self) -> str:
@@ -526,7 +530,7 @@ class Run:
             "run_id": definition.run_id,
             "workflow": definition.workflow,
             "created": definition.created,
-            "run_dir": definition.run_dir,
+            "run_dir": layout.run_dir(self.root),
             "directory": self.root,
             "cwd": definition.cwd,
             "script": definition.entry.file,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -78,7 +80,9 @@ def prepare(run_dir: str, trusted: Trust) -> None:
         ) from None
 
 
-def create(definition: Definition, secrets: Secrets, source: str, registry: Registry) -> tuple[Definition, str]:
+def create(
+    definition: Definition, secrets: Secrets, source: str, registry: Registry, say: Callable[[str], None]
+) -> tuple[Definition, str]:
     """Make the run's own directory and write its definition, durably.
 
     Parameters
@@ -90,7 +94,9 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
     source : str
         The script to be frozen; "" where there is none.
     registry : Registry
-        Where the run is entered; one that cannot be written is passed over.
+        Where the run is entered.
+    say : callable
+        Told where it could not be.
 
     Returns
     -------
@@ -107,12 +113,18 @@ def create(definition: Definition, secrets: Secrets, source: str, registry: Regi
             continue
         try:
             registry.add(record_of(definition, definition.run_dir))
-        except (FileExistsError, ReflowError):
-            os.rmdir(root)
-            definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
-            continue
-        except OSError:
-            break  # a home that cannot be written: the run is found by its directory
+        except (OSError, ReflowError) as error:
+            if registry.has(definition.run_id):
+                os.rmdir(root)
+                definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
+                continue
+            # A home that cannot be written, say: the run is found by its directory.
+            why = getattr(error, "strerror", None) or error
+            say(
+                f"run {definition.run_id} is not in the registry {registry.directory}: {why};"
+                f" `reflow repair --registry {shlex.quote(definition.run_dir)}` enters it,"
+                " and its run directory names it meanwhile"
+            )
         break
     try:
         for name in FOLDERS:
@@ -149,8 +161,9 @@ def enter(definition: Definition, root: str) -> None:
     """Enter a run in the registry, where that could not be done when it was made; nothing fails for it."""
     registry = Registry(definition.store)
     with suppress(ReflowError, OSError):
-        if not registry.has(definition.run_id):
-            registry.add(record_of(definition, os.path.dirname(os.path.dirname(root))))
+        moved = registry.has(definition.run_id) and registry.find(definition.run_id).gone
+        if moved or not registry.has(definition.run_id):
+            registry.add(record_of(definition, layout.run_dir(root)), replace=moved)
 
 
 def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> Definition:

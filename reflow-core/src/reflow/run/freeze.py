@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -218,7 +219,10 @@ def _absolute(value: Any, cwd: str) -> Any:
     from pathlib import Path, PurePath
 
     if isinstance(value, PurePath):
-        return Path(cwd) / value
+        path = Path(value)
+        with suppress(RuntimeError):  # of a user that this host does not know
+            path = path.expanduser()
+        return Path(cwd) / path
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return type(value)._make(_absolute(item, cwd) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -120,7 +120,7 @@ class Jobs:
             With all that it cannot do.
         """
         if not isinstance(executor, Examiner):
-            return []
+            return _unclaimed(executor, tasks)
         drafts = [(f"{task.where}: task {task.name!r}", self.draft(task)[0]) for task in tasks]
         if self._config.get("dispatch.chain"):
             wake = self.wake(new_tag(bytes(8)), (), None)
@@ -259,3 +259,14 @@ class Jobs:
         for one in (path, body.log):
             make_directories(os.path.dirname(one))
         write_new(path, render(body).encode("utf-8", "surrogateescape"), DIRECTORY)
+
+
+def _unclaimed(executor: Executor, tasks: Sequence[Task]) -> list[str]:
+    """What tasks ask for that is no claim on this machine's own executors."""
+    names = [task.name for task in tasks if task.resources.gpus]
+    if not names or executor.name not in ("local", "inline"):
+        return []
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [
+        f"warning: gpus of {shown} is no claim on the {executor.name} executor: elements that run at once share them"
+    ]

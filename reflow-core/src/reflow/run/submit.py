@@ -22,6 +22,7 @@ from ..plugin import Context
 from ..plugins import Registry as Plugins
 from ..plugins import registry as plugin_registry
 from ..process.runner import Runner
+from ..store.paths import named
 from ..store.paths import store_path as find_store
 from ..store.registry import Registry
 from ..store.trust import require
@@ -153,7 +154,7 @@ def check(
         raise UsageError(
             "no run directory was given", hint="name one with --run-dir, or set [defaults] run_dir in the configuration"
         )
-    directory = os.path.abspath(os.path.expanduser(os.fspath(where)))
+    directory = named("the run directory", where)
     store = find_store(override=store_path)
     sections = _sections(config)
     mode = executor == DRY_RUN or bool(config.get("executor.dry_run"))
@@ -277,11 +278,14 @@ def begin(
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
     registry = Registry(definition.store)
     catch_up_all(registry, definition.workflow)
-    definition, root = create(definition, made.secrets, source, registry)
+    unsaid: list[str] = []
+    definition, root = create(definition, made.secrets, source, registry, unsaid.append)
     run = Run(root, definition)
     run._memory = made.flow
     if on_created is not None:
         on_created(run)
+    for message in unsaid:
+        _warn(message, on_progress)
     if on_progress is not None:
         for note in made.notes:
             on_progress(Progress(message=note))
@@ -354,6 +358,16 @@ def choose(
 def _sections(config: Config) -> dict[str, Any]:
     names = dict.fromkeys(row.key.partition(".")[0] for row in config.rows())
     return {name: config.section(name) for name in names}
+
+
+def _warn(message: str, on_progress: Callable[[Progress], None] | None) -> None:
+    """Tell who watches; by `logging` where nobody does."""
+    if on_progress is not None:
+        on_progress(Progress(message=f"warning: {message}"))
+        return
+    import logging
+
+    logging.getLogger("reflow").warning("%s", message)
 
 
 def _is_utf8(path: str) -> bool:

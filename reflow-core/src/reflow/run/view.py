@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 from ..model import layout
@@ -65,7 +66,9 @@ def status(root: str, definition: Definition, state: State, *, elements: bool = 
             "run_id": definition.run_id,
             "workflow": definition.workflow,
             **standing(root, definition, state),
-            "run_dir": definition.run_dir,
+            "run_dir": layout.run_dir(root),
+            "moved_from": _moved_from(root, definition),
+            "root": root,
             "created": definition.created,
             "started": state.started or None,
             "ended": state.ended or None,
@@ -82,6 +85,15 @@ def status(root: str, definition: Definition, state: State, *, elements: bool = 
     if elements:
         told["elements"] = _elements(root, definition, state)
     return told
+
+
+def _moved_from(root: str, definition: Definition) -> str | None:
+    """Where a run was made, if it lies elsewhere now."""
+    now, then = layout.run_dir(root), definition.run_dir
+    with suppress(OSError):
+        if now == then or os.path.samefile(now, then):
+            return None
+    return then
 
 
 def standing(root: str, definition: Definition, state: State) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UsageError
 from ..model.digest import sha256
 from ..worker.trust import Trust
 
@@ -70,9 +70,23 @@ def store_path(environ: Mapping[str, str] | None = None, override: str | os.Path
         import platformdirs
 
         path, said = platformdirs.user_data_dir("reflow"), "the store"
-    path = os.path.abspath(os.path.expanduser(path))
+    path = named(said, path)
     check_store(path, said)
     return path
+
+
+def named(what: str, path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of what a user named; ``~`` is the home directory.
+
+    Raises
+    ------
+    UsageError
+        It is empty: that would be the working directory, which nobody means.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise UsageError(f"{what} is an empty path", hint="a variable that is not set, perhaps? `.` is this directory")
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def check_store(path: str, said: str = "the store") -> None:

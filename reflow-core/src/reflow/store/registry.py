@@ -236,12 +236,17 @@ class Registry:
             ) from error
 
     def _latest(self, workflow: str | None) -> RunRecord:
-        """Read entries from the newest on, until one is whole and of the workflow."""
+        """Read entries of this user's from the newest on, until one is whole and of the workflow."""
         dated = []
+        others = 0
         self.unread = []
         for run_id in self._ids():
             with suppress(OSError):
-                dated.append((os.stat(self.path(run_id)).st_mtime_ns, run_id))
+                status = os.stat(self.path(run_id))
+                if status.st_uid == os.geteuid():
+                    dated.append((status.st_mtime_ns, run_id))
+                else:
+                    others += 1  # in a store that is shared: nobody means somebody else's run by "latest"
         for _, run_id in sorted(dated, reverse=True):
             record = self._entry(run_id)
             if record is None or (workflow is not None and not record.is_of(workflow)):
@@ -251,7 +256,10 @@ class Registry:
             self.unread.append(run_id)
         of = "" if workflow is None else f" of workflow {workflow!r}"
         hint = f"{len(self.unread)} entries there cannot be read; {REPAIR}" if self.unread else "submit one first"
-        raise RunNotFound(f"there is no run{of} in the registry {self.directory}", hint=hint)
+        yours = ""
+        if others and not self.unread:
+            yours, hint = " of yours", f"{others} of others are there: `reflow runs` lists them; name one by its id"
+        raise RunNotFound(f"there is no run{yours}{of} in the registry {self.directory}", hint=hint)
 
     def _entry(self, run_id: str) -> RunRecord | None:
         """An entry, or what stands for it; None where it is gone, or another user's that is not for us to read."""
@@ -298,6 +306,14 @@ class Registry:
         if record.run_id != run_id:
             raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=REPAIR)
         return record
+
+    def leads_to(self, run_id: str, root: str) -> bool:
+        """Whether a run's id finds just this run, which lies in `root`."""
+        try:
+            record = self._load(run_id)
+        except (OSError, DataError):
+            return False
+        return os.path.realpath(os.path.join(record.run_dir, ".reflow", run_id)) == os.path.realpath(root)
 
     def drop(self, run_id: str) -> None:
         """Take out a run that came to nothing, if it is there."""

@@ -24,7 +24,10 @@ def command(
     """Advance a run from here, without wake-up jobs, until it ends."""
     session = Session.of(ctx)
     found = session.find(run, run_id, store_path, required=True)
-    with watching() as progress, interruptible(session, lambda: found.run_id, lambda: found.chained):
+    with (
+        watching() as progress,
+        interruptible(session, lambda: session.named(found.run_id, found.root), lambda: found.chained),
+    ):
         found.drive(once=once, on_progress=progress)
     if as_json:
         render.put_json(found.status()["run"])

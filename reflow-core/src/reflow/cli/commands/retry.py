@@ -40,7 +40,7 @@ def command(
     session = Session.of(ctx)
     found = session.find(run, run_id, store_path, required=True)
     told: set[str] = set()
-    with watching() as progress, interruptible(session, lambda: found.run_id):
+    with watching() as progress, interruptible(session, lambda: session.named(found.run_id, found.root)):
 
         def show(event: Progress) -> None:
             told.add(event.message)

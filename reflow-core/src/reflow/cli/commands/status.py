@@ -38,6 +38,7 @@ def command(
             "reason": about.get("reason"),
             "workflow": about["workflow"],
             "directory": about["run_dir"],
+            "moved from": about.get("moved_from"),
             "executor": about.get("executor"),
             "created": render.moment(about.get("created")),
             "worked": render.duration(about.get("duration")),
