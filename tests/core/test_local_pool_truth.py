@@ -16,6 +16,7 @@ from reflow import LocalExecutor, Run, RunState
 from reflow.local import pool as local
 from reflow.model.python import WORKER, program
 from reflow.model.record import TOKEN
+from reflow.worker import children
 
 
 def drive(lab: Any, **given: Any) -> Run:
@@ -415,7 +416,7 @@ def test_many_workers_leave_no_descriptor_and_no_process(lab: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return x
     """)
-    before = set(os.listdir("/proc/self/fd"))
+    before, there = set(os.listdir("/proc/self/fd")), set(children.below(os.getpid()))
     run = lab.run(LocalExecutor(max_workers=2))
     assert lab.counts(run)["dies"] == {"SUCCESS": 8, "FAILED": 8}
     lab.edit(
@@ -426,8 +427,7 @@ def test_many_workers_leave_no_descriptor_and_no_process(lab: Any) -> None:
     run = lab.run(LocalExecutor(max_workers=2), force=True)
     assert [run.result(f"n{n}") for n in range(8)] == list(range(8))
     assert len(os.listdir("/proc/self/fd")) == len(before)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert set(children.below(os.getpid())) <= there, "what other tests have left is theirs"
 
 
 def test_more_groups_than_descriptors(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
