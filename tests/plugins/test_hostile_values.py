@@ -255,7 +255,7 @@ SHIPPED = [path for path in Path(__file__).parents[2].glob("reflow-*/src/**/*.py
 
 #: Where a call is what the product is for: importing the user's own script, as `python script.py` would run it; and
 #: to find out which names a function uses, for its digest, which runs nothing.
-MEANT = {("load.py", "exec"), ("load.py", "compile"), ("load.py", "__import__"), ("source.py", "compile")}
+MEANT = {("load.py", "exec"), ("load.py", "compile"), ("load.py", "__import__"), ("sources.py", "compile")}
 
 
 PICKLES = ("pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle")
