@@ -424,7 +424,9 @@ def test_a_number_of_another_process_id_space_is_nobody_here(tmp_path: Path, mon
 
 def test_a_full_disk_after_a_long_stop_leaves_no_lease_behind(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.write(FLOW)
-    run = lab.flow.submit(lab.run_dir, executor=cluster())
+    site = cluster()
+    run = lab.flow.submit(lab.run_dir, executor=site)
+    finish(run, site)
     held = Lease.acquire(run.root)
     assert held is not None
     writer = Writer(run.root, held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import threading
 import time
 import tokenize
 import warnings
@@ -82,16 +83,26 @@ class Sources:
         """Remember what was read."""
         if not self._path or not self._fresh:
             return
-        whole = {**_load(self._path), **self._fresh}
+        fresh = {file: kept for file, kept in self._fresh.items() if _is_text(file)}
+        whole = {**_load(self._path), **fresh}
         for file in list(whole)[: max(0, len(whole) - _MOST)]:
             del whole[file]
-        temporary = f"{self._path}.{os.getpid()}.tmp"
+        temporary = f"{self._path}.{os.urandom(8).hex()}.tmp"
         with suppress(OSError):
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             with open(temporary, "wb") as stream:
                 stream.write(msgspec.msgpack.encode(whole))
             os.replace(temporary, self._path)
         self._fresh = {}
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a file's name is Unicode, which is all that the memory can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def memory_of(directory: str, top: str) -> str:
@@ -114,11 +125,15 @@ def _load(path: str) -> dict[str, _Kept]:
         return {}
 
 
+#: Python 3.10 and 3.11 count the depth of syntax trees for all threads together; filters of warnings are shared, too
+_parsing = threading.Lock()
+
+
 @lru_cache(maxsize=8)
 def parse(source: str | bytes) -> Facts | None:
     """Return the facts of source text; None where it cannot be parsed."""
     try:
-        with warnings.catch_warnings():
+        with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return facts_of(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
