@@ -293,6 +293,24 @@ def test_directories_have_one_author_and_hits_are_authors_too(lab: Any) -> None:
     assert {one["task"] for one in run.status()["failures"]} == {"one", "two"}
 
 
+def test_a_file_that_was_there_before_the_run_is_no_element_s_work(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make() -> list[int]:
+        return [1, 2, 3]
+
+    @wf.array_job()
+    def program(i: Annotated[int, Result(step="make")]) -> tuple[int, Path]:
+        return i, Path("/bin/sh")
+
+    @wf.job()
+    def first(programs: Annotated[list[tuple[int, Path]], Result(step="program")]) -> int:
+        return len(programs)
+    """)
+    assert lab.good().result("first") == 3
+    assert {one["decision"] for one in lab.good().explain("program")} == {"hit"}
+
+
 def test_types_say_which_paths_are_shared() -> None:
     from typing import Annotated
 

@@ -10,7 +10,7 @@ from ..model.ranges import to_ranges
 from ..model.record import Failed
 from ..model.schema import unescape
 from ..model.state import CACHED, SUCCESS
-from ..worker.seal import read_seal
+from ..worker.seal import Seal, read_seal
 from .log import Results
 from .writer import Writer
 
@@ -55,14 +55,15 @@ class Authors:
             return False
         reasons: dict[_Element, str] = {}
         for place, elements in list(self._several.items()):
-            authors = {element: path for element in sorted(elements) if (path := self._names(element, place))}
-            if len(authors) < 2:
+            authors = {element: found for element in sorted(elements) if (found := self._names(element, place))}
+            if len(authors) < 2 or not any(self._wrote(seal) for _, seal in authors.values()):
                 self._several[place] = set(authors)
                 continue
             names = list(map(self._title, authors))
+            path = next(iter(authors.values()))[0]
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             reason = (
-                f"{', '.join(names[:_NAMED])}{more} have written one file, {next(iter(authors.values()))}: "
+                f"{', '.join(names[:_NAMED])}{more} have written one file, {path}: "
                 "give each a name of its own, or annotate the result with reflow.Shared()"
             )
             for element in authors:
@@ -97,18 +98,22 @@ class Authors:
                         self._several.setdefault(place, {first}).add(element)
         return bool(fresh)
 
-    def _names(self, element: _Element, place: int) -> str:
-        """The path by which the result of an element, as it is now, names a file as its own work; else ""."""
+    def _wrote(self, seal: Seal) -> bool:
+        """Return whether a file may be an element's work; else it was there before the run, as a program or data is."""
+        return seal.mark == "=" or not seal.ctime or int(seal.ctime) >= self._writer.definition.created * 1e9
+
+    def _names(self, element: _Element, place: int) -> tuple[str, Seal] | None:
+        """Return the path by which an element's result, as it is now, names a file as its own work, and its seal."""
         name, index = element
         progress = self._writer.state.tasks[name]
         if progress.status[index] not in (SUCCESS, CACHED):
-            return ""
+            return None
         record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
         for path, text in record.o.items():
             seal = read_seal(text)
             if seal.own and int(seal.place, 16) == place:
-                return unescape(path)
-        return ""
+                return unescape(path), seal
+        return None
 
     def _title(self, element: _Element) -> str:
         name, index = element
