@@ -43,6 +43,20 @@ def test_elements_draw_as_after_import_or_afresh(lab: Any, executor: str, seeds:
         assert len(drawn) == 4
 
 
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_generators_that_modules_keep_draw_so_too(lab: Any, executor: str) -> None:
+    lab.write(
+        DRAWS.format(
+            seeds="fixed = random.Random(42)\nfree: random.Random = random.Random()",
+            draws="[fixed.random(), free.random()]",
+        )
+    )
+    run = lab.good(LocalExecutor(max_workers=1) if executor == "local" else "inline")
+    fixed, free = map(set, zip(*run.results("draw"), strict=True))
+    assert fixed == {random.Random(42).random()}
+    assert len(free) == 4
+
+
 NUMPY = """
 import numpy as np
 {seeds}

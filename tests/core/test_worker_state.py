@@ -15,7 +15,7 @@ from reflow import LocalExecutor
 from reflow.worker.state import State, is_own, is_plain
 
 SHAPES = """
-import functools, collections, decimal, enum, itertools
+import argparse, functools, collections, decimal, enum, itertools, queue, threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -65,6 +65,12 @@ class Point:
 CONFIG = Config()
 POINT = Point()
 SPACE = SimpleNamespace(n=0)
+OPTIONS = argparse.Namespace(n=0)
+USER = collections.UserDict(n=0)
+ROWS = collections.UserList()
+CHAIN = collections.ChainMap({"n": 0})
+WAITING = queue.Queue()
+LOCAL = threading.local()
 
 def counter():
     n = 0
@@ -108,6 +114,12 @@ def everything():
     POINT.x += 1
     POINT.tags.append("t")
     SPACE.n += 1
+    OPTIONS.n += 1
+    USER["n"] += 1
+    ROWS.append(1)
+    CHAIN["n"] += 1
+    WAITING.put(1)
+    LOCAL.n = getattr(LOCAL, "n", 0) + 1
     SLOTTED.n += 1
     SLOTTED.parts.append(1)
     SLOTTED.late = getattr(SLOTTED, "late", 0) + 1
@@ -116,7 +128,8 @@ def everything():
     return [
         COUNT, len(LIST), NESTED["a"][1]["b"], len(NESTED["kept"][1]), len(SET), len(QUEUE), len(DEFAULTS["x"]),
         TOTAL["a"], len(BYTES), NOTHING, DISPATCH["minus"], int(AMOUNT), len(Config.names), Config._private["x"],
-        CONFIG.n, len(CONFIG.parts), POINT.x, len(POINT.tags), SPACE.n, NEW, Config.grow(), Config.level, *count(),
+        CONFIG.n, len(CONFIG.parts), POINT.x, len(POINT.tags), SPACE.n, NEW,
+        OPTIONS.n, USER["n"], len(ROWS), CHAIN["n"], WAITING.qsize(), LOCAL.n, Config.grow(), Config.level, *count(),
         *default("x"), calls(), next(IDS), adder(1), SLOTTED.n, len(SLOTTED.parts), SLOTTED.late,
     ]
 
@@ -161,9 +174,11 @@ def test_plain_data_of_every_shape_is_put_back(shapes: Any) -> None:
 def test_elements_answer_the_same_everywhere(lab: Any, executor: str) -> None:
     (lab.path / f"{lab.module}_shapes.py").write_text(SHAPES)
     lab.write(f"""
+    from contextvars import ContextVar
     import {lab.module}_shapes as shapes
 
     COUNT = 0
+    LEVEL = ContextVar("LEVEL", default=0)
 
     @wf.job()
     def make() -> list[int]:
@@ -174,7 +189,8 @@ def test_elements_answer_the_same_everywhere(lab: Any, executor: str) -> None:
         global COUNT
         COUNT += 1
         found.append(COUNT)
-        return [*found, *shapes.everything()]
+        LEVEL.set(LEVEL.get() + 1)
+        return [LEVEL.get(), *found, *shapes.everything()]
 
     @wf.array_job()
     def late(n: Annotated[int, Result(step="make")]) -> list[int]:
@@ -186,7 +202,7 @@ def test_elements_answer_the_same_everywhere(lab: Any, executor: str) -> None:
     (lab.path / f"{lab.module}_late.py").write_text("COUNT = 0\nLIST = []\n")
     run = lab.good(LocalExecutor(max_workers=1) if executor == "local" else "inline")
     (first, *others) = run.results("work")
-    assert first == [1, *module_of(SHAPES, "fresh").everything()]
+    assert first == [1, 1, *module_of(SHAPES, "fresh").everything()]
     assert others == [first, first]
     assert run.results("late") == [[1, 1]] * 3
 

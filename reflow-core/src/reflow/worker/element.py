@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import msgspec
@@ -200,7 +201,7 @@ class ElementRunner:
                 if deadline is not None and interrupts.listening:
                     interrupts.watch(deadline - time.monotonic())
                 interrupts.expose()
-                value = self._function(**arguments)
+                value = copy_context().run(self._function, **arguments)  # context variables are the element's
             finally:
                 self._quieten()
             if os.getpid() != self._pid:

@@ -163,11 +163,15 @@ class Randomness:
             if self._shared and id(module) not in self._seen:
                 self._seen[id(module)] = module
                 self._suppose(module)
-            for value in list(vars(module).values()):
-                if id(value) not in self._seen and _is_generator(value):
-                    self._seen[id(value)] = value
-                    if _is_seeded(value):
-                        self._own[id(value)] = value, _state_of(value)
+            for name, value in list(vars(module).items()):
+                if id(value) in self._seen or not _is_generator(value):
+                    continue
+                self._seen[id(value)] = value
+                if _is_standard(value):
+                    if not _is_unseeded(name, module):
+                        self._own[id(value)] = value, value.getstate()
+                elif _is_seeded(value):
+                    self._own[id(value)] = value, _state_of(value)
 
     def _suppose(self, module: ModuleType) -> None:
         """Find out by its source what a module has seeded, where it was imported before anybody watched."""
@@ -241,8 +245,28 @@ def _value_of(names: list[str], module: ModuleType) -> Any:
     return value
 
 
+def _is_standard(value: Any) -> bool:
+    """Return whether a value is a generator of `random` that a module keeps, and not the one that all code shares."""
+    random = sys.modules.get("random")
+    return random is not None and type(value) is random.Random and value is not random._inst
+
+
+def _is_unseeded(name: str, module: ModuleType) -> bool:
+    """Return whether a module's source makes a generator of `random` without a seed: its state does not tell."""
+    import re
+
+    try:
+        with open(vars(module)["__file__"], encoding="utf-8", errors="replace") as stream:
+            source = stream.read()
+    except (KeyError, OSError):
+        return True
+    return re.search(rf"(?m)^[ \t]*{re.escape(name)}\b[^=\n]*=.*\bRandom\(\s*(?:None\s*)?\)", source) is not None
+
+
 def _is_generator(value: Any) -> bool:
     kind = type(value)
+    if _is_standard(value):
+        return True
     return kind.__module__.startswith("numpy.random") and kind.__name__ in ("Generator", "RandomState")
 
 
@@ -261,7 +285,9 @@ def _state_of(value: Any) -> Any:
 
 
 def _put_state(value: Any, state: Any) -> None:
-    if hasattr(value, "set_state"):
+    if hasattr(value, "setstate"):
+        value.setstate(state)
+    elif hasattr(value, "set_state"):
         value.set_state(state)
     else:
         value.bit_generator.state = state

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from operator import is_
-from types import CellType, FunctionType, MemberDescriptorType, ModuleType, SimpleNamespace
+from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 #: types whose values are plain, by themselves or by what they hold
@@ -24,6 +24,19 @@ _HOLDERS = frozenset({list, tuple, set, frozenset, deque})
 #: modules all of whose values are plain: dates, numbers, paths, patterns and identifiers
 _PLAIN_MODULES = frozenset(
     {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "re", "uuid", "zoneinfo", "ipaddress"}
+)
+
+#: types of the standard library whose instances keep what they hold in attributes
+_BOXES = frozenset(
+    {
+        ("types", "SimpleNamespace"),
+        ("argparse", "Namespace"),
+        ("collections", "ChainMap"),
+        ("collections", "UserDict"),
+        ("collections", "UserList"),
+        ("queue", "Queue"),
+        ("_thread", "_local"),
+    }
 )
 
 #: the largest array that is kept a copy of
@@ -420,7 +433,7 @@ class State:
                 yield from self._inside(part, group)
         elif kind.__module__ == "itertools" and kind.__name__ == "count":
             self._counts[id(value)] = value, repr(value)
-        elif kind.__module__ in self._names or kind is SimpleNamespace:
+        elif kind.__module__ in self._names or (kind.__module__, kind.__name__) in _BOXES:
             if type(getattr(value, "__dict__", None)) is dict:
                 yield _Module(value, group), value
             elif _slots_of(kind):
