@@ -229,14 +229,25 @@ LAZY = """
 import functools
 
 _MODEL = None
+_UNSET = object()
+_OTHER = _UNSET
 _MEMO = {}
 _KEPT = []
+
+class Model:
+    pass
 
 def model():
     global _MODEL
     if _MODEL is None:
         _MODEL = object()
     return _MODEL
+
+def other():
+    global _OTHER
+    if _OTHER is _UNSET:
+        _OTHER = Model()
+    return _OTHER
 
 @functools.lru_cache
 def squared(n):
@@ -256,16 +267,17 @@ def kept():
 def test_what_is_built_lazily_stays() -> None:
     lazy = module_of(LAZY, "lazy")
     state = state_of(lazy)
-    model, one = lazy.model(), lazy.memo("a")
+    model, other, one = lazy.model(), lazy.other(), lazy.memo("a")
     lazy.squared(3)
     lazy.kept()
     assert state.put_back()
     assert lazy.model() is model
+    assert lazy.other() is other
     assert lazy.memo("a") is one
     assert lazy.kept() == 2
     assert lazy.squared.cache_info().currsize == 1
     state.rewind()
-    assert (lazy._MODEL, lazy._MEMO, lazy._KEPT) == (None, {}, [])
+    assert (lazy._MODEL, lazy._OTHER, lazy._MEMO, lazy._KEPT) == (None, lazy._UNSET, {}, [])
     assert lazy.squared.cache_info().currsize == 0
 
 

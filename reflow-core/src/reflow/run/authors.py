@@ -64,7 +64,8 @@ class Authors:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             reason = (
                 f"{', '.join(names[:_NAMED])}{more} have written one file, {path}: "
-                "give each a name of its own, or annotate the result with reflow.Shared()"
+                "give each a name of its own, take it from the other's result by Result, "
+                "or annotate the result with reflow.Shared()"
             )
             for element in authors:
                 reasons.setdefault(element, reason)

@@ -228,7 +228,7 @@ class _Names(_Place):
             old, new = original.get(name, _NOTHING), now.get(name, _NOTHING)
             if new is old:
                 continue
-            was_plain = old is _NOTHING or _restorable(old, {})
+            was_plain = old is _NOTHING or _restorable(old, {}) or _is_mark(old, original)
             if new is _NOTHING or _restorable(new, known) or not was_plain:
                 stuck |= not was_plain and (new is _NOTHING or is_plain(new))
                 changed |= not _same(old, new)
@@ -336,6 +336,11 @@ def _merged(
     was, merged, after = dict(before), dict(original), dict(now)
     merged |= {name: value for name, value in after.items() if was.get(name, _NOTHING) is not value}
     return [(name, value) for name, value in merged.items() if name in after or name not in was]
+
+
+def _is_mark(value: Any, names: Mapping[str, Any]) -> bool:
+    """Return whether a value only says that nothing was built yet: an object without content that has a name itself."""
+    return type(value) is object and sum(each is value for each in names.values()) > 1
 
 
 def _restorable(value: Any, known: Mapping[int, Any]) -> bool:
