@@ -120,7 +120,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     fake.Run = types.SimpleNamespace(open=found.open)  # type: ignore[attr-defined]
     fake.runs = found.listing  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "reflow.run.api", fake)
-    monkeypatch.setattr("reflow.store.registry.Registry", lambda store: _Registry(found))
+    monkeypatch.setattr("reflow.store.registry.Registry", lambda store, policy: _Registry(found))
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from reflow import Run
 from reflow.batch.programs import find_program
+from reflow.batch.script import Body, inherited, render
 from reflow.model.python import ADVANCE, WORKER, program
 from reflow.process.runner import Runner
 from reflow.process.spawn import spawn
@@ -127,3 +128,19 @@ def test_programs_are_found_on_the_path_alone(planted: Path, tmp_path: Path) -> 
         spawn(["python3"], env={"PATH": "."}, cwd=str(planted), output=output)
     os.close(output)
     assert not ran(planted)
+
+
+@pytest.mark.parametrize("path", ["{0}::/usr/bin:", ".:{0}:./bin:/usr/bin", "bin:{0}:/usr/bin:~/bin"])
+def test_jobs_inherit_no_relative_entry_of_the_path(planted: Path, path: str) -> None:
+    assert inherited({"PATH": path.format("/a b")}) == {"PATH": "/a b:/usr/bin"}
+    (planted / "sbatch").rename(planted / "reflow-planted")
+    given = inherited({"PATH": path.format("/none")})
+    script = render(Body(command=("reflow-planted",), cwd=str(planted), inherited=given))
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 127, "no such program"
+    assert not ran(planted)
+
+
+@pytest.mark.parametrize("path", ["", ":", ".:bin"])
+def test_jobs_inherit_no_path_that_would_be_the_working_directory(path: str) -> None:
+    assert inherited({"PATH": path, "TZ": "UTC"}) == {"TZ": "UTC"}

@@ -91,7 +91,7 @@ def test_latest_reads_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         registry.add(record(f"wf-{number:02}", 1e9 + number / 100))
     read: list[str] = []
     real = module._read
-    monkeypatch.setattr(module, "_read", lambda path: (read.append(path), real(path))[1])
+    monkeypatch.setattr(module, "_read", lambda path, trusted: (read.append(path), real(path, trusted))[1])
     assert registry.find("latest").run_id == "wf-29"
     assert len(read) == 1
 

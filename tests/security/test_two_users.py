@@ -15,6 +15,8 @@ from reflow import Run
 from reflow.model import layout
 from reflow.model.frames import frame
 from reflow.model.record import Command, Finished
+from reflow.run.api import runs
+from reflow.run.lease import Owner, latest
 from reflow.run.mail import post
 
 #: a script that would say who runs it
@@ -377,3 +379,59 @@ def test_a_strangers_command_stops_nothing(world: Any, work: Path) -> None:
     world.b.do(lambda: (folder / "evil.json").write_bytes(order))
     world.a.do(lambda: folder.chmod(0o755))
     assert world.a.do(lambda: retry(work)) == "SUCCESS"
+
+
+@pytest.mark.parametrize("how", ["another user's", "the group may write it", "a FIFO"])
+def test_a_strangers_lease_is_neither_believed_nor_waited_for(world: Any, work: Path, how: str) -> None:
+    """It says that somebody drives the run now, and for an hour to come."""
+    root = root_of(work)
+    path = Path(layout.lease(str(root), latest(str(root)) + 1))
+    world.a.do(lambda: made(path.parent, 0o777))
+    if how == "a FIFO":
+        world.b.do(lambda: os.mkfifo(path))
+        os.chown(path, world.a.uid, world.a.team)
+    else:
+        writer, mode = (world.a, 0o664) if how == "the group may write it" else (world.b, 0o644)
+        alive = Owner(epoch=int(path.name), host="elsewhere", pid=1, expiry=3600.0)
+        world.b.do(lambda: path.write_bytes(msgspec.json.encode(alive)))
+        os.chown(path, writer.uid, world.a.team)
+        path.chmod(mode)
+    world.a.do(lambda: path.parent.chmod(0o755))
+    said = world.a.do(lambda: retry(work))
+    assert str(path) in said, said
+    assert ("no regular file" if how == "a FIFO" else "Untrusted:") in said
+    assert world.ran() == []
+    path.unlink()
+    assert world.a.do(lambda: Run.open(work).drive().value) == "SUCCESS"
+
+
+def test_a_strangers_entry_in_the_registry_is_not_believed(world: Any, work: Path) -> None:
+    """It leads a name to another directory; the registry could be written by everybody once."""
+    folder = world.a.store / "runs"
+    name = root_of(work).name
+    entry = folder / f"{name}.json"
+    text = entry.read_text()
+    world.a.do(lambda: made(folder, 0o777))
+    world.b.do(entry.unlink)
+    world.b.do(lambda: entry.write_text(text.replace(str(work), str(world.b.home))))
+    world.b.do(lambda: os.mkfifo(folder / "fifo.json"))
+    world.b.do(lambda: (folder / "link.json").symlink_to("/dev/zero"))
+    world.a.do(lambda: folder.chmod(0o755))
+    said = world.a.do(lambda: Run.open(name).run_id)
+    assert said.startswith(f"Untrusted: {entry} belongs to {world.b.name}"), said
+    assert world.a.do(lambda: Run.open("latest").run_id).startswith("RunNotFound:")
+    listed = world.a.do(lambda: [[one["run_id"], one["status"]] for one in runs()])
+    assert sorted(listed) == [["fifo", "unreadable"], ["link", "unreadable"], [name, "unreadable"]]
+    trusting = {"REFLOW_RUN_TRUSTED_OWNERS": world.b.name}
+    assert world.a.do(lambda: Run.open(name).run_id, **trusting).startswith("RunNotFound:"), "it leads there now"
+
+
+def test_no_run_is_entered_in_a_registry_that_a_group_may_write(world: Any) -> None:
+    script = world.a.script(world.a.home, world.ledger)
+    world.a.do(lambda: (world.a.store / "runs").mkdir(parents=True))
+    opened(world.a.store / "runs", world.a.team)
+    said = world.a.run(script, world.a.home / "run")
+    assert said.startswith("Untrusted: the registry:"), said
+    assert world.ran() == []
+    assert not (world.a.home / "run").exists()
+    assert world.a.run(script, world.a.home / "run", REFLOW_RUN_TRUSTED_GROUPS="reflow-test") == "SUCCESS"

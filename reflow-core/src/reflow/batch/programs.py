@@ -22,9 +22,14 @@ def find_program(name: str, path: str) -> str | None:
         return name if os.access(name, os.X_OK) and os.path.isfile(name) else None
     if (name, path) in _found and os.access(_found[name, path], os.X_OK):
         return _found[name, path]
-    for directory in path.split(os.pathsep):
+    for directory in filter(os.path.isabs, path.split(os.pathsep)):
         file = os.path.join(directory, name)
-        if os.path.isabs(directory) and os.path.isfile(file) and os.access(file, os.X_OK):
+        if os.path.isfile(file) and os.access(file, os.X_OK):
             _found[name, path] = file
             return file
     return None
+
+
+def absolute_entries(path: str) -> str:
+    """Return a ``PATH`` without the entries, empty or relative, that lead into the working directory."""
+    return os.pathsep.join(filter(os.path.isabs, path.split(os.pathsep)))

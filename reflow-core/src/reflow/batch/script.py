@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from .programs import absolute_entries
 from .quoting import exports, quote, words
 
 #: variables of the submission that every job is given, where they are set; ``[executor] inherit_env`` adds to them
@@ -91,7 +92,9 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inherited(environ: Mapping[str, str], further: Sequence[str] = ()) -> dict[str, str]:
-    """What of the submission's environment jobs are given: recorded once, the same on every scheduler.
+    """Return what of the submission's environment jobs are given: recorded once, the same on every scheduler.
+
+    ``PATH`` is without its relative entries, which lead into whatever directory a job runs in.
 
     Parameters
     ----------
@@ -102,7 +105,9 @@ def inherited(environ: Mapping[str, str], further: Sequence[str] = ()) -> dict[s
     """
     out = {name[1:] for name in further if name.startswith("-")}
     names = dict.fromkeys((*INHERITED, *(name for name in further if not name.startswith("-"))))
-    return {name: environ[name] for name in names if name in environ and name not in out}
+    found = {name: environ[name] for name in names if name in environ and name not in out}
+    path = absolute_entries(found.pop("PATH", ""))
+    return {"PATH": path, **found} if path else found  # an empty one would be the working directory
 
 
 def environment(variables: Mapping[str, str]) -> str:

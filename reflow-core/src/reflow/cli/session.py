@@ -65,13 +65,14 @@ class Session:
     def named(self, run_id: str, root: object) -> str:
         """How a run is named in a command that is to be typed: by its id, where that finds it, else by its place."""
         from ..errors import ReflowError
+        from ..run.trust import policy
         from ..store.paths import store_path as find_store
         from ..store.registry import Registry
 
         if not isinstance(root, str):
             return run_id
         try:
-            known = Registry(find_store()).leads_to(run_id, root)
+            known = Registry(find_store(), policy).leads_to(run_id, root)
         except ReflowError:
             known = False
         return run_id if known else root
@@ -101,6 +102,7 @@ class Session:
             If no run answers to it, more than one does, or it is another workflow's.
         """
         from ..run.api import Run
+        from ..run.trust import policy
         from ..store.paths import store_path as find_store
         from ..store.registry import LATEST, REPAIR, Registry
 
@@ -114,7 +116,7 @@ class Session:
                 )
             wanted = LATEST
         if wanted == LATEST:
-            registry = Registry(find_store(override=store_path))
+            registry = Registry(find_store(override=store_path), policy)
             wanted = registry.find(LATEST, None if self.flow is None else self.flow.name).run_id
             if registry.unread:
                 newer = ", ".join(registry.unread)

@@ -39,7 +39,7 @@ from .log import Results
 from .mail import post
 from .recode import bounds_of_today, refresh, require_python
 from .scheduler import AGAIN
-from .trust import require_own
+from .trust import policy, require_own
 from .view import REPORTED, awaits, explain, log_of, look, plain_results, quiet, standing, status
 from .words import fate_of
 
@@ -91,7 +91,7 @@ class Run:
             raise UsageError("the run's name is empty", hint='name a run id, "latest", or a run directory')
         if os.sep in text or text.startswith("~") or os.path.isdir(os.path.join(text, ".reflow")):
             return cls._in_directory(text)
-        record = Registry(find_store(override=store_path)).find(text)
+        record = Registry(find_store(override=store_path), policy).find(text)
         root = layout.root(record.run_dir, record.run_id)
         if record.gone:
             raise RunNotFound(
@@ -805,7 +805,7 @@ def runs(
         the run's directory is), ``created``, ``run_dir``, ``user``, ``host``, ``script``.
     """
     found: list[dict[str, Any]] = []
-    records = Registry(find_store(override=store_path)).listing(workflow)
+    records = Registry(find_store(override=store_path), policy).listing(workflow)
     for record in sorted(records, key=lambda one: (one.created, one.run_id), reverse=True)[:limit]:
         if record.gone:
             state = "gone"

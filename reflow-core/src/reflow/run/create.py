@@ -25,6 +25,7 @@ from ..worker.opener import read_regular
 from ..worker.trust import Trust
 from .load import Secrets, save_secrets
 from .modules import compile_frozen, freeze_modules
+from .trust import policy
 
 #: directories of every run
 FOLDERS = ("events", "lease", "inputs", "mailbox", "scripts", "jobs", "logs", "tags")
@@ -159,7 +160,7 @@ def record_of(definition: Definition, run_dir: str) -> RunRecord:
 
 def enter(definition: Definition, root: str) -> None:
     """Enter a run in the registry, where that could not be done when it was made; nothing fails for it."""
-    registry = Registry(definition.store)
+    registry = Registry(definition.store, policy)
     with suppress(ReflowError, OSError):
         moved = registry.has(definition.run_id) and registry.find(definition.run_id).gone
         if moved or not registry.has(definition.run_id):

@@ -233,7 +233,14 @@ def take_up(
     say = None if on_progress is None else lambda message: on_progress(Progress(message=message))
     readable(root)
     lease = Lease.acquire(
-        root, patience=patience, watch=watch, say=say, expiry=expiry_of(config), wakes=wakes, woken=woken
+        root,
+        patience=patience,
+        watch=watch,
+        say=say,
+        expiry=expiry_of(config),
+        wakes=wakes,
+        woken=woken,
+        trusted=acting(root, trust_of(config)),
     )
     if lease is None:
         return None

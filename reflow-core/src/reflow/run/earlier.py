@@ -80,7 +80,8 @@ class Earlier:
 
     def _roots(self) -> Iterator[str]:
         definition = self._definition
-        for record in Registry(definition.store).newest(run_id_beginning(definition.workflow), _RUNS):
+        registry = Registry(definition.store, lambda: self._trusted)
+        for record in registry.newest(run_id_beginning(definition.workflow), _RUNS):
             if record.workflow == definition.workflow and record.run_id != definition.run_id:
                 yield layout.root(record.run_dir, record.run_id)
 

@@ -22,6 +22,7 @@ from ..model import layout
 from ..worker.durable import claim, make_directories
 from ..worker.mailbox import born
 from ..worker.opener import decoded, open_regular, read_regular
+from ..worker.trust import Trust
 
 #: seconds between two beats, and of silence after which a lease may be taken, at least
 BEAT = 5.0
@@ -125,9 +126,15 @@ def _there(path: str) -> bool:
     return True
 
 
-def owner(root: str, epoch: int) -> Owner:
-    """Who holds, or held, that epoch; of a damaged file somebody unknown, whose counter stands still."""
-    data = read_regular(layout.lease(root, epoch))
+def owner(root: str, epoch: int, trusted: Trust | None = None) -> Owner:
+    """Return who holds, or held, that epoch; of a damaged file somebody unknown, whose counter stands still.
+
+    Raises
+    ------
+    Untrusted
+        Nobody of `trusted` has written it, or others could have; None: whoever.
+    """
+    data = read_regular(layout.lease(root, epoch), trusted)
     try:
         return decoded(_owner.decode, data.strip())
     except msgspec.DecodeError:
@@ -188,6 +195,7 @@ class Lease:
         beat: float = BEAT,
         wakes: Sequence[str] = (),
         woken: bool = False,
+        trusted: Trust | None = None,
     ) -> Lease | None:
         """Take the lease, or give up.
 
@@ -210,11 +218,19 @@ class Lease:
         woken : bool
             Whether it runs in such a wake-up's job. A holder that did its work before ran in a job that has ended,
             for else the scheduler would not have started this one: its silence is not waited for as long.
+        trusted : Trust, optional
+            Whose leases count; None: whoever's.
 
         Returns
         -------
         Lease or None
             None where somebody else holds it.
+
+        Raises
+        ------
+        Untrusted
+            Nobody of `trusted` has written the newest one, or others could have: it is neither waited for nor passed
+            over, for whoever wrote it could write the run's events as well.
         """
         started = clock()
         looks_again = watch is not None
@@ -234,7 +250,7 @@ class Lease:
             if epoch:
                 at = clock()
                 try:
-                    now = owner(root, epoch)
+                    now = owner(root, epoch, trusted)
                 except FileNotFoundError:
                     time.sleep(nap)
                     continue

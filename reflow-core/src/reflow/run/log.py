@@ -139,10 +139,16 @@ def content(
     return payloads, end
 
 
-def written(root: str, epoch: int) -> int:
-    """How many bytes of an epoch's event file its writer knew to be durable; 0 where nobody can tell."""
+def written(root: str, epoch: int, trusted: Trust | None = None) -> int:
+    """Return how many bytes of an epoch's event file its writer knew to be durable; 0 where nobody can tell.
+
+    Raises
+    ------
+    Untrusted
+        Nobody of `trusted` has written its lease, or others could have; None: whoever.
+    """
     try:
-        return owner(root, epoch).length
+        return owner(root, epoch, trusted).length
     except OSError:
         return 0
 
@@ -169,7 +175,7 @@ def spans(root: str, held: int = 0, trusted: Trust | None = None) -> list[Span]:
     length: int | None = None
     while epoch > 0:
         # Asked before the file is read: it only grows.
-        must = written(root, epoch) if length is None else length
+        must = written(root, epoch, trusted) if length is None else length
         first = header(root, epoch, trusted)
         if first is None and must and content(root, epoch, None, must)[1]:
             first = header(root, epoch, trusted)
@@ -201,7 +207,7 @@ def replay(root: str, state: State, held: int = 0, trusted: Trust | None = None)
     for span in spans(root, held, trusted):
         path = layout.events(root, span.epoch)
         # Of a file that nobody builds on yet, what its writer had made durable must be there; the rest may be torn.
-        must = written(root, span.epoch) if span.length is None else span.length
+        must = written(root, span.epoch, trusted) if span.length is None else span.length
         payloads, end = content(root, span.epoch, span.length, must, trusted)
         if end < must:
             raise damaged(root, f"{path} is damaged at byte {end}; its first {must} bytes were whole once")

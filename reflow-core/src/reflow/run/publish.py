@@ -17,7 +17,7 @@ from .keep import Keeper
 from .lease import Lease, Watch
 from .load import load_definition
 from .log import Results
-from .trust import require_own
+from .trust import acting, require_own, trust_of
 from .writer import Writer
 
 #: runs of a workflow that are looked at, the newest
@@ -52,7 +52,8 @@ def publish(root: str, store: str | None = None, *, everything: bool = False) ->
     cache = cache_of(definition, config, store)
     if cache is None:
         return 0
-    lease = Lease.acquire(root, watch=Watch())  # of who holds it, nobody is waited for
+    # Of who holds it, nobody is waited for.
+    lease = Lease.acquire(root, watch=Watch(), trusted=acting(root, trust_of(config)))
     if lease is None:
         cache.close()
         return None

@@ -29,7 +29,7 @@ from .lease import BEAT, Lease, Owner, latest, newest, owner
 from .load import Secrets, decode_definition, in_words, load_secrets, migrate_definitions, read_definition, save_secrets
 from .modules import copy_module
 from .salvage import Salvage, index_of, survey
-from .trust import require_own
+from .trust import policy, require_own
 
 #: beats that a living holder is waited for, where its lease is lost: its next one writes it again
 _BEATS = 3
@@ -73,7 +73,7 @@ def roots(ref: str, store_path: str | os.PathLike[str] | None = None) -> list[st
         if not found:
             raise RunNotFound(f"there is no run in {path}", hint="name a run directory, or a run by its id")
         return found
-    record = Registry(find_store(override=store_path)).find(ref)
+    record = Registry(find_store(override=store_path), policy).find(ref)
     if record.gone:
         raise RunNotFound(f"run {record.run_id} is gone: there is no {layout.root(record.run_dir, record.run_id)}")
     return [layout.root(record.run_dir, record.run_id)]
@@ -121,7 +121,7 @@ class _Repair:
         require_own(self.root)
         self._known()
         self._lease_file()
-        lease = Lease.acquire(self.root, say=self._say)
+        lease = Lease.acquire(self.root, say=self._say, trusted=policy())
         if lease is None:
             holder = owner(self.root, latest(self.root))
             raise LeaseLost(
@@ -397,7 +397,7 @@ class _Repair:
     def _register(self, definition: Definition) -> None:
         """A run that the registry does not know is entered; a registry that cannot be written is passed over."""
         run_dir = os.path.dirname(os.path.dirname(self.root))
-        registry = Registry(definition.store)
+        registry = Registry(definition.store, policy)
         with suppress(OSError, ReflowError):
             if not registry.has(definition.run_id):
                 registry.add(record_of(definition, run_dir))
@@ -509,7 +509,7 @@ def rebuild(directories: Sequence[str], store_path: str | os.PathLike[str] | Non
     if wrong:
         report.backups.append(keep(database.path))
         report.done.append(f"{database.path} is damaged ({wrong}); a new one is made")
-    registry = Registry(store)
+    registry = Registry(store, policy)
     for directory in directories:
         for root in _below(os.path.abspath(os.path.expanduser(directory))):
             try:

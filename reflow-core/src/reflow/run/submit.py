@@ -274,9 +274,10 @@ def begin(
     trusted = trust_of(made.config)
     share(trusted.groups)
     require(cache_places(definition, made.config), "the cache", trusted)
+    registry = Registry(definition.store, lambda: trusted)
+    require((registry.store, registry.directory), "the registry", trusted)
     prepare(definition.run_dir, trusted)
     source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
-    registry = Registry(definition.store)
     catch_up_all(registry, definition.workflow)
     unsaid: list[str] = []
     definition, root = create(definition, made.secrets, source, registry, unsaid.append)

@@ -1,13 +1,16 @@
 """The registry: which runs there are, and where. One small file a run, ``STORE/runs/RUN_ID.json``."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 
 import msgspec
 
-from ..errors import DataError, RunNotFound, UsageError
+from ..errors import DataError, RunNotFound, Untrusted, UsageError
 from ..worker.durable import beside, create, make_directories, sync_directory
 from ..worker.opener import decoded, read_regular
+from ..worker.trust import Trust, trust
 
 FORMAT = 1
 LATEST = "latest"
@@ -64,7 +67,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unread(RunRecord, frozen=True, kw_only=True):
-    """Stands for an entry that is damaged, or newer than this version reads: its ``run_dir`` is the entry's file."""
+    """Stands for an entry that is damaged, not to be trusted, or of a newer version: its ``run_dir`` is its file."""
 
     @property
     def gone(self) -> bool:
@@ -91,6 +94,9 @@ class Registry:
     ----------
     store : path-like
         The store's directory; created by the first `add`.
+    policy : callable, optional
+        Returns who is believed beside this user, root and the owner of the registry's directory, who decides what is
+        in it. It is called where an entry of somebody else is read.
 
     Attributes
     ----------
@@ -98,10 +104,11 @@ class Registry:
         Runs newer than the one that `find` last took for the latest, whose entries are damaged or of a newer version.
     """
 
-    def __init__(self, store: str | os.PathLike[str]) -> None:
+    def __init__(self, store: str | os.PathLike[str], policy: Callable[[], Trust] = trust) -> None:
         self.store = os.fspath(store)
         self.directory = os.path.join(self.store, "runs")
         self.unread: list[str] = []
+        self._policy = policy
 
     def add(self, record: RunRecord, *, replace: bool = False) -> None:
         """Enter a run, durably; entering the same record again changes nothing.
@@ -162,7 +169,7 @@ class Registry:
             os.rename(draft, path)
 
     def listing(self, workflow: str | None = None) -> list[RunRecord]:
-        """All runs, newest first; an `Unread` stands for each entry that is damaged.
+        """All runs, newest first; an `Unread` stands for each entry that is damaged or not to be trusted.
 
         Parameters
         ----------
@@ -182,7 +189,7 @@ class Registry:
         ids = sorted((run_id for run_id in self._ids() if run_id.startswith(beginning)), reverse=True)
         found = []
         for run_id in ids[:count]:
-            with suppress(OSError, DataError):
+            with suppress(OSError, DataError, Untrusted):
                 found.append(self._load(run_id))
         return found
 
@@ -194,7 +201,7 @@ class Registry:
                 dated.append((os.stat(self.path(run_id)).st_mtime_ns, run_id))
         found = []
         for _, run_id in sorted(dated, reverse=True)[:count]:
-            with suppress(OSError, DataError):
+            with suppress(OSError, DataError, Untrusted):
                 found.append(self._load(run_id))
         return found
 
@@ -214,6 +221,8 @@ class Registry:
             Where none, or more than one, answers to `ref`.
         DataError
             Where its file is corrupt, or newer than this version reads.
+        Untrusted
+            Where its file is somebody's who is not trusted, or others may write it.
         """
         if ref == LATEST:
             return self._latest(workflow)
@@ -242,7 +251,7 @@ class Registry:
         self.unread = []
         for run_id in self._ids():
             with suppress(OSError):
-                status = os.stat(self.path(run_id))
+                status = os.lstat(self.path(run_id))
                 if status.st_uid == os.geteuid():
                     dated.append((status.st_mtime_ns, run_id))
                 else:
@@ -267,7 +276,7 @@ class Registry:
             return self._load(run_id)
         except (FileNotFoundError, PermissionError):
             return None
-        except (OSError, DataError):
+        except (OSError, DataError, Untrusted):
             path = self.path(run_id)
             try:
                 return Unread(run_id=run_id, workflow="", run_dir=path, created=os.stat(path).st_mtime)
@@ -292,7 +301,7 @@ class Registry:
 
     def _load(self, run_id: str) -> RunRecord:
         path = self.path(run_id)
-        data = _read(path)
+        data = self._believed(path)
         try:
             version = decoded(_version.decode, data).format
             if version > FORMAT:
@@ -307,11 +316,26 @@ class Registry:
             raise DataError(f"{path} is corrupt: it holds the run id {record.run_id!r}", hint=REPAIR)
         return record
 
+    def _believed(self, path: str) -> bytes:
+        """Read an entry that somebody who is believed has written, and nobody else can have changed."""
+        try:
+            return _read(path, self._near)
+        except Untrusted:
+            return _read(path, self._trusted)
+
+    @cached_property
+    def _near(self) -> Trust:
+        return Trust(trust().owners | {os.stat(self.directory).st_uid})
+
+    @cached_property
+    def _trusted(self) -> Trust:
+        return self._near.union(self._policy())
+
     def leads_to(self, run_id: str, root: str) -> bool:
         """Whether a run's id finds just this run, which lies in `root`."""
         try:
             record = self._load(run_id)
-        except (OSError, DataError):
+        except (OSError, DataError, Untrusted):
             return False
         return os.path.realpath(os.path.join(record.run_dir, ".reflow", run_id)) == os.path.realpath(root)
 
@@ -329,5 +353,5 @@ class Registry:
         return os.path.join(self.directory, run_id + _SUFFIX)
 
 
-def _read(path: str) -> bytes:
-    return read_regular(path, most=_MOST)
+def _read(path: str, trusted: Trust | None = None) -> bytes:
+    return read_regular(path, trusted, most=_MOST)

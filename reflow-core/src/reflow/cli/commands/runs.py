@@ -51,8 +51,9 @@ def command(
 
 def _none(workflow: str, store_path: str | None) -> str:
     from ...model.names import did_you_mean
+    from ...run.trust import policy
     from ...store.paths import store_path as find_store
     from ...store.registry import Registry
 
-    known = {run.workflow for run in Registry(find_store(override=store_path)).listing()}
+    known = {run.workflow for run in Registry(find_store(override=store_path), policy).listing()}
     return f"no run of workflow {workflow!r}{did_you_mean(workflow, known)}"
