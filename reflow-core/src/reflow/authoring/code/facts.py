@@ -24,7 +24,7 @@ from .syntax import (
 )
 
 #: changes with the form of facts and of normalised text
-SCHEME = 2
+SCHEME = 3
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):

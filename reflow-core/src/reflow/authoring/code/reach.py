@@ -27,7 +27,7 @@ from .facts import Mark, Unit
 from .modules import CALLABLES, METHODS, Module, Modules, is_a
 from .own import Own
 from .sources import Sources
-from .syntax import join, split
+from .syntax import FINDERS, join, split
 
 _UNREAD = "the task's source code could not be read, or was edited after it was imported"
 #: objects that are looked at for the functions in one variable
@@ -380,6 +380,9 @@ class _Graph:
         """Note what a name leads to that the source does not bind."""
         if first == "__file__":
             self._add(edges, _FILE, module.name, "")
+            return
+        if reference in FINDERS:
+            self._add(edges, _ALL, module.name, "")
             return
         is_found = False
         for star in module.facts.stars:

@@ -31,6 +31,10 @@ _CHANGERS = frozenset({
     "setattr", "delattr", "heappush", "heappop", "heapify", "heappushpop", "heapreplace", "insort", "insort_left",
     "insort_right", "shuffle",
 })
+#: functions that import the module that their first argument names
+_IMPORTERS = frozenset({"importlib.import_module", "import_module", "__import__"})
+#: built-in functions through which code finds any name of its module
+FINDERS = frozenset({"globals", "eval", "exec"})
 # fmt: on
 
 
@@ -207,6 +211,8 @@ class Reader:
     def _subscript(self, node: ast.Subscript) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._write(node.value)
+        if chain_of(node.value) == "sys.modules" and chain_of(node.slice) == "__name__":
+            self.scope.uses.add("globals")
         self._out.append("Subscript(")
         self._fields(node)
         self._out.append(")")
@@ -217,6 +223,8 @@ class Reader:
             self._write(function.value)
         if node.args and getattr(function, "attr", getattr(function, "id", "")) in _CHANGERS:
             self._write(node.args[0])
+        if chain_of(function) in _IMPORTERS:
+            self._imports_by_name(node.args)
         self._out.append("Call(")
         self._fields(node)
         self._out.append(")")
@@ -314,6 +322,17 @@ class Reader:
                 self.scope.bind(name)
                 self.scope.imports.setdefault(name, []).append(target)
         self._plain(node)
+
+    def _imports_by_name(self, arguments: list[ast.expr]) -> None:
+        """Note a module that a call imports, where the call spells its name: all of the module counts."""
+        first = arguments[0] if arguments else None
+        if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
+            return
+        name = first.value
+        if name.startswith(".") and (len(arguments) < 2 or chain_of(arguments[1]) not in ("__package__", "__name__")):
+            return
+        self.loads.add(name)
+        self.scope.uses.add(f"@{name}:")
 
     # --- scopes ---
 
