@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,15 +15,15 @@ import msgspec
 from ..errors import ReflowError, UsageError
 from ..model import layout
 from ..model.definition import Definition
-from ..model.digest import sha256
 from ..store.registry import Registry, RunRecord
 from ..store.trust import require
-from ..worker.durable import DIRECTORY, FILE, beside, make_directories, shared, sync_directory, write_new
+from ..worker.durable import DIRECTORY, beside, make_directories, shared, sync_directory, write_new
 from ..worker.durable import create as create_file
-from ..worker.opener import read_regular
+from ..worker.frozen import Frozen
 from ..worker.trust import Trust
+from .compiled import compile_frozen
 from .load import Secrets, save_secrets
-from .modules import compile_frozen, freeze_modules
+from .modules import copy_source, freeze_modules
 from .trust import policy
 
 #: directories of every run
@@ -133,11 +132,13 @@ def create(
         definition = write_generation(root, definition, secrets, source)  # who sees the definition may rely on the rest
         _link_logs(definition)
         sync_directory(os.path.dirname(root))
-    except OSError as error:
+    except (OSError, ReflowError) as error:
         # Nothing is left half-written: neither a directory that holds no run, nor an entry that leads to it.
         shutil.rmtree(root, ignore_errors=True)
         with suppress(OSError):
             registry.drop(definition.run_id)
+        if isinstance(error, ReflowError):
+            raise
         raise UsageError(
             f"the run directory {definition.run_dir} cannot be written: {error.strerror or error}",
             hint="name a directory that you may write, on a file system with room",
@@ -167,8 +168,23 @@ def enter(definition: Definition, root: str) -> None:
             registry.add(record_of(definition, layout.run_dir(root)), replace=moved)
 
 
-def write_generation(root: str, definition: Definition, secrets: Secrets, source: str) -> Definition:
+def write_generation(
+    root: str, definition: Definition, secrets: Secrets, source: str, earlier: Definition | None = None
+) -> Definition:
     """Freeze one generation of the code, and its definition last: who sees that may rely on the rest.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    definition : Definition
+        To be written; its entry has the digest of the script as it was analysed, or "".
+    secrets : Secrets
+        Goes to a file that only the owner may read.
+    source : str
+        The script to be frozen; "" where there is none.
+    earlier : Definition, optional
+        Of the generation before, whose compiled code is used again.
 
     Returns
     -------
@@ -178,20 +194,19 @@ def write_generation(root: str, definition: Definition, secrets: Secrets, source
     directory = layout.code(root, definition.generation)
     make_directories(directory)
     save_secrets(root, definition.generation, secrets)
-    definition = freeze_modules(root, msgspec.structs.replace(definition, private=secrets.parts))
-    return freeze(root, definition, source)
+    definition = freeze_modules(root, msgspec.structs.replace(definition, private=secrets.parts), earlier)
+    return freeze(root, definition, source, earlier)
 
 
-def freeze(root: str, definition: Definition, source: str) -> Definition:
+def freeze(root: str, definition: Definition, source: str, earlier: Definition | None = None) -> Definition:
     """Write a generation's copy of the script, where there is one, and the definition, which knows its digest."""
     if source:
-        script, mode = read_regular(source, follow=True), stat.S_IMODE(os.stat(source).st_mode)
         copy = layout.frozen(root, definition.generation, definition.entry.file)
-        # Who may not read the script, which may hold what is not for everybody's eyes, may not read its copy.
-        write_new(copy, script, mode & FILE | 0o600)
-        entry = msgspec.structs.replace(definition.entry, digest=sha256(script).hexdigest())
+        digest = copy_source(source, definition.entry.digest, copy, durable=True)
+        entry = msgspec.structs.replace(definition.entry, digest=digest)
         make_directories(os.path.dirname(layout.frozen_module(root, definition.generation, "")))
-        compiled = compile_frozen(root, definition.generation, entry.module, copy, entry.file)
+        before = None if earlier is None else Frozen(root, earlier)
+        compiled = compile_frozen(root, definition.generation, entry.module, copy, entry.file, before)
         entry = msgspec.structs.replace(entry, compiled=compiled)
         definition = msgspec.structs.replace(definition, entry=entry)
     text = msgspec.json.encode(definition)

@@ -6,9 +6,9 @@ import os
 import re
 import stat
 import sys
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.machinery import EXTENSION_SUFFIXES
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +18,12 @@ from ..model import layout
 from ..model.definition import Definition, Entry, Module
 from ..model.digest import sha256
 from ..worker.durable import FILE, make_directories, write_new
+from ..worker.frozen import Frozen
 from ..worker.opener import read_regular
+from .compiled import compile_frozen
+
+if TYPE_CHECKING:
+    from ..authoring.code.reach import Analysis
 
 _INSTALLED = ("site-packages", "dist-packages")
 
@@ -41,10 +46,13 @@ class Code(msgspec.Struct, frozen=True):
         By name, the script itself left out.
     own : tuple of str
         Directories in which modules are the user's own.
+    script : str
+        SHA-256 of the script; "" for one that cannot be imported.
     """
 
     modules: Mapping[str, Module] = {}
     own: tuple[str, ...] = ()
+    script: str = ""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -52,21 +60,28 @@ class Code(msgspec.Struct, frozen=True):
         return {name: module.digest for name, module in self.modules.items()}
 
 
-def own_modules(entry: Entry, reached: Iterable[str] = ()) -> Code:
+def own_modules(entry: Entry, analysis: Analysis | None = None) -> Code:
     """Find all own modules that tasks reach, or that are loaded, and all that those and the script import anywhere.
 
     Parameters
     ----------
     entry : Entry
         The script; nothing is found for one that cannot be imported.
-    reached : iterable of str
-        Modules that the tasks' code reaches.
+    analysis : Analysis, optional
+        What the tasks' code is, with the modules that it reaches.
+
+    Raises
+    ------
+    UsageError
+        A source is not what the analysis read.
     """
     if not entry.importable:
         return Code()
     own = Own(entry)
+    reached, digests = (analysis.modules, analysis.digests) if analysis else ({}, {})
     todo = [entry.module, *reached, *_loaded(own)]
     found: dict[str, Module] = {}
+    script = ""
     seen = set(todo)
     while todo:
         name = todo.pop()
@@ -76,10 +91,17 @@ def own_modules(entry: Entry, reached: Iterable[str] = ()) -> Code:
         try:
             source = read_regular(file, follow=True)
         except OSError:
+            if file in digests:
+                raise _edited(file) from None
             continue  # what is imported from it is told by who imports it
+        digest = sha256(source).hexdigest()
+        if digests.get(file, digest) != digest:
+            raise _edited(file)
         package = os.path.basename(file) == "__init__.py"
-        if name != entry.module:
-            found[name] = Module(file=file, digest=sha256(source).hexdigest(), package=package)
+        if name == entry.module:
+            script = digest
+        else:
+            found[name] = Module(file=file, digest=digest, package=package)
         for one in _imports(source.decode("utf-8", "replace"), name, package=package):
             if one not in seen:
                 seen.add(one)
@@ -89,11 +111,20 @@ def own_modules(entry: Entry, reached: Iterable[str] = ()) -> Code:
         top for root in (*entry.path[:1], *editable_roots()) for top in (os.path.abspath(root), os.path.realpath(root))
     )
     found |= _extensions(tuple(f"{root}{os.sep}" for root in roots))
-    return Code(dict(sorted(found.items())), tuple(roots))
+    return Code(dict(sorted(found.items())), tuple(roots), script)
 
 
-def freeze_modules(root: str, definition: Definition) -> Definition:
+def freeze_modules(root: str, definition: Definition, earlier: Definition | None = None) -> Definition:
     """Write a generation's own modules, and what they compile to, and return the definition with its digests.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    definition : Definition
+        Of the generation.
+    earlier : Definition, optional
+        Of the generation before, whose compiled code is used again.
 
     Raises
     ------
@@ -104,27 +135,58 @@ def freeze_modules(root: str, definition: Definition) -> Definition:
     if definition.modules:
         make_directories(os.path.dirname(layout.frozen_module(root, generation, "")))
     modules = {}
+    before = None if earlier is None else Frozen(root, earlier)
     for name, module in definition.modules.items():
         if module.file.endswith(".py"):
             copy = layout.frozen_module(root, generation, name)
             copy_module(module, copy)
-            module = msgspec.structs.replace(module, compiled=compile_frozen(root, generation, name, copy, module.file))
+            compiled = compile_frozen(root, generation, name, copy, module.file, before)
+            module = msgspec.structs.replace(module, compiled=compiled)
         modules[name] = module
     return msgspec.structs.replace(definition, modules=modules)
 
 
 def copy_module(module: Module, copy: str) -> None:
-    """Write the frozen copy of a module, as private as the module.
+    """Write the frozen copy of a module."""
+    copy_source(module.file, module.digest, copy)
+
+
+def copy_source(file: str, digest: str, copy: str, *, durable: bool = False) -> str:
+    """Write the frozen copy of a source, as private as the source, and return its digest.
+
+    Parameters
+    ----------
+    file : str
+        The source.
+    digest : str
+        SHA-256 of what it was when it was analysed; "" where it was not.
+    copy : str
+        File to be written.
+    durable : bool
+        Whether it has to outlive the machine.
 
     Raises
     ------
     UsageError
-        The module is not what it was.
+        The source is not what it was.
     """
-    source, mode = read_regular(module.file, follow=True), stat.S_IMODE(os.stat(module.file).st_mode)
-    if sha256(source).hexdigest() != module.digest:
-        raise UsageError(f"{module.file} was edited while it was being frozen", hint="try again")
-    write_new(copy, source, mode & FILE | 0o600, durable=False)
+    try:
+        source, mode = read_regular(file, follow=True), stat.S_IMODE(os.stat(file).st_mode)
+    except FileNotFoundError:
+        raise _edited(file) from None
+    found = sha256(source).hexdigest()
+    if digest and found != digest:
+        raise _edited(file)
+    # Who may not read the source, which may hold what is not for everybody's eyes, may not read its copy.
+    write_new(copy, source, mode & FILE | 0o600, durable=durable)
+    return found
+
+
+def _edited(file: str) -> UsageError:
+    return UsageError(
+        f"{file} was edited while its code was being frozen",
+        hint="repeat the command: what runs is the code that results are identified by",
+    )
 
 
 def unchanged(definition: Definition) -> bool:
@@ -136,21 +198,6 @@ def unchanged(definition: Definition) -> bool:
         )
     except OSError:
         return False
-
-
-def compile_frozen(root: str, generation: int, name: str, copy: str, file: str) -> str:
-    """Compile a frozen module for this interpreter; the digest of what was written, "" where it does not compile."""
-    import py_compile
-
-    path = layout.compiled(root, generation, name, sys.implementation.cache_tag or "")
-    with warnings.catch_warnings():  # they are given to who imports it
-        warnings.simplefilter("ignore")
-        try:
-            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-            py_compile.compile(copy, cfile=path, dfile=file, doraise=True, optimize=0, invalidation_mode=mode)
-        except (py_compile.PyCompileError, ValueError, RecursionError):
-            return ""
-    return sha256(read_regular(path)).hexdigest()
 
 
 def _loaded(own: Own) -> Iterator[str]:

@@ -92,6 +92,7 @@ def refresh(
         return current
     # The same text may mean something else now: what the script takes from the environment is part of its code.
     same = same and found.code.digests == Code(modules=definition.modules).digests
+    same = same and found.code.script in ("", entry.digest)
     same = same and found.tasks == definition.tasks and found.env == secrets.env and not secrets.lost
     if same and python == definition.python:
         return current
@@ -107,6 +108,7 @@ def refresh(
     following = msgspec.structs.replace(
         definition,
         generation=current + 1,
+        entry=msgspec.structs.replace(entry, digest=found.code.script or entry.digest),
         tasks=found.tasks,
         overrides=shown,
         modules=found.code.modules,
@@ -115,7 +117,7 @@ def refresh(
         python=python,
     )
     secrets = msgspec.structs.replace(secrets, env=found.env, overrides=unseen, lost=())
-    write_generation(root, following, secrets, entry.file if entry.importable else "")
+    write_generation(root, following, secrets, entry.file if entry.importable else "", definition)
     return current + 1
 
 

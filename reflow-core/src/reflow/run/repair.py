@@ -368,7 +368,8 @@ class _Repair:
                 if damage == "damaged":
                     self._keep(frozen)
                 make_directories(os.path.dirname(frozen))
-                freeze(self.root, definition, entry.file)
+                unread = msgspec.structs.replace(entry, digest="")
+                freeze(self.root, msgspec.structs.replace(definition, entry=unread), entry.file)
                 self._done(f"{problem}; {entry.file} says the same to all tasks, and was copied")
                 return
             problem += f", and {entry.file} has changed since"

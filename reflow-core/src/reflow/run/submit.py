@@ -191,7 +191,7 @@ def check(
             )
     given = inherited(os.environ, tuple(config.get("executor.inherit_env") or ()))
     shown, secret = hidden(overrides)
-    code = own_modules(entry, analysis.modules)
+    code = own_modules(entry, analysis)
     definition = Definition(
         version=__version__,
         run_id=run_id,
@@ -199,7 +199,7 @@ def check(
         created=now,
         run_dir=directory,
         cwd=cwd,
-        entry=entry,
+        entry=msgspec.structs.replace(entry, digest=code.script),
         tasks=tuple(msgspec.structs.replace(task, env={}) for task in tasks),
         parameters=parameters,
         executor=chosen.name,
@@ -277,7 +277,8 @@ def begin(
     registry = Registry(definition.store, lambda: trusted)
     require((registry.store, registry.directory), "the registry", trusted)
     prepare(definition.run_dir, trusted)
-    source = definition.entry.file if os.path.isfile(definition.entry.file) else ""
+    entry = definition.entry
+    source = entry.file if entry.digest or os.path.isfile(entry.file) else ""
     catch_up_all(registry, definition.workflow)
     unsaid: list[str] = []
     definition, root = create(definition, made.secrets, source, registry, unsaid.append)

@@ -175,7 +175,7 @@ def today_of(definition: Definition, root: str, flow: Flow, overrides: Sequence[
     ]
     given = {key: codec_of(compiled.parameters[key].type).decode(bytes(raw)) for key, raw in kept.items()}
     parameters = encode_parameters(compiled.parameters, given, definition.cwd)
-    code = own_modules(definition.entry, analysis.modules)
+    code = own_modules(definition.entry, analysis)
     return Today(tasks=tasks, env=env, parameters=parameters, notes=tuple(notes), code=code)
 
 

@@ -69,12 +69,15 @@ class Analysis(msgspec.Struct, frozen=True):
         Task -> Code.
     modules : mapping
         Every own module that a task reaches, packages around it included: name -> file, "" for a namespace package.
+    digests : mapping
+        File -> SHA-256 of its source as it was read.
     written : tuple of str
         Variables and class attributes that own functions rebind or change, as ``module:name`` or ``module:Class.name``.
     """
 
     codes: Mapping[str, Code]
     modules: Mapping[str, str]
+    digests: Mapping[str, str] = {}
     written: tuple[str, ...] = ()
 
 
@@ -117,6 +120,7 @@ def analyse(functions: Mapping[str, Callable[..., Any]], own: Own, memory: str =
     return Analysis(
         codes=codes,
         modules={module.name: module.file for module in sorted(modules.found(), key=lambda one: one.name)},
+        digests=sources.digests,
         written=tuple(sorted(written)),
     )
 

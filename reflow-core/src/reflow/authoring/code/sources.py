@@ -49,6 +49,8 @@ class Sources:
     def __init__(self, path: str = "") -> None:
         #: files that were parsed
         self.parsed = 0
+        #: file -> SHA-256 of the source that its facts are of; "" where it was read twice and differed
+        self.digests: dict[str, str] = {}
         self._path = path
         self._kept = _load(path)
         self._fresh: dict[str, _Kept] = {}
@@ -60,12 +62,14 @@ class Sources:
             stat = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             kept = self._kept.get(file)
             if kept is not None and kept.stat == stat and not kept.young:
+                self._note(file, kept.digest)
                 return msgspec.msgpack.decode(kept.facts, type=Facts)
             with open(file, "rb") as stream:
                 source = stream.read()
         except (OSError, ValueError, msgspec.MsgspecError):
             return None
         digest = sha256(source).hexdigest()
+        self._note(file, digest)
         young = time.time() - max(status.st_mtime, status.st_ctime) < _YOUNG
         if kept is not None and kept.digest == digest:
             with suppress(msgspec.MsgspecError):
@@ -78,6 +82,9 @@ class Sources:
         if parsed is not None:
             self._fresh[file] = _Kept(stat, young, digest, msgspec.Raw(msgspec.msgpack.encode(parsed)))
         return parsed
+
+    def _note(self, file: str, digest: str) -> None:
+        self.digests[file] = digest if self.digests.get(file, digest) == digest else ""
 
     def save(self) -> None:
         """Remember what was read."""
