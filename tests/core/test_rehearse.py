@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from reflow.errors import NotReady, UsageError
 from reflow.model.definition import Entry
-from reflow.run.rehearse import Rehearsal
+from reflow.run.rehearse import Rehearsal, show
 from reflow.worker.load import load_flow
 from reflow.workflow import Workflow
 
@@ -137,3 +138,14 @@ def test_no_scheduler_is_to_run_a_task_again(wf: Workflow, tmp_path: Path, monke
     *tasks, wake = wf.dry_run(tmp_path / "run", executor="slurm", store_path=tmp_path / "store", n=1)
     assert all("#SBATCH --no-requeue" in step["script"] for step in tasks)
     assert "#SBATCH --requeue" in wake["script"]
+
+
+def test_no_control_sequence_of_a_script_reaches_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = {"task": "one", "after": [], "note": "\x1b[2J", "script": "a\n\x1b]0;owned\x07\tb\n", "command": "s \x9b1m"}
+    show([step])
+    assert "\x1b[2J" in capsys.readouterr().out, "a file has it as it is"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    show([step])
+    assert capsys.readouterr().out == "# one (\\x1b[2J)\na\n\\x1b]0;owned\\x07\tb\n$ s \\x9b1m\n\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from reflow.config import load_config
 from reflow.errors import ConfigError, Untrusted, UsageError
 from reflow.model import layout
 from reflow.model.frames import frame
+from reflow.model.python import WORKER, program
 from reflow.model.record import Command, Finished
 from reflow.run.mail import STRANGE, commands, frozen_trust, read_box
 from reflow.run.repair import repair
@@ -332,3 +335,16 @@ def test_what_is_no_name_is_an_error_and_trusts_nobody(name: str, monkeypatch: p
 @pytest.mark.parametrize("name", ["alice", "1000", "DOMAIN\\alice", "alice@site", "proj-1", "élise"])
 def test_names_that_users_and_groups_have(name: str) -> None:
     assert not wrong_name(name)
+
+
+def test_a_worker_that_refuses_what_it_finds_says_so_in_a_line(lab: Any) -> None:
+    lab.write(FLOW)
+    run = lab.run()
+    path = Path(layout.job(run.root, "abcdefghijklmnop"))
+    path.write_bytes(b"{}")
+    path.chmod(0o666)
+    command = program(sys.executable, WORKER, run.root, path.stem)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"reflow: {path} is world-writable")

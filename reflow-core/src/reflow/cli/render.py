@@ -13,6 +13,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
+from ..model import terminal
+
+clean = terminal.clean
+
 #: colour of a state, as click and rich both name it
 COLOURS = {
     "SUCCESS": "green",
@@ -22,23 +26,6 @@ COLOURS = {
     "STALLED": "yellow",
     "RUNNING": "blue",
 }
-
-
-def clean(text: object, *, lines: bool = False) -> str:
-    """Text that can be printed anywhere.
-
-    Parameters
-    ----------
-    text : object
-        Converted by ``str``.
-    lines : bool
-        Keep line ends and tabs; otherwise they are escaped too.
-    """
-    kept = "\n\t" if lines else ""
-    return "".join(
-        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode("ascii")
-        for char in str(text)
-    )
 
 
 def coloured(stream: TextIO) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from ..model import layout
 from ..model.definition import Definition
 from ..model.job import Executor, JobRef
 from ..model.names import RunState
+from ..model.terminal import cleaned_for
 from ..planning.graph import dag
 from ..planning.tags import new_tag
 from .api import Run
@@ -117,4 +119,4 @@ class Rehearsal(Run):
 def show(steps: Sequence[Mapping[str, Any]]) -> None:
     """Print steps on stdout, for who submits from Python."""
     for line in as_text(steps):
-        print(line)
+        print(cleaned_for(sys.stdout, line))

@@ -21,6 +21,7 @@ from ..model.definition import Definition
 from ..model.names import Source
 from ..model.python import program
 from ..model.task import JSON, Task
+from ..model.terminal import cleaned_for
 from ..planning.graph import difference
 from ..worker.load import Unguarded, flow_of
 from .drive import config_of
@@ -119,7 +120,7 @@ def today(definition: Definition, root: str, overrides: Sequence[JSON]) -> Today
     except OSError as error:
         raise ReflowError(f"the interpreter {python} cannot be started: {error.strerror}") from error
     if said:
-        print(said, end="", file=sys.stderr)
+        print(cleaned_for(sys.stderr, said), end="", file=sys.stderr)
     try:
         found = msgspec.json.decode(raw, type=_Answer)
     except msgspec.MsgspecError:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from ..authoring.hints import resolve
+from ..errors import Untrusted
 from ..model import layout
 from ..model.definition import Definition
 from ..model.ranges import from_ranges
@@ -301,12 +302,20 @@ def main(argv: list[str]) -> NoReturn:
     share(trust_in(os.environ).groups)
     # What cannot be encoded is no reason for a task to fail.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        _work(argv)
+    except Untrusted as error:  # the run was replaced while the job was queued
+        print(f"reflow: {error.message}", file=sys.stderr)
+        _leave(error.exit_code)
+    _leave(0)
+
+
+def _work(argv: list[str]) -> None:
     if argv[0] == "--lane":
         root, tag, *numbers = argv[1:]
         Lane(root, tag, *map(int, numbers)).serve()
-    else:
-        wakes = slot(argv[0], argv[1], int(os.environ.get("REFLOW_SLOT", "0")))
-        if wakes:
-            _clear()
-            relay.become(argv[0], wakes)
-    _leave(0)
+        return
+    wakes = slot(argv[0], argv[1], int(os.environ.get("REFLOW_SLOT", "0")))
+    if wakes:
+        _clear()
+        relay.become(argv[0], wakes)
