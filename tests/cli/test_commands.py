@@ -29,6 +29,7 @@ def status(**run: Any) -> dict[str, Any]:
             "workflow": "demo",
             "status": "FAILED",
             "run_dir": "/runs/demo",
+            "uncached": [],
             "created": 1.7e9,
             "started": 1.7e9,
             "ended": 1.7e9 + 65,

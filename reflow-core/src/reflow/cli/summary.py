@@ -31,6 +31,16 @@ def failures(session: Session, status: Mapping[str, Any]) -> list[str]:
     return render.failure_block(status["failures"], total, commands)
 
 
+def not_kept(status: Mapping[str, Any]) -> list[str]:
+    """Return which results are not kept for later runs: a line for each reason."""
+    arrays = {task["name"] for task in status["tasks"] if task["array"]}
+    reasons: dict[str, list[str]] = {}
+    for one in status["run"]["uncached"]:
+        name = f"{one['task']}[{one['elements']}]" if one["task"] in arrays else one["task"]
+        reasons.setdefault(one["reason"], []).append(name)
+    return [render.clean(f"not kept for later runs: {', '.join(names)}: {why}") for why, names in reasons.items()]
+
+
 def show_end(session: Session, run: Run) -> None:
     """Say on stderr how a run ended, or that it goes on.
 

@@ -156,14 +156,18 @@ class Frozen:
         known = self.modules.get(name)
         if known is None:
             own = self._is_own(name, file)
-            return f"it has imported {name} ({file}), which was not known when the code was frozen" if own else ""
+            return (
+                f"{name} ({file}) was imported in its process, and was not known when the code was frozen"
+                if own
+                else ""
+            )
         if name == self.entry.module:
             return ""
         try:
             same = sha256(read_regular(file, follow=True)).hexdigest() == known.digest
         except OSError:
             same = False
-        return "" if same else f"it has imported {name} ({file}), which has changed since the code was frozen"
+        return "" if same else f"{name} ({file}) was imported in its process, and has changed since the code was frozen"
 
     def _is_own(self, name: str, file: str) -> bool:
         named = {**dict.fromkeys(self.entry.own, True), **dict.fromkeys(self.entry.foreign, False)}

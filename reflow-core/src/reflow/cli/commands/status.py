@@ -9,7 +9,7 @@ import typer
 from .. import render
 from ..options import JsonOption, RunArgument, RunOption, StoreOption
 from ..session import Session
-from ..summary import failures
+from ..summary import failures, not_kept
 
 _COUNTS = ("PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED", "SKIPPED")
 
@@ -67,6 +67,8 @@ def command(
     for task in status["tasks"]:
         if task["reason"] and (task["array"] or task["state"] != "FAILED"):  # else it is among the failures below
             render.put(render.clean(f"{task['name']} {task['state']}: {task['reason']}"))
+    for line in not_kept(status):
+        render.put(line)
     if elements:
         render.put()
         render.table(
