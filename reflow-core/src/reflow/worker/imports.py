@@ -40,12 +40,16 @@ class Watch:
         self._after = after
         self._inside: set[int] = set()
         self._original: Callable[[str, Any], ModuleType] | None = None
+        #: the hook that was made last, and what it calls
+        self._made: tuple[Any, Any] = (None, None)
 
     def start(self) -> None:
         """Watch from here on."""
         if self._original is None and _machinery is not None:
             self._original = _machinery._find_and_load
-            _machinery._find_and_load = self._hook(self._original)
+            if self._made[0] is not self._original:
+                self._made = self._original, self._hook(self._original)
+            _machinery._find_and_load = self._made[1]
 
     def stop(self) -> None:
         """Watch no more."""

@@ -12,6 +12,9 @@ _UNIT = 1 if sys.platform == "darwin" else 1024
 #: bytes by which two readings of the same mark may differ
 _SLACK = 1 << 20
 
+#: page faults of an element that cannot have raised the mark by more than some megabytes, were all pages large ones
+_FEW = 4
+
 
 def reset_mark() -> bool:
     """Set the process's peak of resident memory to what it has now (Linux); tell whether that was possible."""
@@ -52,6 +55,10 @@ class Meter:
     def __init__(self, *, alone: bool) -> None:
         self._alone = alone
         self._marked = False
+        #: what the mark was when it was last read, with nothing since that could have raised it; 0 where it was reset
+        self._mark = 0
+        #: whether the mark is above what the process holds now, so that it says nothing of the next element
+        self._raised = True
         #: peak that `getrusage` shows whatever the mark is: that of the program which this process was before `exec`
         self._former = 0
         if alone and reset_mark():
@@ -61,7 +68,8 @@ class Meter:
 
     def begin(self) -> None:
         """Begin to measure an element."""
-        self._marked = self._alone and reset_mark()
+        if self._raised:
+            self._marked, self._raised, self._mark = self._alone and reset_mark(), not self._alone, 0
         self._own, self._children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
 
     def end(self) -> tuple[float, int]:
@@ -75,7 +83,7 @@ class Meter:
             after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             for before, after in ((self._own, own), (self._children, children))
         )
-        peak = self._peak(own.ru_maxrss)
+        peak = self._peak(own.ru_maxrss, own.ru_minflt - self._own.ru_minflt)
         theirs = children.ru_maxrss * _UNIT
         if children.ru_maxrss > self._children.ru_maxrss:
             peak = max(peak, theirs) if peak else 0
@@ -83,8 +91,12 @@ class Meter:
             peak = 0
         return max(0.0, cpu), peak
 
-    def _peak(self, shown: int) -> int:
-        """Return the process's own peak."""
-        if self._marked:
-            return shown * _UNIT if shown * _UNIT > self._former else read_mark()
-        return shown * _UNIT if shown > self._own.ru_maxrss else 0
+    def _peak(self, shown: int, faults: int) -> int:
+        """Return the process's own peak, of a reading and of how many pages were mapped since the element began."""
+        if not self._marked:
+            return shown * _UNIT if shown > self._own.ru_maxrss else 0
+        if self._mark and faults <= _FEW:
+            return self._mark
+        self._raised = faults > _FEW
+        self._mark = shown * _UNIT if shown * _UNIT > self._former else read_mark()
+        return self._mark
