@@ -395,7 +395,15 @@ def test_what_a_spare_wake_up_imports() -> None:
     code = "import sys; before = set(sys.modules); import reflow.run.dispatch; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.split())
-    assert not loaded & {"reflow.run.engine", "reflow.plugins", "pluggy", "subprocess", "sqlite3", "reflow.config"}
+    assert not loaded & {
+        "reflow.run.engine",
+        "reflow.plugins",
+        "pluggy",
+        "subprocess",
+        "sqlite3",
+        "reflow.config",
+        "msgspec",
+    }
 
 
 def test_the_job_of_a_worker_does_not_fail_for_the_advance(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOMEM
 from typing import TypeVar
 
-import msgspec
-
 from ..errors import Untrusted
 from ..model.frames import HEAD, parse
 from .durable import FILE
@@ -173,11 +171,17 @@ def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
     try:
         return decode(data)
     except UnicodeDecodeError as error:
-        raise msgspec.DecodeError(str(error)) from None
+        raise _damage(str(error)) from None
     except RecursionError:
-        raise msgspec.DecodeError("it is nested too deeply") from None
+        raise _damage("it is nested too deeply") from None
     except MemoryError:
-        raise msgspec.DecodeError("it does not fit into memory") from None
+        raise _damage("it does not fit into memory") from None
+
+
+def _damage(why: str) -> Exception:
+    import msgspec  # most wake-ups open a file or two and decode nothing
+
+    return msgspec.DecodeError(why)
 
 
 def _check(path: str, status: os.stat_result, trusted: Trust | None, *, closed: bool) -> None:
