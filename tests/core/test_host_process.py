@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from reflow import Run
+from reflow.worker import collector
 
 SCRIPT = """
 from __future__ import annotations
@@ -223,3 +224,16 @@ def test_a_script_that_cannot_be_imported_leaves_the_process_alone(
         with pytest.raises(Exception, match=told):
             call(run.retry)
     assert "a word" in capsys.readouterr().err
+
+
+def test_pauses_of_threads_that_overlap_leave_the_collector_as_it_was() -> None:
+    enabled = gc.isenabled()
+    first, second = collector.paused(), collector.paused()
+    first.__enter__()
+    before = collector.is_wanted()  # another thread imports a script now
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not gc.isenabled(), "the second one still pauses it"
+    collector.want(before)
+    second.__exit__(None, None, None)
+    assert gc.isenabled() is enabled

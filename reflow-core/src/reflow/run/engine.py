@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeGuard
 
 import msgspec
@@ -35,6 +33,7 @@ from ..model.record import (
 from ..model.state import CACHED, QUEUED, RUNNING, SUCCESS, State
 from ..planning.plan import Action, Expand, Finish, GiveUp, Record, Skip, Submit, next_due, plan
 from ..planning.tags import new_tag
+from ..worker.collector import paused
 from ..worker.durable import FILE, make_directories
 from ..worker.opener import LOG
 from .authors import Authors
@@ -58,18 +57,6 @@ _AGAIN = 1.0
 
 #: seconds by which clocks of two hosts may differ; by more, and what the one says tells the other nothing
 _ASKEW = 60.0
-
-
-@contextmanager
-def _unscanned() -> Iterator[None]:
-    """Look for no garbage: what is made of many elements has no cycles, and would be gone through again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Engine:
@@ -134,7 +121,7 @@ class Engine:
 
     # --- one step ------------------------------------------------------------
 
-    @_unscanned()
+    @paused()
     def ingest(self, letters: Iterable[Letter]) -> None:
         """Write down what workers have reported."""
         for letter in letters:
@@ -193,7 +180,7 @@ class Engine:
                 ),
             )
 
-    @_unscanned()
+    @paused()
     def advance(self) -> bool:
         """Do all that can be done now.
 

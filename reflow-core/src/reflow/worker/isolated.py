@@ -21,6 +21,7 @@ from types import ModuleType
 from ..authoring.flow import Flow
 from ..model.definition import Definition, Entry, Module
 from ..model.digest import sha256
+from . import collector
 from .frozen import Frozen
 from .load import load_flow
 from .opener import read_regular
@@ -175,7 +176,7 @@ def _unchanged(files: Iterable[str]) -> Iterator[None]:
     lines = {file: linecache.cache.get(file) for file in files}
     path, argv, hook = list(sys.path), list(sys.argv), sys.excepthook
     environ, cwd = dict(os.environ), os.getcwd()
-    collects, thresholds = gc.isenabled(), gc.get_threshold()
+    collects, thresholds = collector.is_wanted(), gc.get_threshold()
     log = logging.getLogger()
     level, disabled, handlers = log.level, logging.root.manager.disable, list(log.handlers)
     main = threading.current_thread() is threading.main_thread()
@@ -194,7 +195,7 @@ def _unchanged(files: Iterable[str]) -> Iterator[None]:
                 linecache.cache.pop(file, None)
                 if line is not None:
                     linecache.cache[file] = line
-            (gc.enable if collects else gc.disable)()
+            collector.want(collects)
             gc.set_threshold(*thresholds)
             log.setLevel(level)
             logging.disable(disabled)
