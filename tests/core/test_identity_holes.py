@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import subprocess
 import sys
 import textwrap
@@ -181,6 +182,13 @@ def test_what_cannot_be_compared_is_not_cached(lab: Any, value: str) -> None:
     assert lab.ran() == ["task", "task"]
     assert lab.why(run, "task") == {None: ("miss", why)}
     assert f"task: results are not kept for later runs: {why}" in told
+
+
+def test_code_that_is_not_of_the_command_line_has_no_source(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ["print(__name__)\n"]  # as Python 3.13 keeps that of `python -c`
+    monkeypatch.setitem(linecache.cache, "<string>", (len("".join(source)), None, source, "<string>"))
+    lab.write(CLOSURE.format(value="eval('lambda: 1')").replace("str(k(1) if callable(k) else k)", "str(k is None)"))
+    assert lab.why(lab.good(), "task") == {None: ("miss", "the task captures k, whose value cannot be compared")}
 
 
 def test_a_captured_value_that_is_too_large_is_not_cached(lab: Any) -> None:

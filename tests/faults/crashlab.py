@@ -353,7 +353,7 @@ class World:
             if verb == "sleep":
                 yield given[0]
                 self._tick(0.0)
-                child.conn.send(None)
+                child.reply(None)
             elif verb == "stop":
                 os.waitpid(child.pid, os.WUNTRACED)
                 self.stopped.append(child)
@@ -363,7 +363,7 @@ class World:
                 child.answer = given[1]
                 child.word = given[0]
             else:
-                child.conn.send(self._called(verb, given))
+                child.reply(self._called(verb, given))
 
     def thaw(self) -> None:
         """Let those that were stopped go on to their end."""
@@ -466,6 +466,11 @@ class Child:
         self.ended = False
         self.answer: Any = None
         self.word: str | None = None
+
+    def reply(self, answer: Any) -> None:
+        """Answer a question; one of its threads may have ended the process since."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.conn.send(answer)
 
 
 class Life:

@@ -18,6 +18,9 @@ from .sources import Compiled, Sources, is_older_than_process, parse, text_of
 CALLABLES = (FunctionType, type(lru_cache(len)))
 METHODS = (classmethod, staticmethod)
 
+#: the file name of `python -c`, whose source Python keeps since 3.13, and of everything that `eval` and `exec` make
+_COMMAND = "<string>"
+
 
 def is_a(value: Any, *kinds: type) -> bool:
     """Return whether a value is of a type; unlike `isinstance`, without asking the value, which may raise anything."""
@@ -75,6 +78,11 @@ class Module:
         """Return the statement in which a line is."""
         index = bisect_right(self._first, line) - 1
         return index if index >= 0 and line <= self.facts.units[index].last else None
+
+    def holds(self, code: CodeType) -> bool:
+        """Return whether a code object was made of this source."""
+        text = text_of(self.file or self.name, self.names or {})
+        return Compiled(text, self.facts.imports).has(code, 1, text.count("\n") + 1)
 
     def check(self, code: CodeType, unit: Unit) -> None:
         """Note whether a code object was made of another source than the file has now."""
@@ -167,10 +175,14 @@ class Modules:
             return self.get(name if self.own.file(name) == file else self.own.entry.module)
         if os.path.isfile(code.co_filename) or name != self.own.entry.module:
             return None
-        if code.co_filename not in self._cells:
+        cell = self._cells.get(code.co_filename)
+        if cell is None:
             text = text_of(code.co_filename, scope)
-            self._cells[code.co_filename] = Module(code.co_filename, "", parse(text) if text else None, scope)
-        return self._cells[code.co_filename]
+            cell = Module(code.co_filename, "", parse(text) if text else None, scope)
+        if code.co_filename == _COMMAND and not cell.holds(code):
+            return None
+        self._cells[code.co_filename] = cell
+        return cell
 
     def is_script(self, name: str) -> bool:
         """Whether a module is the script, or a cell of the notebook."""
