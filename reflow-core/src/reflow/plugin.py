@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         indices,
         layout,
         local_time,
-        long_option,
         per_node,
         places,
     )
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from .batch.preview import Preview
     from .batch.quoting import quote
     from .batch.script import outliving
+    from .batch.verbatim import long_option
 
 #: what only schedulers need, imported when it is asked for: each command reads the plugins' hooks, not their dialects
 _BATCH = {
@@ -66,7 +66,7 @@ _BATCH = {
     "indices": "dialect",
     "layout": "dialect",
     "local_time": "dialect",
-    "long_option": "dialect",
+    "long_option": "verbatim",
     "pending": "ends",
     "per_node": "dialect",
     "places": "dialect",

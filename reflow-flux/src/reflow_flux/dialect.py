@@ -116,7 +116,22 @@ class Flux(Dialect):
     uncertain = r"EPIPE"
     closed = r"job submission to \S+ is disabled"
     definite = r"Invalid queue|exceeds policy limit|invalid jobspec|urgency range is"
+    breaks = "|".join(
+        (
+            r"-h",
+            long_option("--cc", 4),
+            long_option("--bcc", 3),
+            long_option("--wait", 6),
+            long_option("--wait-event", 7),
+            long_option("--watch", 5),
+            long_option("--quiet", 5),
+            long_option("--dry-run", 3),
+            long_option("--jps", 4),
+            long_option("--help", 3),
+        )
+    )
     priorities = (0, 31)
+    urgencies = frozenset(("default", "expedite", "hold"))
     gone = r"unknown job id|JobID \S+ unknown|job is inactive|No such job|Matched 0 jobs"
     whole = r"\}\s*\Z"
     absent = r"JobID (\S+) unknown"

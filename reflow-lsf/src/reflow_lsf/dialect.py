@@ -159,7 +159,12 @@ class LSF(Dialect):
     configured = ("LSF_ENVDIR", "LSF_CONFDIR", "EGO_CONFDIR")
     identifies = "instance"
     renames = r"-J(?!d)"
+    strays = r"-clusters |-m [^ ]*@"
     requeues = r"-r |-Q"
+    # A positive integer, as the manual has it; what a site allows, bsub tells.
+    priorities = (1, 2147483647)
+    # A file of `-pack`, `-json` and the like has requests of its own; `-K` and `-I` wait for the job's end.
+    breaks = r"-(?:K|I\w*|h|V|pack|jsdl|jsdl_strict|json|yaml) "
     accepted = r"Job <(\d+)> is submitted"
     ends = "bkill"
     dashes = "-"
@@ -197,11 +202,11 @@ class LSF(Dialect):
     }
     letters: ClassVar[Mapping[str, str]] = {"BEGIN": "B", "END": "N", "FAIL": "N", "ALL": "BN", "NONE": ""}
     native = names(
-        "a alloc_flags app c clusters C core_isolation csm D data datachk E Ep eptl ext F f freq G g H hl hostfile i is"
-        " jm jobaff jsm k l_smt L m mig network nnodes ns pack ptl rcacct S s sla smt ss stage step_cgroup swap t T"
+        "a alloc_flags app c C core_isolation csm D data datachk E Ep eptl ext F f freq G g H hl hostfile i is"
+        " jm jobaff jsm k l_smt L m mig network nnodes ns ptl rcacct S s sla smt ss stage step_cgroup swap t T"
         " ti ul v wa wt XF Zs"
     )
-    own = names("B cwd e eo env I Ip Is K M N n o oo outdir Q r R rn tty W w")
+    own = names("B clusters cwd e eo env I Ip Is K M N n o oo outdir pack Q r R rn tty W w")
     large = r"Job array index too large"
     definite = (
         r"Too many processors requested|No such queue|Cannot exceed queue's hard limit|Bad resource requirement syntax"
@@ -376,6 +381,10 @@ class OpenLava(LSF):
     }
     native = names("a c D E f F H i is k L m S t Zs")
     asks: ClassVar[Mapping[str, Words]] = {"variant": LSF.asks["variant"], "parameters": ("bparams", "-l")}
+    strays = r"(?!)"
+    requeues = r"-[rQ]"
+    breaks = r"-[KIhV]"
+    bare = "BHKNrx"
     # It has the command that names a cluster; what that prints was not recorded.
     identifies = ""
 

@@ -86,7 +86,9 @@ class PBS(Dialect):
     identifies = "instance"
     renames = r"-N"
     strays = r"-q ?\S*@"
-    requeues = r"-r"
+    requeues = r"-r ?y"
+    breaks = r"-[JIzC]|-W ?(?:\S*,)?block=|--"
+    bare = "fhIVxXz"
     accepted = r"(?m)^(\d+(?:\[\])?(?:\.[\w.-]+)?)\s*$"
     ends = "qdel"
     dashes = "-"
@@ -122,8 +124,8 @@ class PBS(Dialect):
         "requeue": built("-r y, else -r n; an array can always be run again"),
     }
     letters: ClassVar[Mapping[str, str]] = {"BEGIN": "b", "END": "e", "FAIL": "a", "ALL": "abe", "NONE": "n"}
-    native = names("c h k l m R S u v V W z")
-    own = names("a C e f I j J N o t x X")
+    native = names("c h k l m R S u v V W")
+    own = names("a C e f I j J N o t x X z")
     passing = r"cannot connect to server|Couldn't connect to cluster|Connection (?:refused|timed out|reset)|End of File"
     uncertain = r"Connection (?:timed out|reset)|End of File|Premature end|Protocol \("
     closed = r"Queue is not enabled"
@@ -390,8 +392,10 @@ class Torque(PBS):
         "array_parallelism": built("-t 0-9%{}"),
         "after": built("-W depend=afterany:{},afteranyarray:{}"),
     }
-    native = names("b c d h k K l m S T u v V W z")
-    own = names("a C D e f F I j J N o P t w x X")
+    native = names("b c d h k K l m S T u v V W")
+    own = names("a C D e f F I j J N o P t w x X z")
+    breaks = r"-[tIzC]|-W ?(?:\S*,)?block=|--"
+    bare = "EfhInVxXz"
     killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {
         **_NODES,
         -10: _MEMORY,

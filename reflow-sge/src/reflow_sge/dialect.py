@@ -76,7 +76,9 @@ class GridEngine(Dialect):
     # No command tells the name of a cell: it is reached, and known, by these.
     address = ("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT")
     renames = r"-N "
-    requeues = r"-r "
+    requeues = r"-r y"
+    # `-clear` takes back what was asked for so far, `-@` reads options from a file, `-w v` and its like submit nothing.
+    breaks = r"-(?:clear|@|C|b|t|sync|verify|help|inherit) |-w [vp]"
     submits = ("-terse",)
     accepted = r"(?m)^(\d+)(?:\.\d+-\d+:\d+)?\s*$"
     ends = "qdel"
@@ -115,10 +117,9 @@ class GridEngine(Dialect):
     }
     letters: ClassVar[Mapping[str, str]] = {"BEGIN": "b", "END": "e", "FAIL": "a", "ALL": "bea", "NONE": "n"}
     native = names(
-        "ac binding c ckpt clear dc dl h hard i js jsv l masterl masterq mods notify now par pe R rdi rou soft"
-        " umask w xd"
+        "ac binding c ckpt dc dl h hard i js jsv l masterl masterq mods notify now par pe R rdi rou soft umask w xd"
     )
-    own = names("C N S V a b cwd e hold_jid hold_jid_ad inherit j o r shell sync t tc terse v verify wd")
+    own = names("C N S V a b clear cwd e hold_jid hold_jid_ad inherit j o r shell sync t tc terse v verify wd")
     passing = (
         r"unable to (?:contact|send message to) qmaster|commlib error|can't connect|[Cc]onnection refused"
         r"|failed receiving gdi request"

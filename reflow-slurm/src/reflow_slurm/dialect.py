@@ -111,6 +111,23 @@ class Slurm(Dialect):
     renames = rf"-J|{long_option('--job-name', 5)}"
     strays = rf"-M|{long_option('--clusters', 4)}"
     requeues = long_option("--requeue", 5)
+    breaks = "|".join(
+        (
+            r"-[aWhVQu]",
+            long_option("--array", 4),
+            long_option("--wait", 6),
+            long_option("--wrap", 4),
+            long_option("--test-only", 4),
+            long_option("--help", 4),
+            long_option("--usage", 5),
+            long_option("--version", 6),
+            long_option("--quiet", 4),
+        )
+    )
+    bare = "hHkOQsuvVW"
+    # "Priority must be >= 0", and "must be < 4294967294"; TOP is the highest that the user's own jobs have.
+    priorities = (0, 4294967293)
+    urgencies = frozenset(("TOP",))
     submits = ("--parsable",)
     accepted = r"(?m)^(\d+)(?:;(?P<cluster>\S+))?\s*$"
     ends = "scancel"

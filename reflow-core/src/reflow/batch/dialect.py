@@ -21,6 +21,7 @@ from ..model.ranges import to_ranges
 from ..model.task import JSON
 from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
 from .runner import Completed
+from .verbatim import refuse
 
 Words = tuple[str, ...]
 
@@ -152,12 +153,17 @@ class Dialect(ABC):
     identifies : str
         The entry of `asks` whose answer has the instance's own name, as the fact
         ``instance``; "": it has none.
-    renames, strays, requeues : str
+    renames, strays, requeues, breaks : str
         Regular expressions for native words, each with the word behind it, that
-        would give the job another name, send it to another instance, or have the
-        scheduler run it again by itself.
+        would give the job another name, send it to another instance, have the
+        scheduler run it again by itself, or change how it is submitted: as an
+        array, not at all, or so that the command waits for its end.
+    bare : str
+        Letters of the short options without a value, behind which another may begin in the same word.
     priorities : tuple of int, optional
         The least and the highest ``priority`` that may be asked for, where there are such.
+    urgencies : frozenset of str
+        Words that may stand for a ``priority``.
     hints : mapping
         Regular expression for a refusal -> what to do.
     letters : mapping
@@ -226,7 +232,10 @@ class Dialect(ABC):
     renames: ClassVar[str] = r"(?!)"
     strays: ClassVar[str] = r"(?!)"
     requeues: ClassVar[str] = r"(?!)"
+    breaks: ClassVar[str] = r"(?!)"
+    bare: ClassVar[str] = ""
     priorities: ClassVar[tuple[int, int] | None] = None
+    urgencies: ClassVar[frozenset[str]] = frozenset()
     hints: ClassVar[Mapping[str, str]] = {}
     letters: ClassVar[Mapping[str, str]] = {}
     asks: ClassVar[Mapping[str, Words]] = {}
@@ -451,7 +460,7 @@ class Dialect(ABC):
         UsageError
             For what the scheduler cannot do, or does not know.
         """
-        self._verbatim(job)
+        refuse(self, job.native, reruns=bool(given(job, "requeue")))
         groups = [*self.named(job, self.label(job)), *self.fixed(job), *self.resources(job)]
         if job.slots is not None:
             groups += self.array(job.slots, job.throttle)
@@ -474,26 +483,6 @@ class Dialect(ABC):
                     continue
             groups += self._option(job, name, value)
         return [group for group in groups if group]
-
-    def _verbatim(self, job: Job) -> None:
-        """Refuse native words that would take a job out of reflow's hands."""
-        for at, word in enumerate(job.native):
-            text = f"{word} {''.join(job.native[at + 1 : at + 2])}"
-            if re.match(self.renames, text):
-                raise UsageError(
-                    f"native={word!r}: jobs are found by their names, which begin with a tag of reflow's",
-                    hint="name='...' says what follows the tag",
-                )
-            if re.match(self.strays, text):
-                raise UsageError(
-                    f"native={word!r}: all jobs of a run are on one instance of {self.title}",
-                    hint=f"name it where the run is submitted: {', '.join(self.address)}",
-                )
-            if re.match(self.requeues, text) and not given(job, "requeue"):
-                raise UsageError(
-                    f"native={word!r}: 'requeue' is not for tasks: no scheduler runs one again",
-                    hint="retries= says how often",
-                )
 
     def label(self, job: Job) -> str:
         """The job's name: the tag, then as much of the rest as the scheduler takes."""
@@ -531,10 +520,8 @@ class Dialect(ABC):
                 f"{name!r} on an array would send a mail for each of its elements",
                 hint="[notifications] in the configuration mails once for a run",
             )
-        if name == "priority" and self.priorities is not None and re.fullmatch(r"-?\d+", str(value)):
-            least, most = self.priorities
-            if not least <= int(str(value)) <= most:
-                raise UsageError(f"priority={value}: {self.title} takes {least} to {most}")
+        if name == "priority":
+            self._ranked(value)
         if isinstance(value, list):
             value = (self.both if name == "constraint" else ",").join(map(str, value))
         if name == "mail_type" and self.letters:
@@ -546,6 +533,15 @@ class Dialect(ABC):
                 f"{name}={value!r}: {self.title} takes {'a value' if '{}' in cell.text else 'no value'} here"
             )
         return (words,)
+
+    def _ranked(self, asked: JSON) -> None:
+        """Refuse a priority that the scheduler does not take."""
+        if self.priorities is None or str(asked) in self.urgencies:
+            return
+        least, most = self.priorities
+        if not (re.fullmatch(r"[+-]?\d+", str(asked)) and least <= int(str(asked)) <= most):
+            words = "".join(f", or {word!r}" for word in sorted(self.urgencies))
+            raise UsageError(f"priority={asked!r}: {self.title} takes {least} to {most}{words}")
 
     def occasions(self, asked: JSON) -> str | None:
         """Occasions of mail in this scheduler's letters; None: not all are of those that it has a letter for."""
@@ -559,7 +555,10 @@ class Dialect(ABC):
         if name not in self.native:
             raise UsageError(f"{self.title} has no option {name!r}", hint=self._meant(name))
         values = value if isinstance(value, list) else [value]
-        return [self.extra(name, None if one is True else _plain(name, one)) for one in values]
+        groups = [self.extra(name, None if one is True else _plain(name, one)) for one in values]
+        for group in groups:
+            refuse(self, group, reruns=False, shown=f"{name}={value!r}, for {{}}")
+        return groups
 
     def _meant(self, name: str) -> str:
         from difflib import get_close_matches
@@ -579,11 +578,6 @@ _ELSEWHERE = frozenset(("name", "begin", "output", "requeue"))
 _ARGUMENTS = frozenset(
     ("time", "mem", "cpus", "nodes", "tasks", "gpus", "array", "array_parallelism", "after", "env", "cwd")
 )
-
-
-def long_option(name: str, least: int) -> str:
-    """Return a regular expression for a long option, also cut short to `least` characters or more."""
-    return f"(?:{'|'.join(name[:end] for end in range(len(name), least - 1, -1))})(?:[= ]|$)"
 
 
 def given(job: Job, name: str) -> JSON:
