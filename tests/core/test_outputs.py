@@ -251,6 +251,56 @@ def test_a_file_that_an_element_was_given_is_not_its_own_work(lab: Any) -> None:
         assert run.results("look") == ["a!", "b!"]
 
 
+PASSED_ON = """
+@wf.job()
+def names() -> list[str]:
+    return ["a", "b", "c"]
+
+@wf.array_job()
+def make(name: Annotated[str, Result(step="names")], run_dir: RunDir) -> Path:
+    (run_dir / name).write_text(name)
+    return run_dir / name
+
+@wf.job(after=["make"], fingerprint=POLICY)
+def listed(run_dir: RunDir) -> list[Path]:
+    MEDDLE
+    return sorted(run_dir.glob("[abc]"))
+
+@wf.job(after=["listed"])
+def last(run_dir: RunDir) -> dict[str, Path]:
+    return {path.name: path for path in run_dir.glob("[ab]")}
+"""
+
+@pytest.mark.parametrize(
+    ("meddle", "policy"),
+    [("pass", "stat"), ("pass", "content"), ("(run_dir / 'a').chmod(0o600)", "stat")],
+)
+def test_who_finds_a_file_and_does_not_write_it_is_no_author(lab: Any, meddle: str, policy: str) -> None:
+    lab.write(PASSED_ON.replace("MEDDLE", meddle).replace("POLICY", repr(policy)))
+    run = lab.good()
+    assert len(run.result("listed")) == 3
+    assert run.status()["run"]["uncached"] == []
+    again = lab.good()
+    assert {one["decision"] for one in again.explain("last")} == {"hit"}
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        "(run_dir / 'a').write_text('other')",
+        "(run_dir / 'x').write_text('X'), (run_dir / 'x').replace(run_dir / 'a')",
+        "at = (run_dir / 'a').stat(); (run_dir / 'a').write_text('X'); "
+        "os.utime(run_dir / 'a', ns=(at.st_atime_ns, at.st_mtime_ns))",
+    ],
+)
+def test_who_writes_a_file_after_its_author_fails_with_it(lab: Any, meddle: str) -> None:
+    lab.write(PASSED_ON.replace("MEDDLE", meddle).replace("POLICY", "'stat'"))
+    for _ in range(2):
+        failed = {(one["task"], one["index"]) for one in lab.run().status()["failures"]}
+        assert {("make", 0), ("listed", None)} <= failed or {("make", 0), ("listed", 0)} <= failed
+        assert not any(task == "make" and index != 0 for task, index in failed)
+
+
 def test_files_below_a_directory_that_was_given_may_be_listed_by_many_and_written_by_one(lab: Any) -> None:
     (lab.path / "data").mkdir()
     (lab.path / "data" / "x").write_text("x")
@@ -286,6 +336,8 @@ def test_directories_have_one_author_and_hits_are_authors_too(lab: Any) -> None:
 
     @wf.job(after=["one"])
     def two(run_dir: RunDir, late: Annotated[bool, Param()] = False) -> list[Path]:
+        if late:
+            (run_dir / "store" / "more").touch()
         return [run_dir / "store"] if late else []
     """)
     lab.good()

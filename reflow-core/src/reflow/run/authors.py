@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Mapping
 
 from ..model.codec import owns_files
 from ..model.names import FailureClass
@@ -10,7 +11,7 @@ from ..model.ranges import to_ranges
 from ..model.record import Failed
 from ..model.schema import unescape
 from ..model.state import CACHED, SUCCESS
-from ..worker.seal import Seal, read_seal
+from ..worker.seal import Seal, read_seal, same_file
 from .log import Results
 from .writer import Writer
 
@@ -43,20 +44,25 @@ class Authors:
         self._several: dict[int, set[_Element]] = {}
         #: task -> where the result of each element lay when it was looked at
         self._seen: dict[str, tuple[array[int], array[int]]] = {}
+        #: task -> the tasks that have ended before it begins
+        self._upstream: dict[str, frozenset[str]] = {}
 
     def judge(self) -> bool:
         """Fail the elements that have written one file; says whether there are any."""
-        fresh = False
         self._writer.flush()
+        doubtful: set[int] = set()
         for task in self._writer.definition.tasks:
             if owns_files(task.returns):
-                fresh |= self._look(task.name)
-        if not (fresh and self._several):
-            return False
+                doubtful |= self._look(task.name)
         reasons: dict[_Element, str] = {}
-        for place, elements in list(self._several.items()):
-            authors = {element: found for element in sorted(elements) if (found := self._names(element, place))}
-            if len(authors) < 2 or not any(self._wrote(seal) for _, seal in authors.values()):
+        results: dict[_Element, dict[int, tuple[str, Seal]]] = {}
+        for place in sorted(doubtful):
+            authors = self._authors(place, results)
+            left: dict[str, set[Seal]] = {}
+            for (name, _), (_, seal) in authors.items():
+                left.setdefault(name, set()).add(seal)
+            makers = [seal for (name, _), (_, seal) in authors.items() if not self._passed_on(name, seal, left)]
+            if len(makers) < 2 or not any(map(self._wrote, makers)):
                 self._several[place] = set(authors)
                 continue
             names = list(map(self._title, authors))
@@ -74,8 +80,8 @@ class Authors:
         self._fail(reasons)
         return bool(reasons)
 
-    def _look(self, name: str) -> bool:
-        """Enter the files of a task's results that were not looked at yet; says whether there are any."""
+    def _look(self, name: str) -> set[int]:
+        """Enter the files of a task's results that were not looked at yet; return those that others name, too."""
         progress = self._writer.state.tasks[name]
         files, offsets = self._seen.setdefault(name, (array("i"), array("q")))
         more = len(progress.status) - len(files)
@@ -87,6 +93,7 @@ class Authors:
             if status in (SUCCESS, CACHED)
             and (offsets[index] != progress.offset[index] or files[index] != progress.file[index])
         )
+        several: set[int] = set()
         for file, offset, index in fresh:
             files[index], offsets[index] = file, offset
             record = self._results.record(file, offset, progress.length[index])
@@ -95,26 +102,53 @@ class Authors:
                 if seal.own:
                     place, element = int(seal.place, 16), (name, index)
                     first = self._first.setdefault(place, element)
-                    if first != element:
+                    if first != element or place in self._several:
                         self._several.setdefault(place, {first}).add(element)
-        return bool(fresh)
+                        several.add(place)
+        return several
+
+    def _authors(
+        self, place: int, results: dict[_Element, dict[int, tuple[str, Seal]]]
+    ) -> dict[_Element, tuple[str, Seal]]:
+        """Return the elements whose results name a file as their own work, each with the path and the seal.
+
+        ``results`` holds what was read before: of an element, the files that its result names as its own work.
+        """
+        found: dict[_Element, tuple[str, Seal]] = {}
+        for element in sorted(self._several[place]):
+            if element not in results:
+                results[element] = self._named(element)
+            if place in results[element]:
+                found[element] = results[element][place]
+        return found
+
+    def _passed_on(self, name: str, seal: Seal, left: Mapping[str, Iterable[Seal]]) -> bool:
+        """Return whether a task has found a file as one that ended before it began had left it, and has not written it.
+
+        ``left`` holds the file's seals by task.
+        """
+        return any(same_file(one, seal) for task in self._before(name) & left.keys() for one in left[task])
+
+    def _before(self, name: str) -> frozenset[str]:
+        """Return the tasks that have ended before a task begins."""
+        if name not in self._upstream:
+            upstream = self._writer.definition.task(name).upstream
+            self._upstream[name] = frozenset(upstream).union(*map(self._before, upstream))
+        return self._upstream[name]
 
     def _wrote(self, seal: Seal) -> bool:
         """Return whether a file may be an element's work; else it was there before the run, as a program or data is."""
         return seal.mark == "=" or not seal.ctime or int(seal.ctime) >= self._writer.definition.created * 1e9
 
-    def _names(self, element: _Element, place: int) -> tuple[str, Seal] | None:
-        """Return the path by which an element's result, as it is now, names a file as its own work, and its seal."""
+    def _named(self, element: _Element) -> dict[int, tuple[str, Seal]]:
+        """Return the files that an element's result, as it is now, names as its own work: path and seal by place."""
         name, index = element
         progress = self._writer.state.tasks[name]
         if progress.status[index] not in (SUCCESS, CACHED):
-            return None
+            return {}
         record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
-        for path, text in record.o.items():
-            seal = read_seal(text)
-            if seal.own and int(seal.place, 16) == place:
-                return unescape(path), seal
-        return None
+        seals = [(unescape(path), read_seal(text)) for path, text in record.o.items()]
+        return {int(seal.place, 16): (path, seal) for path, seal in seals if seal.own}
 
     def _title(self, element: _Element) -> str:
         name, index = element
