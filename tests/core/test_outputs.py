@@ -271,6 +271,7 @@ def last(run_dir: RunDir) -> dict[str, Path]:
     return {path.name: path for path in run_dir.glob("[ab]")}
 """
 
+
 @pytest.mark.parametrize(
     ("meddle", "policy"),
     [("pass", "stat"), ("pass", "content"), ("(run_dir / 'a').chmod(0o600)", "stat")],
@@ -667,6 +668,83 @@ def test_a_file_that_tasks_of_the_run_alter_is_used_as_they_leave_it(lab: Any) -
     lab.edit('@wf.job(after=["read"])', '@wf.job(after=["read"], retries=1)')
     run = lab.good()
     assert run.result("read") == "012"
+
+
+WHILE_USED = """
+@wf.job()
+def make(run_dir: RunDir) -> KIND:
+    (run_dir / "x").write_text("ours")
+    return MADE
+
+@wf.KIND_OF_JOB(cache=CACHE, retries=2)
+def read(path: Annotated[Path, Result(step="make")]) -> Optional[Path]:
+    note("read")
+    MEDDLE
+    return RETURNED
+"""
+
+OTHERS = "path.write_text(\"another run's\") if flag('meddle') else None"
+
+
+def while_used(lab: Any, meddle: str, *, array: bool = False, cache: bool = True, returned: str = "None") -> None:
+    kind, made = ("list[Path]", '[run_dir / "x"]') if array else ("Path", 'run_dir / "x"')
+    text = WHILE_USED.replace("KIND_OF_JOB", "array_job" if array else "job").replace("KIND", kind)
+    text = text.replace("MADE", made).replace("CACHE", str(cache)).replace("RETURNED", returned)
+    lab.write(text.replace("MEDDLE", meddle))
+
+
+@pytest.mark.parametrize(("array", "cache"), [(False, True), (True, True), (False, False)])
+def test_a_file_that_another_run_writes_while_it_is_used_fails_the_element(lab: Any, array: bool, cache: bool) -> None:
+    while_used(lab, OTHERS, array=array, cache=cache)
+    lab.good()
+    lab.touch("meddle")
+    run = lab.run(force_tasks=["read"])
+    (failure,) = run.status()["failures"]
+    assert (failure["task"], failure["class"]) == ("read", "changed")
+    assert "was written while the task used it" in failure["reason"]
+    assert lab.ran() == ["read", "read"]  # not tried again
+    (lab.path / "meddle").unlink()
+    run.retry()
+    assert run.state.value == "SUCCESS"
+    assert (lab.run_dir / "x").read_text() == "ours"
+
+
+@pytest.mark.parametrize(
+    ("meddle", "returned"),
+    [("path.unlink()", "None"), ("path.write_text('')", "None"), ("path.write_text('more')", "path")],
+)
+def test_a_task_may_clear_away_its_input_and_write_what_it_returns(lab: Any, meddle: str, returned: str) -> None:
+    while_used(lab, meddle, returned=returned)
+    lab.good()
+
+
+def test_what_all_elements_of_an_array_are_given_is_looked_at_before_they_begin(lab: Any) -> None:
+    lab.write("""
+    @wf.job()
+    def make(run_dir: RunDir) -> Path:
+        (run_dir / "x").write_text("ours")
+        return run_dir / "x"
+
+    @wf.job(after=["make"], cache=False)
+    def numbers() -> list[int]:
+        if flag("meddle"):
+            (HERE / "run" / "x").write_text("another run's")
+        return [1, 2]
+
+    @wf.array_job()
+    def read(i: Annotated[int, Result(step="numbers")],
+             path: Annotated[Path, Result(step="make", broadcast=True)]) -> str:
+        note("read")
+        return path.read_text()
+    """)
+    lab.touch("meddle")
+    run = lab.run()
+    (failure,) = run.status()["failures"]
+    assert (failure["task"], failure["class"]) == ("read", "changed")
+    assert lab.ran() == []
+    (lab.path / "meddle").unlink()
+    run.retry()
+    assert run.results("read") == ["ours", "ours"]
 
 
 # --- inputs of equal size and time --------------------------------------------------------------------

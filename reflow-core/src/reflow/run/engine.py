@@ -290,7 +290,7 @@ class Engine:
                 task=name,
                 elements=str(index),
                 attempt=progress.attempt[index],
-                f=FailureClass.ERROR,
+                f=FailureClass(getattr(error, "failure", FailureClass.ERROR)),
                 at=now,
                 w=error.line,
             )

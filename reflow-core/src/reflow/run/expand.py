@@ -138,7 +138,8 @@ class Expander:
         lacking = {i for column in wired.own.values() for i in wanted if column[i] is None}
         wanted = [i for i in wanted if i not in lacking]
         inputs = {one.name: one for one in task.inputs}
-        common = {one: self._reader(task, inputs[one])(raw) for one, raw in wired.common.items()}
+        strict = task.array and not progress.ran  # its elements may write what all of them are given
+        common = {one: self._reader(task, inputs[one], strict=strict)(raw) for one, raw in wired.common.items()}
         names = sorted(wired.own)
         # Numbered within the lease's epoch: a former owner who thaws overwrites nothing of its successor's.
         part = max(progress.parts, self._state.epoch * _PARTS)
@@ -196,20 +197,20 @@ class Expander:
 
     # --- identity ------------------------------------------------------------
 
-    def _reader(self, task: Task, wired: Input) -> Callable[[bytes], _Value]:
-        """What takes the digests of one parameter's values.
+    def _reader(self, task: Task, wired: Input, *, strict: bool = False) -> Callable[[bytes], _Value]:
+        """Return what takes the digests of one parameter's values.
 
-        A run directory counts by its path alone, or not at all where the task is portable.
+        A run directory counts by its path alone, or not at all where the task is portable. ``strict``: see `Made`.
         """
         name = wired.name
         if wired.source is Source.RUN_DIR:
             portable = task.cache == "portable"
             return lambda raw: _Value(name, raw, b"" if portable else digest(raw))
         if names_files(wired.schema):
-            return partial(self._value, task, wired)
+            return partial(self._value, task, wired, strict)
         return lambda raw: _Value(name, raw, digest(raw))
 
-    def _value(self, task: Task, wired: Input, raw: bytes) -> _Value:
+    def _value(self, task: Task, wired: Input, strict: bool, raw: bytes) -> _Value:
         """Digests of one value that may name files."""
         named = files(raw, wired.schema)
         if not named:
@@ -224,7 +225,9 @@ class Expander:
         # A path that is no UTF-8 is kept as text that is.
         marks = {escape(path): found.digest for path, found in prints.items()}
         guards = {escape(path): found.guard for path, found in prints.items() if found.guard is not None}
-        made = tuple(self._made.correct(marks)) if wired.source is Source.RESULT and self._made is not None else ()
+        made: tuple[str, ...] = ()
+        if wired.source is Source.RESULT and self._made is not None:
+            made = tuple(self._made.correct(marks, strict=strict))
         told = seen(wired.name, prints, self._places.of)
         return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards, made, told)
 

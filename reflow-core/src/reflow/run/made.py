@@ -12,6 +12,7 @@ from ..model.schema import unescape
 from ..model.state import CACHED, SUCCESS, State
 from ..model.task import Task
 from ..worker.files import fingerprint
+from ..worker.given import changed
 from ..worker.inputs import Inputs
 from ..worker.seal import read_seal
 from ..worker.trust import Trust
@@ -57,7 +58,7 @@ class Made:
         self._left: dict[str, str] | None = None
         self._given: frozenset[str] | None = None
 
-    def correct(self, marks: dict[str, str]) -> Iterator[str]:
+    def correct(self, marks: dict[str, str], *, strict: bool = False) -> Iterator[str]:
         """Put the recorded fingerprints of files in the place of those that they have now.
 
         A file that another task of the run was given may have been altered by
@@ -68,11 +69,18 @@ class Made:
         ----------
         marks : dict
             Path -> fingerprint, as taken now; changed in place.
+        strict : bool
+            Whether nobody finds it out later: no element of an array looks at what all of them are given.
 
         Yields
         ------
         str
             Each path whose file a task of the run has made.
+
+        Raises
+        ------
+        InputChanged
+            Something else has written a file, and that is to be found out now.
         """
         if self._left is None:
             self._left = dict(self._recorded())
@@ -84,6 +92,8 @@ class Made:
                 now = _fresh(path, left.partition(":")[0])
                 if now != left and path in self._altered():
                     left = now
+                if now != left and strict:
+                    raise changed(path)
                 marks[path] = left
             yield path
 

@@ -208,7 +208,8 @@ class ElementRunner:
                 raise SystemExit(0)
             result = self._encode(value, index)
             outputs = self._outputs(result, index, begin)
-            looked = self._look(index) if self._watches else b""
+            looked = self._look(index, outputs) if self._watches else b""
+            named = msgspec.json.encode(outputs)
         except BaseException as error:  # whatever a task raises is its result
             if os.getpid() != self._pid:
                 _end_fork(error)
@@ -217,7 +218,7 @@ class ElementRunner:
             return False
         else:
             self._mailbox.succeeded(
-                self._name, index, attempt, begin, *self._meter.end(), result, outputs, self._note() + looked
+                self._name, index, attempt, begin, *self._meter.end(), result, named, self._note() + looked
             )
             return True
         finally:
@@ -238,11 +239,11 @@ class ElementRunner:
                 hint=error.hint,
             ) from None
 
-    def _outputs(self, result: bytes, index: int, begin: float) -> bytes:
-        """Record the files that a result names, as JSON."""
+    def _outputs(self, result: bytes, index: int, begin: float) -> dict[str, str]:
+        """Record the files that a result names."""
         named = files(result, self._result.schema) if self._result is not None else []
         if not named or self._result is None:
-            return b"{}"
+            return {}
         if self._files is None:
             from .outputs import Outputs
 
@@ -251,7 +252,7 @@ class ElementRunner:
             self._files = Outputs(self._cwd, run_dir, policy, self._inputs.header.files)
         own = own_files(result, self._result.schema)
         inputs = self._inputs.element(index).f if own else {}
-        return msgspec.json.encode(self._files.record(named, own, inputs, begin))
+        return self._files.record(named, own, inputs, begin)
 
     def _require_inputs(self, index: int) -> None:
         """Make sure that files which other tasks have made are as those left them, before any attempt touches them."""
@@ -262,20 +263,27 @@ class ElementRunner:
 
             require_same(made[:MOST], {**self._inputs.header.files, **element.f})
 
-    def _look(self, index: int) -> bytes:
-        """Judge the element's own input files, a single task's common ones as well, as a field of its record."""
+    def _look(self, index: int, outputs: Mapping[str, str]) -> bytes:
+        """Judge the element's own input files, a single task's common ones as well, as a field of its record.
+
+        One that another task has made, and that the result does not name, is as that left it, or the element fails.
+        """
         element, header = self._inputs.element(index), self._inputs.header
-        digests, guards, seen = element.f, element.g, element.s
+        digests, guards, seen, made = element.f, element.g, element.s, element.m
         if not self._task.array:
             digests, guards = {**digests, **header.files}, {**guards, **header.guards}
-            seen = {**seen, **header.seen}
-        if not digests or not element.k:
+            seen, made = {**seen, **header.seen}, (*made, *header.made)
+        if not digests or not (element.k or made):
             return b""
-        from .given import MOST, looked_at
+        from .given import MOST, looked_at, require_kept
 
-        if len(digests) > MOST:
+        if not element.k or len(digests) > MOST:
+            few = {path: digests[path] for path in made[:MOST]}
+            require_kept(made, few, looked_at(few, guards, {}), outputs)
             return b""
-        return b',"u":' + msgspec.json.encode(looked_at(digests, guards, seen))
+        looked = looked_at(digests, guards, seen)
+        require_kept(made, digests, looked, outputs)
+        return b',"u":' + msgspec.json.encode(looked)
 
     def _mark(self, index: int) -> str:
         """A short digest of an element's values: what was kept of its work is of use with these alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import ReflowError
 from ..model.names import FailureClass
@@ -45,11 +45,59 @@ def require_same(made: Iterable[str], digests: Mapping[str, str]) -> None:
         path = unescape(name)
         _refresh(path)
         if not still(path, digests[name]):
-            how = "has changed" if os.path.lexists(path) else "is gone"
+            raise changed(name)
+
+
+def changed(name: str) -> InputChanged:
+    """Return the error of a file, named as records name it, that is not what the task which made it has left."""
+    path = unescape(name)
+    how = "has changed" if os.path.lexists(path) else "is gone"
+    return InputChanged(
+        f"the input file {path} {how} since the task that made it ended",
+        hint="another run in the same directory may have written it; `reflow retry` makes it anew",
+    )
+
+
+def require_kept(
+    made: Iterable[str], digests: Mapping[str, str], looked: Sequence[str], named: Collection[str]
+) -> None:
+    """Make sure that files which other tasks have made stayed as those left them until the element ended.
+
+    One that is gone or empty may have been cleared away by the element, which may also write those that it returns.
+
+    Parameters
+    ----------
+    made : iterable of str
+        Their paths, as records have them.
+    digests : mapping
+        The files that were looked at.
+    looked : sequence of str
+        What was found, see `looked_at`.
+    named : collection of str
+        The files that the element's result names.
+
+    Raises
+    ------
+    InputChanged
+        One is another one now.
+    """
+    if CHANGED not in looked:
+        return
+    ours = {*made}.difference(named)
+    for name, word in zip(digests, looked, strict=True):
+        if word == CHANGED and name in ours and _holds_something(path := unescape(name)):
             raise InputChanged(
-                f"the input file {path} {how} since the task that made it ended",
-                hint="another run in the same directory may have written it; `reflow retry` makes it anew",
+                f"the input file {path} was written while the task used it",
+                hint="another run in the same directory may have done so, and `reflow retry` makes it anew; "
+                "a task that alters a file which it is given returns its path",
             )
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
 
 
 def looked_at(digests: Mapping[str, str], guards: Mapping[str, str], seen: Mapping[str, str]) -> list[str]:
