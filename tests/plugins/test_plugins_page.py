@@ -12,7 +12,8 @@ import pytest
 
 from reflow import hookspecs, plugin
 from reflow.plugins.discovery import HOOKS
-from reflow.testing import ExecutorConformance
+from reflow.testing import ExecutorConformance, names
+from reflow.testing.dialects import DialectConformance
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example-plugin"
@@ -89,6 +90,28 @@ def test_the_page_has_all_of_a_dialect() -> None:
         abstract = getattr(value, "__isabstractmethod__", False)
         assert (f"**{shown}**" if abstract else shown) in section
         assert abstract == (f"**{shown}**" in section), name
+
+
+def test_the_tables_of_what_a_dialect_may_use_are_made_of_the_code() -> None:
+    assert names.written(PAGE) == PAGE, "python -m reflow.testing.names docs/plugins.md"
+    with pytest.raises(ValueError, match="no place for the table of fields"):
+        names.written("# Plugins\n")
+
+
+@pytest.mark.parametrize("name", [name for name in plugin.__all__ if not name.endswith("Error")])
+def test_the_page_names_everything_that_a_plugin_may_import(name: str) -> None:
+    protocols = {"CacheBackend": "### Cache backends\n", "Notifier": "### Notifiers\n", "Occasion": "`Notice`"}
+    assert protocols[name] in PAGE if name in protocols else re.search(rf"`[^`\n]*\b{name}\b", PAGE)
+
+
+def test_the_page_has_what_a_dialects_suite_may_define() -> None:
+    section = _section("The dialect's own suite")
+    table, helpers = section.partition("\nWhat it may use:")[::2]
+    members = {name for name in vars(DialectConformance) if not name.startswith(("_", "test_"))}
+    used = set(re.findall(r"`(\w+)", helpers)) & members
+    assert {"words", "rows", "told", "refuses"} <= used
+    assert set(_rows(table)) == {"executor", "settings", "mpi", "live", "follow_up", "recorded", "seconds", "memory"}
+    assert set(_rows(table)) <= members | {"executor"}
 
 
 def test_the_page_has_what_a_suite_may_define() -> None:

@@ -10,7 +10,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -19,7 +19,7 @@ from ..model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from ..model.options import ALIASES, MEANT
 from ..model.ranges import to_ranges
 from ..model.task import JSON
-from .options import BUILT, EMULATED, FLAG, REFUSED, Cell
+from .options import BUILT, EMULATED, FLAG, REFUSED, Cell, faults
 from .runner import Completed
 from .verbatim import refuse
 
@@ -29,6 +29,8 @@ Words = tuple[str, ...]
 _SAFE = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
 #: the longest directive line that is written
 _LONGEST = 160
+#: attributes that have no default
+_NEEDED = ("name", "title", "programs", "cells", "index", "job_id")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +41,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     argv : tuple of str
         The program and its arguments.
     stdin : str, optional
-        What it reads.
+        What it reads: the script, where the scheduler takes it from standard input. None: nothing.
     env : mapping
         Variables it needs beyond the small environment.
     cwd : str, optional
@@ -60,9 +62,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     id : str
         The job, as in `reflow.model.job.JobRef`.
     index : int, optional
-        Index in its array, as the scheduler counts.
+        Index of an element of an array, as the scheduler counts. None: the row
+        tells of a single job, or of an array as a whole. A scheduler that gives
+        single jobs an index, too, needs a mark that tells arrays from them.
     name : str
-        The job's name.
+        The job's name; "": the answer shows none.
     status : JobStatus
         Its state.
     """
@@ -74,12 +78,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks, and when."""
+    """Who asks, and when.
+
+    Attributes
+    ----------
+    user : str
+        The login name.
+    now : float
+        The time, in seconds since the epoch.
+    since : float
+        The time at which the run began, likewise: no job of it is older.
+    """
 
     user: str
-    #: seconds since the epoch
     now: float
-    #: seconds since the epoch: when the run began; no job of it is older
     since: float
 
 
@@ -113,6 +125,7 @@ class Dialect(ABC):
         What it can take where nothing was found out.
     index, job_id : str
         Shell: the variable with the array index, and an expression for the job's id.
+        Where the scheduler sets no such variable, the dialect has it set for the job.
     outlive : str
         Shell lines, of `reflow.batch.script.outliving`, where the job's first
         shell may not become the command, but has to outlive it; "": it may.
@@ -249,6 +262,22 @@ class Dialect(ABC):
     both: ClassVar[str] = "&"
     moment: ClassVar[str] = ""
     ahead: ClassVar[float] = 0.0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a dialect that is not complete, before anything is submitted by it.
+
+        Raises
+        ------
+        TypeError
+            It lacks an attribute that has no default, or a row of the vocabulary, or has a row of an unknown name.
+        """
+        super().__init_subclass__(**options)
+        lacking = [name for name in _NEEDED if not hasattr(cls, name)]
+        wrong = [f"it sets no {', '.join(lacking)}"] if lacking else []
+        if hasattr(cls, "cells"):
+            wrong += faults(cls.cells)
+        if wrong:
+            raise TypeError(f"dialect {cls.__name__}: {'; '.join(wrong)}")
 
     def __init__(
         self,
@@ -473,9 +502,12 @@ class Dialect(ABC):
         groups += self.output(job.log if asked is None else str(asked), asked is not None)
         said: dict[str, tuple[str, JSON]] = {}
         for name, value in job.options.items():
-            if value is None or value is False or name in _ELSEWHERE:
+            if value is None or value is False or name == "requeue":
                 continue
-            if (cell := self.cells.get(name)) is not None and cell.kind == FLAG:
+            cell = self.cells.get(name)
+            if name in _ELSEWHERE and (cell is None or cell.kind != REFUSED):
+                continue
+            if cell is not None and cell.kind == FLAG:
                 other, before = said.setdefault(cell.text, (name, value))
                 if before != value:
                     raise UsageError(f"{other}={before!r} and {name}={value!r} are one and the same to {self.title}")
@@ -572,8 +604,8 @@ class Dialect(ABC):
         return 0.0 if asked is None else seconds_until(asked, site.now)
 
 
-#: options that are not flags one by one
-_ELSEWHERE = frozenset(("name", "begin", "output", "requeue"))
+#: options that `flags` makes flags of before the others
+_ELSEWHERE = frozenset(("name", "begin", "output"))
 #: rows of the vocabulary that are no options
 _ARGUMENTS = frozenset(
     ("time", "mem", "cpus", "nodes", "tasks", "gpus", "array", "array_parallelism", "after", "env", "cwd")
@@ -581,18 +613,18 @@ _ARGUMENTS = frozenset(
 
 
 def given(job: Job, name: str) -> JSON:
-    """An option's value; None where it was not given, or was taken back."""
+    """Return an option's value; None where it was not given, or was taken back."""
     value = job.options.get(name)
     return None if value is False else value
 
 
 def ceiling(amount: int, unit: int) -> int:
-    """Units that are at least the amount."""
+    """Return the number of units that are at least the amount: ``ceiling(1025, 1024)`` is 2."""
     return -(-amount // unit)
 
 
 def clock(seconds: int) -> str:
-    """A duration as H:MM:SS, with as many hours as it takes."""
+    """Return a duration as H:MM:SS, with as many hours as it takes."""
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
@@ -623,18 +655,18 @@ def seconds_until(value: JSON, now: float) -> float:
 
 
 def local_time(seconds: float, pattern: str, step: int = 1) -> str:
-    """A moment as local time, rounded up to whole steps of so many seconds."""
+    """Return a moment as local time, rounded up to whole steps of so many seconds."""
     return time.strftime(pattern, time.localtime(ceiling(int(seconds + 0.999999), step) * step))
 
 
 def layout(job: Job) -> tuple[int, int, int]:
-    """Nodes, MPI tasks and cores for each task; one where not given."""
+    """Return nodes, MPI tasks in all, and cores for each task; 1 where not given."""
     asked = job.resources
     return asked.nodes or 1, asked.tasks or 1, asked.cpus or 1
 
 
 def per_node(nodes: int, tasks: int) -> list[tuple[int, int]]:
-    """How tasks spread over nodes: pairs of a number of nodes, and tasks on each of them."""
+    """Return how tasks spread over nodes: pairs of a number of nodes, and the tasks on each of them."""
     most, extra = divmod(tasks, nodes)
     return [(count, share) for count, share in ((extra, most + 1), (nodes - extra, most)) if count and share]
 
@@ -651,7 +683,7 @@ def indices(text: str) -> list[int]:
 
 
 def places(text: str) -> list[int | None]:
-    """The same, for a row: None alone stands for a job that is no array."""
+    """Read the same for `Row.index`: None alone stands for a job that is no array."""
     return [*indices(text)] or [None]
 
 

@@ -6,7 +6,7 @@ the same cells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -77,22 +77,22 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 def flag(text: str, bare: str = "") -> Cell:
-    """A flag, with ``{}`` where its value goes."""
+    """Return a row that is a flag, with ``{}`` where its value goes; `bare`: the flag for the value True."""
     return Cell(FLAG, text, bare)
 
 
 def built(text: str) -> Cell:
-    """Flags that the dialect composes."""
+    """Return a row whose flags a method of the dialect composes; the text shows them."""
     return Cell(BUILT, text)
 
 
 def emulated(text: str) -> Cell:
-    """Done by reflow itself."""
+    """Return a row that reflow does itself; the text says how."""
     return Cell(EMULATED, text)
 
 
 def refused(text: str) -> Cell:
-    """Not to be had: an error before anything is submitted."""
+    """Return a row that is an error before anything is submitted; the text says why, and what to write instead."""
     return Cell(REFUSED, text)
 
 
@@ -117,8 +117,23 @@ def table(columns: Mapping[str, Mapping[str, Cell]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def faults(rows: Collection[str]) -> list[str]:
+    """Return what is wrong with the rows that a dialect has: those that are missing, and those of an unknown name."""
+    found = []
+    if lacking := [name for name in VOCABULARY if name not in rows]:
+        found.append(f"it lacks the row{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}")
+    return found + [f"its row {name!r} is no option{_meant(name)}" for name in rows if name not in VOCABULARY]
+
+
+def _meant(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, VOCABULARY, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
 def names(text: str) -> frozenset[str]:
-    """Option names, written one after the other."""
+    """Return option names that are written one after the other."""
     return frozenset(text.split())
 
 

@@ -38,8 +38,13 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def command(self) -> str:
-        """The command as one line of a shell."""
-        return words(self.call.argv) + (f" < {quote(self.path)}" if self.call.stdin is not None else "")
+        """The command as one line of a shell: what it reads is the script, or text of the dialect's own."""
+        return words(self.call.argv) + self._reads()
+
+    def _reads(self) -> str:
+        if self.call.stdin is None:
+            return ""
+        return f" < {quote(self.path)}" if self.call.stdin == self.script else f" <<< {quote(self.call.stdin)}"
 
 
 def compose(speaks: Dialect, job: Job, site: Site, body: str | None = None) -> Preview:
@@ -63,7 +68,7 @@ def compose(speaks: Dialect, job: Job, site: Site, body: str | None = None) -> P
     lines, rest = speaks.split(speaks.flags(job, site))
     rest += job.native
     shebang, body = _parted(job.script, body)
-    draft = Preview(script="", call=speaks.submit(job, "", rest), path=job.script)
+    draft = Preview(script=body, call=speaks.submit(job, body, rest), path=job.script)
     head = [*lines, f"# submitted by: {draft.command}"]
     if speaks.outlive:
         head.append(speaks.outlive)

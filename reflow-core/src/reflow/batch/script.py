@@ -180,7 +180,7 @@ def redirect(path: str) -> str:
 
 
 def outliving(remap: str = "") -> str:
-    """Shell lines after which a job's commands run in a shell of their own, and another one outlives it.
+    """Return shell lines after which a job's commands run in a shell of their own, and another one outlives it.
 
     Its end is then told from the end of what it runs: a signal to the whole job
     from that of a command to itself. What a command that did not end well has
