@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -52,6 +53,29 @@ def work(n: Annotated[int, Result(step="make")]) -> int:
 def total(found: Annotated[list[int], Result(step="work")]) -> int:
     return sum(found)
 """
+
+
+def wait_until(holds: Callable[[], Any], pid: int) -> None:
+    """Wait for something that a worker does; kill the worker where it does not come."""
+    until, pause = time.monotonic() + 30, Event()
+    while not holds():
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            pytest.fail("a worker hangs")
+        pause.wait(0.001)  # `time.sleep` is the cluster's
+
+
+def ended(pid: int) -> int:
+    """Wait for a worker's end, and return its status."""
+    found: list[tuple[int, int]] = []
+
+    def look() -> bool:
+        found[:] = [os.waitpid(pid, os.WNOHANG)]
+        return found[0][0] != 0
+
+    wait_until(look, pid)
+    return found[0][1]
 
 
 class Cluster:
@@ -113,16 +137,15 @@ class Cluster:
             if died is not None:
                 return died
         for _ in range(self.reruns):
-            if os.WIFSIGNALED(os.waitpid(self._worker(root, start), 0)[1]):
+            if os.WIFSIGNALED(ended(self._worker(root, start))):
                 yield 1.0
         pid = self._worker(root, start)
         if self.ends is not None and job.spec.task == "work" and job.spec.attempt == 1:
-            while not (self.lab.path / "up").exists():
-                pass
+            wait_until((self.lab.path / "up").exists, pid)
             os.kill(pid, signal.SIGTERM)
-            os.waitpid(pid, 0)
+            ended(pid)
             return self.ends
-        os.waitpid(pid, 0)
+        ended(pid)
         return 0
 
     def _worker(self, root: str, start: Start) -> int:
@@ -282,6 +305,65 @@ def test_a_task_that_is_ended_goes_on_unless_somebody_cancelled_it(
     assert run.state.value == expected
     if expected == "SUCCESS":
         assert run.result("work") == 2
+
+
+SWALLOWED = {
+    "a destructor": """
+    class Swallows:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.getsignal(signal.SIGTERM)  # the handler has run
+
+    def swallow():
+        Swallows()
+    """,
+    "a callback of the garbage collector": """
+    import gc
+
+    def collected(phase, info):
+        if phase == "stop":
+            gc.callbacks.remove(collected)
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.getsignal(signal.SIGTERM)
+
+    def swallow():
+        gc.callbacks.append(collected)
+        gc.collect()
+    """,
+    "a destructor, and again": """
+    class Swallows:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            until = time.monotonic() + 0.2
+            while time.monotonic() < until:
+                pass
+
+    def swallow():
+        Swallows()
+        Swallows()
+    """,
+}
+
+
+@pytest.mark.parametrize("where", SWALLOWED)
+def test_an_interruption_that_is_swallowed_comes_again(lab: Any, cluster: Cluster, where: str) -> None:
+    """The interpreter prints exceptions of destructors and of the garbage collector's callbacks, and goes on."""
+    run = cluster.run(
+        SWALLOWED[where]
+        + """
+    @wf.job(time="1h")
+    def work() -> int:
+        if reflow.context().attempt == 1:
+            try:
+                swallow()
+                while True:
+                    pass
+            except reflow.TaskInterrupted:
+                raise reflow.Requeue("it is saved") from None
+        return reflow.context().attempt
+    """
+    )
+    assert run.result("work") == 2
 
 
 def test_who_waits_for_a_new_attempt_has_not_failed(lab: Any, cluster: Cluster) -> None:

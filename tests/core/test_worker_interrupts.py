@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import faulthandler
 import os
 import signal
 import subprocess
@@ -222,6 +224,28 @@ def test_what_the_script_has_started_itself_is_not_warned(lab: Any) -> None:
     assert first == second
     assert first[1] == 1
     assert not Path(f"/proc/{first[0]}").exists(), "it ends with the worker"
+
+
+def test_threads_of_a_worker_s_own_leave_signals_to_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that took a termination signal as it began would keep Python up to 3.12 from raising it in the task."""
+    masks = []
+
+    def note(*_: object, **__: object) -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", note)
+    monkeypatch.setattr(_thread, "start_new_thread", note)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    former = signal.getsignal(signal.SIGUSR2)
+    interrupts = Interrupts()
+    try:
+        interrupts.expect(signal.SIGUSR2, 3600, 3600)
+        interrupts.watch(3600)
+    finally:
+        signal.signal(signal.SIGUSR2, former)
+    assert len(masks) == 2
+    assert all(mask >= {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2} for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 # --- as a job of a scheduler --------------------------------------------------

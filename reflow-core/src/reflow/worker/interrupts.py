@@ -5,9 +5,12 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any, NoReturn
 
 from . import children
 from .context import TaskInterrupted
@@ -21,11 +24,33 @@ _SHARE = 0.5
 #: seconds after which a warning that has interrupted nothing is given again
 _AGAIN = 1.0
 
+#: seconds after which an interruption that a destructor or a callback has swallowed is raised again
+_LOST = 0.05
+
 #: signals by which schedulers tell of a limit that is near, or reached (Grid Engine, LSF, Flux)
 LIMITS = ("SIGUSR1", "SIGXCPU", "SIGALRM")
 
 
+# The functions of `signal` make members of an Enum of what they return, at many times the cost.
+_signal: Any = sys.modules.get("_signal", signal)
+
+_EVERY = _signal.valid_signals()
+
 _Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Block all signals, for a thread that is started within and inherits that.
+
+    The kernel may have a new thread handle a signal that was meant for the process. Python up to 3.12 does not make
+    the main thread look for it then.
+    """
+    mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY)
+    try:
+        yield
+    finally:
+        _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Interrupts:
@@ -50,6 +75,8 @@ class Interrupts:
         #: nobody can tell how soon it is killed then
         self.dumps = -1.0
         self._watching = 0
+        #: number of the signal whose interruption was swallowed, and of the one that was sent again for that
+        self._swallowed = self._repeated = 0
 
     def listen(self, *numbers: int) -> None:
         """Handle these signals from now on."""
@@ -69,7 +96,8 @@ class Interrupts:
         """
         import faulthandler
 
-        faulthandler.dump_traceback_later(max(0.01, left + max(self.dumps, -left / 20)), file=2)
+        with blocked():
+            faulthandler.dump_traceback_later(max(0.01, left + max(self.dumps, -left / 20)), file=2)
         self._watching = os.getpid()
 
     def expose(self) -> None:
@@ -81,6 +109,7 @@ class Interrupts:
     def relax(self) -> None:
         """Interrupt no more: the task has ended."""
         self.exposed = False
+        self._swallowed = 0
         if self._watching == os.getpid():  # a process that the task has forked has no such thread
             import faulthandler
 
@@ -100,6 +129,12 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         patience = _PATIENCE
+        if self._repeated == number:
+            self._repeated = 0
+            if self._swallowed == number:
+                self._swallowed = 0
+                self._interrupt(name)
+            return
         if self._clock is not None and self._clock.rings(number):
             if self.warned:
                 return
@@ -112,7 +147,35 @@ class Interrupts:
         if self.exposed:
             # What a task waits for ends first, by itself where it can: `subprocess.run` kills it when interrupted.
             children.await_end(children.tell(number, {*self.spared, *children.services()}), patience)
-            raise TaskInterrupted(name)
+            self._interrupt(name)
+
+    def _interrupt(self, name: str) -> NoReturn:
+        """Raise `TaskInterrupted`, and again where the interpreter swallows it.
+
+        It does so where a signal arrives in a destructor or in a callback of the garbage collector. All such
+        exceptions are given to `sys.unraisablehook`.
+        """
+        former = sys.unraisablehook
+
+        def notice(unraisable: Any) -> None:
+            if not isinstance(unraisable.exc_value, TaskInterrupted):
+                former(unraisable)
+            elif self.exposed:
+                self._swallowed = int(getattr(signal, name))
+                with blocked():
+                    _thread.start_new_thread(self._repeat, (self._swallowed, _thread.get_ident()))
+
+        sys.unraisablehook = notice
+        raise TaskInterrupted(name)
+
+    def _repeat(self, number: int, main: int) -> None:
+        """Send a signal again to the main thread, from another one, when the destructor has had time to end."""
+        pause = _thread.allocate_lock()  # a task may have replaced `time.sleep`
+        pause.acquire()
+        pause.acquire(timeout=_LOST)
+        if self._swallowed == number and signal.getsignal(number) == self._handle:
+            self._repeated = number
+            signal.pthread_kill(main, number)
 
 
 class _Clock:
@@ -129,7 +192,8 @@ class _Clock:
         self._stopped, self._over = _thread.allocate_lock(), _thread.allocate_lock()
         self._stopped.acquire()
         self._over.acquire()
-        _thread.start_new_thread(self._wait, (min(max(seconds, 0.0), _thread.TIMEOUT_MAX),))
+        with blocked():
+            _thread.start_new_thread(self._wait, (min(max(seconds, 0.0), _thread.TIMEOUT_MAX),))
 
     def _wait(self, seconds: float) -> None:
         if not self._stopped.acquire(timeout=seconds):
