@@ -38,7 +38,7 @@ def reflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
 
 class FakeRun:
-    """A run that answers as `reflow.run.api.Run` does, and notes what it was asked."""
+    """A run that answers as `reflow.run.service.api.Run` does, and notes what it was asked."""
 
     def __init__(self, run_id: str, workflow: str, **answers: Any) -> None:
         self.run_id, self.workflow, self.run_dir = run_id, workflow, f"/runs/{run_id}"
@@ -116,10 +116,10 @@ class _Registry:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Made-up runs in place of the registry's."""
     found = Shelf()
-    fake = types.ModuleType("reflow.run.api")
+    fake = types.ModuleType("reflow.run.service.api")
     fake.Run = types.SimpleNamespace(open=found.open)  # type: ignore[attr-defined]
     fake.runs = found.listing  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "reflow.run.api", fake)
+    monkeypatch.setitem(sys.modules, "reflow.run.service.api", fake)
     monkeypatch.setattr("reflow.store.registry.Registry", lambda store, policy: _Registry(found))
     return found
 

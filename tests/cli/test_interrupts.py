@@ -228,7 +228,7 @@ def test_drive_is_what_python_does(words: list[str], once: bool, reflow: Callabl
 
 @pytest.mark.parametrize(("once", "steps"), [(False, ["foreground"]), (True, ["advance"])])
 def test_driving_submits_no_wake_ups(once: bool, steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from reflow.run import api
+    from reflow.run.service import api
 
     called: list[tuple[str, bool]] = []
     for name in ("foreground", "advance"):
@@ -241,7 +241,7 @@ def test_driving_submits_no_wake_ups(once: bool, steps: list[str], monkeypatch: 
 
 
 def test_a_run_that_another_process_drives(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reflow.run import api
+    from reflow.run.service import api
 
     said: list[str] = []
     monkeypatch.setattr(api.Run, "_executor", lambda self: InlineExecutor())

@@ -62,7 +62,7 @@ def test_what_cannot_be_mended(reflow: Call, run: reflow.Run) -> None:
 
 
 def test_one_process_at_a_time(reflow: Call, run: reflow.Run) -> None:
-    from reflow.run.lease import Lease
+    from reflow.run.journal.lease import Lease
 
     lease = Lease.acquire(run.root)
     assert lease is not None

@@ -23,7 +23,7 @@ from reflow.model.job import Job, Limits
 from reflow.model.names import FailureClass
 from reflow.model.ranges import from_ranges
 from reflow.model.record import Finished, JobSpec
-from reflow.run import chain
+from reflow.run.drive import advance as chain
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker.load import load_flow
 from reflow.worker.mailbox import Mailbox
@@ -190,11 +190,11 @@ class Sim:
         self.dead_wakes = 0
         fake = FakeTime(self.cluster)
         for name, module in list(sys.modules.items()):
-            if name.startswith("reflow.run.") and name != "reflow.run.lease" and hasattr(module, "time"):
+            if name.startswith("reflow.run.") and name != "reflow.run.journal.lease" and hasattr(module, "time"):
                 monkeypatch.setattr(module, "time", fake)
         monkeypatch.setattr("reflow.worker.mailbox.time", fake)
-        monkeypatch.setattr("reflow.run.api.executor_of", lambda definition, root: self.cluster)
-        monkeypatch.setattr("reflow.run.recode.executor_of", lambda definition, root: self.cluster)
+        monkeypatch.setattr("reflow.run.service.api.executor_of", lambda definition, root: self.cluster)
+        monkeypatch.setattr("reflow.run.service.refresh.executor_of", lambda definition, root: self.cluster)
         monkeypatch.setenv("REFLOW_DISPATCH_FAST_ADVANCE", "false")
         self.time = fake
         submit = self.cluster.submit
@@ -302,4 +302,4 @@ def sim(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sim]:
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No network file system is waited for here: what is damaged is so at once."""
-    monkeypatch.setattr("reflow.run.log._PATIENCE", ())
+    monkeypatch.setattr("reflow.run.journal.log._PATIENCE", ())

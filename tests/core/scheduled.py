@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from reflow.plugin import Limits
-from reflow.run.chain import advance
-from reflow.run.view import look
+from reflow.run.drive.advance import advance
+from reflow.run.views.status import look
 from reflow.testing import MemoryCluster
 from reflow.testing.cluster import Start
 

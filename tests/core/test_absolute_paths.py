@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from reflow.run.freeze import _absolute
+from reflow.run.definition.freeze import _absolute
 
 
 class Pair(NamedTuple):

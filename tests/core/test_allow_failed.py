@@ -20,9 +20,9 @@ from reflow.model.record import Command, Expanded, Finished, Intent, Reset
 from reflow.model.schema import Schema, item_of
 from reflow.model.state import State
 from reflow.model.task import Task
-from reflow.run.load import load_definition
-from reflow.run.mail import post
-from reflow.run.view import look
+from reflow.run.definition.load import load_definition
+from reflow.run.journal.report_reader import post
+from reflow.run.views.status import look
 
 SOME = """
 @dataclass

@@ -16,10 +16,10 @@ import pytest
 from reflow.errors import DataError
 from reflow.model import layout
 from reflow.model.names import RunState
-from reflow.run import view
-from reflow.run.api import Run, runs
-from reflow.run.lease import Lease, Owner, latest, owner
-from reflow.run.repair import repair
+from reflow.run.journal.lease import Lease, Owner, latest, owner
+from reflow.run.recovery.repair import repair
+from reflow.run.service.api import Run, runs
+from reflow.run.views import status as view
 from reflow.worker.mailbox import born
 
 SCRIPT = """

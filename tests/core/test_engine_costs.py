@@ -13,7 +13,7 @@ import pytest
 
 from reflow import LocalExecutor, Run
 from reflow.model.frames import parse
-from reflow.run import view
+from reflow.run.views import status as view
 
 FAN = """
 @wf.job()

@@ -363,7 +363,7 @@ class Meddler(InlineExecutor):
     def wait(self, timeout: float) -> Any:
         self.waits += 1
         if self.waits == self.at:
-            from reflow.run.api import Run
+            from reflow.run.service.api import Run
 
             run = Run.open(self._root)
             self.command(run)
@@ -373,9 +373,9 @@ class Meddler(InlineExecutor):
 def meddle(lab: Any, monkeypatch: pytest.MonkeyPatch, at: int, verb: str, tasks: dict[str, str | None]) -> Run:
     """Run with a command that arrives before the given element."""
     from reflow.model.record import Command
-    from reflow.run.mail import post
+    from reflow.run.journal.report_reader import post
 
-    monkeypatch.setattr("reflow.run.engine._LISTEN", 0.0)
+    monkeypatch.setattr("reflow.run.engine.engine._LISTEN", 0.0)
     monkeypatch.setattr("reflow.local.inline.WITHIN", 0.0)
     executor = Meddler(at, lambda run: post(run.root, Command(id="c1", verb=verb, tasks=tasks, at=1.0)))
     executor.flow = lab.flow

@@ -16,8 +16,8 @@ from reflow.model import layout
 from reflow.model.frames import HEAD, frame, parse
 from reflow.model.record import SCHEMA, Epoch, Event, Finished, Intent
 from reflow.model.state import State
-from reflow.run.lease import Owner, latest
-from reflow.run.log import Results, replay
+from reflow.run.journal.lease import Owner, latest
+from reflow.run.journal.log import Results, replay
 
 decode = msgspec.json.Decoder(Event).decode
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_seen_late_is_not_damaged(lab: Any, monkeypatch: pytest.M
             path.write_bytes(whole)
 
         with monkeypatch.context() as patch:
-            patch.setattr("reflow.run.log._PATIENCE", (0.1, 0.1))
+            patch.setattr("reflow.run.journal.log._PATIENCE", (0.1, 0.1))
             patch.setattr("time.sleep", wait)
             assert run.state is RunState.SUCCESS
         assert looks == [0.1]

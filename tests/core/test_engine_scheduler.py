@@ -17,8 +17,9 @@ from reflow.errors import ExecutorError, UsageError
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass, RunState
 from reflow.model.record import Command
-from reflow.run import chain, scheduler
-from reflow.run.mail import post
+from reflow.run.drive import advance as chain
+from reflow.run.jobs import submissions as scheduler
+from reflow.run.journal.report_reader import post
 from reflow.testing import Died, MemoryCluster
 
 FAN = """
@@ -1092,7 +1093,7 @@ def test_between_two_failed_submissions_a_run_is_not_stalled(sim: Any, monkeypat
 
     submit = one.cluster.submit
     monkeypatch.setattr(one.cluster, "submit", fails)
-    monkeypatch.setattr("reflow.run.submit.IN_PLACE", 0.0)
+    monkeypatch.setattr("reflow.run.service.submit.IN_PLACE", 0.0)
     run = one.submit("""
 @wf.job()
 def make() -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.model.cache import CacheEntry
-from reflow.run.nearest import NEW, Nearest, kept_part
+from reflow.run.engine.nearest import NEW, Nearest, kept_part
 
 if TYPE_CHECKING:
     from conftest import Lab

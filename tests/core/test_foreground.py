@@ -17,10 +17,12 @@ from reflow.model import layout
 from reflow.model.job import Job, Limits, Submission
 from reflow.model.names import RunState
 from reflow.model.record import Command
-from reflow.run import api, chain, foreground
-from reflow.run.drive import Progress
-from reflow.run.lease import latest, owner
-from reflow.run.mail import post
+from reflow.run.drive import advance as chain
+from reflow.run.drive import foreground
+from reflow.run.drive.pool import Progress
+from reflow.run.journal.lease import latest, owner
+from reflow.run.journal.report_reader import post
+from reflow.run.service import api
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker.tags import VOID, read
 

@@ -17,7 +17,7 @@ import pytest
 
 from reflow.errors import UsageError
 from reflow.model import layout
-from reflow.run.compiled import compile_frozen
+from reflow.run.definition.compiled import compile_frozen
 
 from .scheduled import cluster, finish
 
@@ -63,7 +63,7 @@ def test_what_is_edited_after_its_analysis_is_not_submitted(
     file = lab.file if what == "script" else helper
     text = file.read_text()
     edit = file.unlink if what == "gone" else lambda: file.write_text(text + "# edited\n")
-    before(monkeypatch, f"reflow.run.submit.{when}", edit)
+    before(monkeypatch, f"reflow.run.service.submit.{when}", edit)
     with pytest.raises(UsageError, match=f"{file.name} was edited while its code was being frozen"):
         lab.flow.submit(lab.run_dir, executor=cluster())
     assert not list(lab.path.glob("run/.reflow/*/code")), "no run is left"
@@ -84,7 +84,7 @@ def test_what_is_edited_after_its_analysis_is_not_retried(
     helper.write_text("VALUE = 2\n")
     file = lab.file if what == "script" else helper
     edited = file.read_text().replace("VALUE = 2", "VALUE = 3") + "# edited\n"
-    before(monkeypatch, "reflow.run.recode.write_generation", lambda: file.write_text(edited))
+    before(monkeypatch, "reflow.run.service.refresh.write_generation", lambda: file.write_text(edited))
     with pytest.raises(UsageError, match=f"{file.name} was edited while its code was being frozen"):
         run.retry()
     run.retry()

@@ -14,7 +14,7 @@ import pytest
 
 from reflow import Run
 from reflow.model.definition import Definition, Entry
-from reflow.run.modules import own_modules
+from reflow.run.definition.imported_modules import own_modules
 from reflow.worker.frozen import Frozen
 
 from .scheduled import cluster, finish
@@ -223,7 +223,7 @@ def test_compiled_code_that_is_of_no_use_is_passed_over(
 
 def test_a_frozen_module_that_was_changed_is_not_run_and_can_be_repaired(lab: Any, helper: Path) -> None:
     from reflow.errors import DataError
-    from reflow.run.repair import repair
+    from reflow.run.recovery.repair import repair
 
     run, frozen = frozen_run(lab, helper)
     copy = Path(run.root) / "code/1/modules" / helper.name
@@ -254,7 +254,7 @@ def test_modules_of_two_generations_in_one_process(lab: Any, helper: Path, monke
 
 
 def _definition(run: Run, generation: int) -> Definition:
-    from reflow.run.load import load_definition
+    from reflow.run.definition.load import load_definition
 
     return load_definition(run.root, generation)
 

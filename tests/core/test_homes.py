@@ -12,8 +12,8 @@ import pytest
 from reflow import Run
 from reflow.errors import UsageError
 from reflow.model import layout
-from reflow.run.lease import Lease, latest, owner
-from reflow.run.publish import catch_up, catch_up_all, publish
+from reflow.run.engine.publish import catch_up, catch_up_all, publish
+from reflow.run.journal.lease import Lease, latest, owner
 from reflow.store.registry import Registry
 
 from .scheduled import cluster, finish
@@ -81,7 +81,7 @@ def test_a_home_that_is_away_for_a_while(lab: Any, home: Home) -> None:
     site.held = True
     run = lab.flow.submit(lab.run_dir, executor=site)
     home.leave()
-    from reflow.run.chain import advance
+    from reflow.run.drive.advance import advance
 
     site.held = False
     site.advance(60.0)
@@ -144,7 +144,7 @@ def test_a_damaged_run_that_is_caught_up_with_is_left_to_who_mends_it(lab: Any) 
 
 
 def test_a_cache_that_takes_nothing_is_not_tried_for_each_element(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reflow.run import keep
+    from reflow.run.engine import cache_publisher
     from reflow.store.segments import SegmentCache
 
     tried: list[int] = []
@@ -153,7 +153,7 @@ def test_a_cache_that_takes_nothing_is_not_tried_for_each_element(lab: Any, monk
         tried.append(len(entries))
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(keep, "_PUBLISH", 2)
+    monkeypatch.setattr(cache_publisher, "_PUBLISH", 2)
     monkeypatch.setattr(SegmentCache, "publish", publish)
     lab.write(FLOW)
     lab.edit("return [0, 1]", "return list(range(20))")
@@ -163,7 +163,7 @@ def test_a_cache_that_takes_nothing_is_not_tried_for_each_element(lab: Any, monk
 
 
 def test_a_full_disk_leaves_no_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reflow.run.create import prepare
+    from reflow.run.definition.create import prepare
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -754,7 +754,7 @@ def test_explain_keeps_the_reasons_of_what_a_retry_leaves_alone(lab: Any) -> Non
 
 
 def test_explain_tells_apart_components_that_have_swapped_their_values() -> None:
-    from reflow.run.nearest import _leave_one_out
+    from reflow.run.engine.nearest import _leave_one_out
 
     for number in range(100):
         one, other = f"{number:016x}", f"{number + 7919:016x}"

@@ -13,7 +13,7 @@ import pytest
 
 from reflow import load_config
 from reflow.authoring.code.reach import code_of
-from reflow.run.freeze import analyse_tasks, entry_of, freeze_tasks
+from reflow.run.definition.freeze import analyse_tasks, entry_of, freeze_tasks
 
 CLOSURE = """
 import collections, decimal, enum, functools, logging, math

@@ -14,7 +14,7 @@ from reflow.model import layout, migration
 from reflow.model.frames import frame, parse
 from reflow.model.migration import Fields, Step, upgrade
 from reflow.model.record import SCHEMA
-from reflow.run.repair import repair
+from reflow.run.recovery.repair import repair
 
 FLOW = """
 @wf.job()

@@ -23,13 +23,13 @@ from reflow.errors import LeaseLost
 from reflow.model import layout
 from reflow.model.frames import parse
 from reflow.model.record import Asked, Command, Event, Intent
-from reflow.run import lease, mail
-from reflow.run.chain import advance
-from reflow.run.lease import Lease, latest
-from reflow.run.log import spans
-from reflow.run.mail import post
-from reflow.run.view import look
-from reflow.run.writer import Writer
+from reflow.run.drive.advance import advance
+from reflow.run.journal import lease, report_reader
+from reflow.run.journal.lease import Lease, latest
+from reflow.run.journal.log import spans
+from reflow.run.journal.report_reader import post
+from reflow.run.journal.writer import Writer
+from reflow.run.views.status import look
 from reflow.worker.trust import trust
 
 from .scheduled import cluster, finish
@@ -265,7 +265,7 @@ def test_mail_is_read_once_and_what_has_ended_is_not_looked_at(lab: Any, monkeyp
             read[names[file]] += len(data)
         return data
 
-    read_box = mail.read_box
+    read_box = report_reader.read_box
 
     def watched(*args: Any) -> Any:
         inside.mail = True
@@ -277,7 +277,7 @@ def test_mail_is_read_once_and_what_has_ended_is_not_looked_at(lab: Any, monkeyp
     monkeypatch.setattr(os, "open", note_open)
     monkeypatch.setattr(os, "close", note_close)
     monkeypatch.setattr(os, "pread", note_pread)
-    monkeypatch.setattr(mail, "read_box", watched)
+    monkeypatch.setattr(report_reader, "read_box", watched)
     site.held = False
     for _ in range(60):
         site.advance(1.0)
@@ -302,7 +302,7 @@ def test_ingesting_the_same_mail_again_changes_nothing(lab: Any) -> None:
     before = {name: bytes(progress.status) for name, progress in writer.state.tasks.items()}
     for path in Path(run.root, "mailbox").glob("*/*/*/*.*"):
         box = str(path)[len(f"{run.root}/mailbox/") :]
-        letter = mail.read_box(run.root, box, 0, mail.believed(run.root, writer.state))
+        letter = report_reader.read_box(run.root, box, 0, report_reader.believed(run.root, writer.state))
         assert letter is not None
         for record, _ in letter.records:
             if hasattr(record, "t"):
@@ -322,29 +322,29 @@ def test_a_mailbox_torn_anywhere_is_read_up_to_there_and_on_from_there(lab: Any,
     box = root / "mailbox" / "0.1"
     shutil.copy(path, box)
     trusted = trust()
-    everything = mail.read_box(str(root), "0.1", 0, trusted)
+    everything = report_reader.read_box(str(root), "0.1", 0, trusted)
     assert everything is not None
     for cut in range(0, len(whole), 7):
         box.write_bytes(whole[:cut])
-        first = mail.read_box(str(root), "0.1", 0, trusted)
+        first = report_reader.read_box(str(root), "0.1", 0, trusted)
         assert first is not None
         assert first.upto <= cut
         box.write_bytes(whole)
-        rest = mail.read_box(str(root), "0.1", first.upto, trusted)
+        rest = report_reader.read_box(str(root), "0.1", first.upto, trusted)
         assert rest is not None
         assert [*first.records, *rest.records] == everything.records
         # Who only looks reads the last record again: what runs now is in no event.
-        again = mail.read_box(str(root), "0.1", first.upto, trusted, last=True)
+        again = report_reader.read_box(str(root), "0.1", first.upto, trusted, last=True)
         assert again is not None
         assert again.records == everything.records[max(0, len(first.records) - 1) :]
-    assert mail.read_box(str(root), "none", 0, trusted) is None
+    assert report_reader.read_box(str(root), "none", 0, trusted) is None
 
 
 @pytest.mark.parametrize("while_", ["beating", "claiming"])
 def test_a_beat_counts_from_when_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_: str) -> None:
     """Others may have seen it at once, however long the file server, or a stopped process, took to go on."""
     seconds = [0.0]
-    monkeypatch.setattr("reflow.run.lease.clock", lambda: seconds[0])
+    monkeypatch.setattr("reflow.run.journal.lease.clock", lambda: seconds[0])
     real = os.fsync
     stalls = threading.Event()
 
@@ -380,7 +380,7 @@ def test_who_was_stopped_while_it_watched_knows_nothing_of_that_time(
     (tmp_path / "lease").mkdir()
     holder = Lease.acquire(str(tmp_path), expiry=100.0, beat=1000.0)
     assert holder is not None
-    monkeypatch.setattr("reflow.run.lease.clock", lambda: seconds[0])
+    monkeypatch.setattr("reflow.run.journal.lease.clock", lambda: seconds[0])
     looks = [0]
     owner = lease.owner
 

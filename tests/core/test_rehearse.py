@@ -9,7 +9,7 @@ import pytest
 
 from reflow.errors import NotReady, UsageError
 from reflow.model.definition import Entry
-from reflow.run.rehearse import Rehearsal, show
+from reflow.run.service.dry_run import Rehearsal, show
 from reflow.worker.load import load_flow
 from reflow.workflow import Workflow
 
@@ -58,7 +58,7 @@ def test_a_scheduler_that_is_not_here(wf: Workflow, tmp_path: Path, monkeypatch:
     assert "s3cret" not in numbers["script"]
     assert "#SBATCH --mem=2097152K" in double["script"]
     assert "--array=0-0%3" in double["script"]
-    assert "from reflow.run.dispatch import main" in wake["script"]
+    assert "from reflow.run.drive.wakeup_main import main" in wake["script"]
     assert len({step["command"] for step in (numbers, double, wake)}) == 3
     assert not (tmp_path / "run").exists()
 

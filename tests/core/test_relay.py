@@ -25,8 +25,8 @@ from reflow.model.frames import parse
 from reflow.model.job import Job, Limits, Submission
 from reflow.model.record import JobSpec
 from reflow.model.resources import Resources
-from reflow.run import chain, dispatch
-from reflow.run.lease import Lease, Watch, latest, owner
+from reflow.run.drive import advance, wakeup_main
+from reflow.run.journal.lease import Lease, Watch, latest, owner
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker import main as worker
 from reflow.worker import relay
@@ -157,7 +157,7 @@ class Play:
         #: what happened: "worker TASK", "relay", "wake-up", "spare wake-up"
         self.seen: Counter[str] = Counter()
         #: what happens in place of a relay
-        self.relay: Callable[[str, list[str]], None] = lambda root, wakes: chain.relay(root, wakes, self.cluster)
+        self.relay: Callable[[str, list[str]], None] = lambda root, wakes: advance.relay(root, wakes, self.cluster)
 
     def program(self, start: Start) -> Generator[float, None, int | Died | None]:
         job = start.job
@@ -167,7 +167,7 @@ class Play:
                 self.seen["spare wake-up"] += 1
             else:
                 self.seen["wake-up"] += 1
-                chain.wake(root, job.tag, self.cluster)
+                advance.wake(root, job.tag, self.cluster)
             return 0
         self.seen[f"worker {job.spec.task}"] += 1
         wakes = self.work(root, job.tag, start)
@@ -197,7 +197,7 @@ class Play:
 @pytest.fixture
 def play(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Play:
     lab.write(FAN)
-    monkeypatch.setattr(chain.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(advance.time, "sleep", lambda seconds: None)
     return Play()
 
 
@@ -261,13 +261,13 @@ def test_what_kills_the_advance_is_mended_by_the_wake_up(
             if step == "begin":
                 return
             if step == "_step":
-                patch.setattr(chain, "_step", die)
+                patch.setattr(advance, "_step", die)
             elif step == "relieve":
-                patch.setattr("reflow.run.scheduler.Scheduler.relieve", die)
+                patch.setattr("reflow.run.jobs.submissions.Scheduler.relieve", die)
             else:
-                patch.setattr(chain, "void", die)
+                patch.setattr(advance, "void", die)
             with contextlib.suppress(Killed):
-                chain.relay(root, wakes, play.cluster)
+                advance.relay(root, wakes, play.cluster)
 
     play.relay = dies
     run = submit(lab, play)
@@ -285,7 +285,7 @@ def test_a_node_that_cannot_submit_leaves_it_to_the_wake_up(lab: Any, play: Play
 
     def refused(root: str, wakes: list[str]) -> None:
         play.cluster.submit = refuse  # type: ignore[method-assign]
-        chain.relay(root, wakes, play.cluster)
+        advance.relay(root, wakes, play.cluster)
         play.cluster.submit = real  # type: ignore[method-assign]
 
     play.relay = refused
@@ -302,7 +302,7 @@ def test_a_scheduler_that_has_no_room_for_the_next_wake_up(
     lab: Any, monkeypatch: pytest.MonkeyPatch, bound: int | None
 ) -> None:
     """Then the one that was to wake the run by itself is left to do so; without it nobody would."""
-    monkeypatch.setattr(chain.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(advance.time, "sleep", lambda seconds: None)
     play = Play(limits=Limits(visibility_lag=0.0, max_array=2, max_submitted=bound))
     lab.write(FAN)
     real = play.cluster.submit
@@ -314,7 +314,7 @@ def test_a_scheduler_that_has_no_room_for_the_next_wake_up(
 
     def refused(root: str, wakes: list[str]) -> None:
         play.cluster.submit = refuse  # type: ignore[method-assign]
-        chain.relay(root, wakes, play.cluster)
+        advance.relay(root, wakes, play.cluster)
         play.cluster.submit = real  # type: ignore[method-assign]
         play.relay = lambda root, wakes: None  # who comes later does not live to go on
 
@@ -337,7 +337,7 @@ def test_a_scheduler_that_is_away_for_a_moment(lab: Any, play: Play) -> None:
 
 def test_several_jobs_that_one_wake_up_waits_for(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last worker of the last of them goes on."""
-    monkeypatch.setattr(chain.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(advance.time, "sleep", lambda seconds: None)
     play = Play(limits=Limits(visibility_lag=0.0, max_array=2))
     lab.write(FAN)
     run = submit(lab, play)
@@ -349,13 +349,13 @@ def test_several_jobs_that_one_wake_up_waits_for(lab: Any, monkeypatch: pytest.M
 def test_a_relay_that_finds_another_advance_leaves_it_to_the_wake_up(
     lab: Any, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "BRIEF", 0.0)
+    monkeypatch.setattr(advance, "BRIEF", 0.0)
     held: list[Lease] = []
 
     def meets(root: str, wakes: list[str]) -> None:
         lease = Lease.acquire(root)
         assert lease is not None
-        chain.relay(root, wakes, play.cluster)
+        advance.relay(root, wakes, play.cluster)
         lease.release()
         held.append(lease)
 
@@ -384,7 +384,7 @@ def test_a_spare_wake_up_ends_at_once(tmp_path: Path) -> None:
     """It looks at one file; there is not even a run."""
     (tmp_path / "tags").mkdir()
     create(layout.tag(str(tmp_path), "w"), VOID)
-    assert dispatch.main([str(tmp_path), "w"]) == 0
+    assert wakeup_main.main([str(tmp_path), "w"]) == 0
 
 
 def test_what_a_spare_wake_up_imports() -> None:
@@ -392,11 +392,12 @@ def test_what_a_spare_wake_up_imports() -> None:
     import sys
 
     # What measures coverage has imported some of them already.
-    code = "import sys; before = set(sys.modules); import reflow.run.dispatch; print(*set(sys.modules) - before)"
+    name = "reflow.run.drive.wakeup_main"
+    code = f"import sys; before = set(sys.modules); import {name}; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {
-        "reflow.run.engine",
+        "reflow.run.engine.engine",
         "reflow.plugins",
         "pluggy",
         "subprocess",
@@ -408,9 +409,9 @@ def test_what_a_spare_wake_up_imports() -> None:
 
 def test_the_job_of_a_worker_does_not_fail_for_the_advance(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.json").write_text("damaged")
-    assert dispatch.main(["--last", str(tmp_path), "w"]) == 0
+    assert wakeup_main.main(["--last", str(tmp_path), "w"]) == 0
     assert "run.json is damaged" in capfd.readouterr().err
-    assert dispatch.main([str(tmp_path), "w"]) == 1
+    assert wakeup_main.main([str(tmp_path), "w"]) == 1
 
 
 def test_a_worker_becomes_the_advance(tmp_path: Path) -> None:
@@ -434,7 +435,7 @@ def test_a_lease_whose_holder_has_ended_says_the_scheduler(lab: Any, monkeypatch
     run = lab.run()
     lease = Lease.acquire(run.root, wakes=("w",), beat=0.1)
     assert lease is not None
-    monkeypatch.setattr("reflow.run.lease.os.kill", lambda *_: None)  # as if it had run on another host
+    monkeypatch.setattr("reflow.run.journal.lease.os.kill", lambda *_: None)  # as if it had run on another host
     lease._stop.set()
     lease._thread.join()
     assert Lease.acquire(run.root, wakes=("w",), watch=Watch(), patience=1.0, beat=0.1) is None
@@ -455,10 +456,10 @@ def test_sigterm_gives_the_lease_back(lab: Any, play: Play) -> None:
         pid = os.fork()
         if not pid:
             try:
-                signal.signal(signal.SIGTERM, dispatch._leave)
+                signal.signal(signal.SIGTERM, wakeup_main._leave)
                 signal.setitimer(signal.ITIMER_REAL, 60)
                 play.cluster.submit = lambda job: os.kill(os.getpid(), signal.SIGTERM)  # type: ignore
-                chain.relay(root, wakes, play.cluster)
+                advance.relay(root, wakes, play.cluster)
                 os._exit(0)
             except SystemExit as error:
                 os._exit(int(str(error.code)))

@@ -24,7 +24,7 @@ from reflow.model.resources import Resources
 from reflow.model.retry import Retry, Scale
 from reflow.model.state import INFRASTRUCTURE, Tries
 from reflow.planning.retry import scale, wait_before
-from reflow.run import chain
+from reflow.run.drive import advance
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker import main as worker
 
@@ -102,7 +102,7 @@ class Cluster:
             self._slept += seconds
 
         monkeypatch.setattr(self.cluster, "submit", note)
-        monkeypatch.setattr("reflow.run.api.executor_of", lambda *_: self.cluster)
+        monkeypatch.setattr("reflow.run.service.api.executor_of", lambda *_: self.cluster)
         monkeypatch.setattr(time, "time", lambda: start + self.now)
         monkeypatch.setattr(time, "sleep", sleep)
 
@@ -129,7 +129,7 @@ class Cluster:
         job = start.job
         root = job.script.partition("/scripts/")[0]
         if job.spec is None:
-            chain.wake(root, job.tag, self.cluster)
+            advance.wake(root, job.tag, self.cluster)
             return 0
         yield 1.0
         if job.spec.task == "work":
@@ -369,14 +369,14 @@ def test_an_interruption_that_is_swallowed_comes_again(lab: Any, cluster: Cluste
 def test_who_waits_for_a_new_attempt_has_not_failed(lab: Any, cluster: Cluster) -> None:
     lab.touch("requeue.3.1")
     seen: list[dict[str, Any]] = []
-    real = chain.wake
+    real = advance.wake
 
     def wake(root: str, tag: str, executor: Any) -> None:
         seen.append(Run.open(root.partition("/.reflow/")[0]).status())
         real(root, tag, executor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "wake", wake)
+        patch.setattr(advance, "wake", wake)
         run = cluster.run(ARRAY.format(options="cache=False"))
     assert run.result("total") == 15
     assert {"SUCCESS": 5, "PENDING": 1, "total": 6, "cached": 0} in [one["summary"]["work"] for one in seen]

@@ -18,10 +18,10 @@ from reflow.model import layout
 from reflow.model.cache import CacheEntry
 from reflow.model.frames import frame
 from reflow.plugin import JobRef, Limits
-from reflow.run import drive as driving
-from reflow.run.chain import advance
-from reflow.run.lease import Lease, latest, owner
-from reflow.run.view import look
+from reflow.run.drive import pool as driving
+from reflow.run.drive.advance import advance
+from reflow.run.journal.lease import Lease, latest, owner
+from reflow.run.views.status import look
 from reflow.store.sqlite import SqliteCache
 from reflow.testing import MemoryCluster
 

@@ -17,10 +17,10 @@ from reflow.errors import DataError, LeaseLost, ReflowError, RunNotFound
 from reflow.model import layout
 from reflow.model.frames import HEAD, frame, parse, salvage
 from reflow.model.record import Event
-from reflow.run.chain import advance
-from reflow.run.lease import Lease, latest
-from reflow.run.repair import Repaired, rebuild, repair, roots
-from reflow.run.view import look
+from reflow.run.drive.advance import advance
+from reflow.run.journal.lease import Lease, latest
+from reflow.run.recovery.repair import Repaired, rebuild, repair, roots
+from reflow.run.views.status import look
 from reflow.testing import MemoryCluster
 from reflow.worker.inputs import Inputs
 
@@ -210,7 +210,7 @@ def test_an_index_of_inputs(lab: Any, halfway: Run) -> None:
 
 @pytest.mark.parametrize("name", ["jobs", "lease", "scripts", "tags", "logs", "inputs"])
 def test_a_lost_directory(lab: Any, halfway: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reflow.run.repair._BEATS", 0)  # it is this very process that held it
+    monkeypatch.setattr("reflow.run.recovery.repair._BEATS", 0)  # it is this very process that held it
     if name == "lease":
         shutil.rmtree(f"{halfway.root}/{name}")
         with pytest.raises(DataError, match="reflow repair"):
@@ -519,7 +519,7 @@ def mended(lab: Any, root: Path, story: list[str]) -> None:
 @pytest.mark.parametrize("seed", range(int(os.environ.get("REFLOW_REPAIR_SEEDS", "12"))))
 def test_anything_lost_or_damaged(lab: Any, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setenv("REFLOW_CACHE_ENABLED", "false")
-    monkeypatch.setattr("reflow.run.repair._BEATS", 0)
+    monkeypatch.setattr("reflow.run.recovery.repair._BEATS", 0)
     lab.write(FLOW)
     run = lab.run()
     lab.ran()

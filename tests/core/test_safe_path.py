@@ -17,8 +17,8 @@ from reflow.batch.script import Body, inherited, render
 from reflow.model.python import ADVANCE, WORKER, program
 from reflow.process.runner import Runner
 from reflow.process.spawn import spawn
-from reflow.run.drive import config_of
-from reflow.run.jobs import Jobs
+from reflow.run.definition.open import config_of
+from reflow.run.jobs.factory import Jobs
 from reflow.worker import relay
 
 FLOW = """
@@ -99,7 +99,7 @@ def test_what_the_statement_leaves_of_the_path(planted: Path) -> None:
     assert "" not in path()[:-1]
     assert path(PYTHONPATH="/one:/two")[:2] == ["/one", "/two"], "as the user has it"
     assert path(PYTHONPATH="/one", PYTHONSAFEPATH="1")[0] == "/one"
-    assert ADVANCE.startswith("from reflow.run.dispatch ")
+    assert ADVANCE.startswith("from reflow.run.drive.wakeup_main ")
 
 
 def test_workers_of_a_session_import_from_where_it_does(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from reflow.errors import NotReady, Stalled
 from reflow.model.names import RunState
-from reflow.run.api import Run
+from reflow.run.service.api import Run
 
 SCRIPT = """
 import os, signal, sys

@@ -20,9 +20,9 @@ from reflow.model import layout
 from reflow.model.frames import frame
 from reflow.model.python import WORKER, program
 from reflow.model.record import Command, Finished
-from reflow.run.mail import STRANGE, commands, frozen_trust, read_box
-from reflow.run.repair import repair
-from reflow.run.view import look
+from reflow.run.journal.report_reader import STRANGE, commands, frozen_trust, read_box
+from reflow.run.recovery.repair import repair
+from reflow.run.views.status import look
 from reflow.store.trust import distrust
 from reflow.worker.trust import trust, user_name, wrong_name
 

@@ -19,7 +19,7 @@ from reflow.model.state import State
 from reflow.model.task import Input, Task
 from reflow.planning.reconcile import judge, overdue, refs
 from reflow.planning.waking import flying, groups, uncovered
-from reflow.run.mail import believed, overlay, unread
+from reflow.run.journal.report_reader import believed, overlay, unread
 
 INT = Schema("int")
 RUNNING = JobStatus(state=JobState.RUNNING)

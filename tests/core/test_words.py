@@ -19,8 +19,8 @@ from reflow.model.names import RunState
 from reflow.model.record import Cancelled, Expanded, Finished, Intent, Reset, RunChanged, Skipped
 from reflow.model.spans import GAP, Spans
 from reflow.model.state import State
-from reflow.run import view
-from reflow.run.words import run_times, task_reason, task_times
+from reflow.run.views import status as view
+from reflow.run.views.words import run_times, task_reason, task_times
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -225,8 +225,8 @@ def test_a_module_that_is_gone_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatc
     def gone(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'recs'", name="recs")
 
-    monkeypatch.setattr("reflow.run.api.loaded", lambda definition: None)
-    monkeypatch.setattr("reflow.run.api.Isolated.__enter__", gone)
+    monkeypatch.setattr("reflow.run.service.api.loaded", lambda definition: None)
+    monkeypatch.setattr("reflow.run.service.api.Isolated.__enter__", gone)
     run = Run.open(run.root)
     with pytest.raises(ReflowError, match="what make returns needs module 'recs', which cannot be imported") as said:
         run.result("make")
@@ -245,7 +245,7 @@ def test_a_result_that_is_reported_and_not_taken_in_is_not_ready(lab: Lab, monke
         state.apply(Finished(t="make", i=0, a=1, b=3.0, e=4.0))
         return state
 
-    monkeypatch.setattr("reflow.run.api.look", overlaid)
+    monkeypatch.setattr("reflow.run.service.api.look", overlaid)
     with pytest.raises(NotReady, match="the run has not taken that in yet"):
         run.result("make")
     assert run.plain_results("make") == [{"task": "make", "index": None, "state": "SUCCESS", "reason": view.REPORTED}]

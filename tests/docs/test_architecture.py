@@ -16,8 +16,8 @@ from reflow.model.cache import CacheEntry
 from reflow.model.definition import Definition, Entry, Module
 from reflow.model.task import Input, Task
 from reflow.planning.identity import SCHEME
-from reflow.run.lease import Owner
-from reflow.run.load import Secrets
+from reflow.run.definition.load import Secrets
+from reflow.run.journal.lease import Owner
 from reflow.store.registry import RunRecord
 from reflow.worker.inputs import Element, Header
 
@@ -178,14 +178,15 @@ def test_a_run_holds_what_the_page_says(tmp_path: Path) -> None:
     assert not unnamed
 
 
-def test_layers() -> None:
+@pytest.mark.parametrize(("title", "container"), [("The house", "reflow"), ("The parts of a run", "reflow.run")])
+def test_layers(title: str, container: str) -> None:
     with (ROOT / "pyproject.toml").open("rb") as stream:
         contracts = tomllib.load(stream)["tool"]["importlinter"]["contracts"]
-    (layers,) = (one["layers"] for one in contracts if one["type"] == "layers")
-    block = re.search(r"```text\n(.*?)```", section("The house"), re.S)
+    (layers,) = (one["layers"] for one in contracts if one.get("containers") == [container])
+    block = re.search(r"```text\n(.*?)```", section(title), re.S)
     assert block
     assert block[1].split("\n")[:-1] == layers
-    told = {name for first in rows(section("The house")) for name in re.findall(r"`(\w+)`", first)}
+    told = {name for first in rows(section(title)) for name in re.findall(r"`(\w+)`", first)}
     assert told == {name for line in layers for name in line.split(" | ")}
 
 

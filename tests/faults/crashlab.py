@@ -41,8 +41,11 @@ from reflow.model.definition import Entry
 from reflow.model.frames import parse
 from reflow.model.job import Job, JobRef, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass
-from reflow.run import api, dispatch, drive, lease
-from reflow.run.view import look
+from reflow.run.drive import pool as drive
+from reflow.run.drive import wakeup_main
+from reflow.run.journal import lease
+from reflow.run.service import api
+from reflow.run.views.status import look
 from reflow.testing import Died, MemoryCluster, Start
 from reflow.worker import main as worker
 from reflow.worker.load import load_flow
@@ -305,7 +308,7 @@ class World:
         if start.job.spec is not None:
             role, act = "worker", lambda life: _work(root, start.job.tag, start.slot)
         else:
-            role, act = "wake-up", lambda life: _left(dispatch.main([root, start.job.tag]))
+            role, act = "wake-up", lambda life: _left(wakeup_main.main([root, start.job.tag]))
         child = self._fork(role, f"node{self.nodes}", act, environ)
         try:
             yield from self._play(child)
@@ -758,7 +761,7 @@ def _work(root: str, tag: str, slot: int) -> None:
     """What a job's worker does: its element, and then what the last one of a group does."""
     wakes = worker.slot(root, tag, slot)
     if wakes:
-        _left(dispatch.main(["--last", root, *wakes]))
+        _left(wakeup_main.main(["--last", root, *wakes]))
 
 
 def _left(code: int) -> None:

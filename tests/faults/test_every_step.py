@@ -12,7 +12,7 @@ import pytest
 from crashlab import ANSWER, STOPPED, Fault, Past, World, shards, warm
 
 from reflow import RunState
-from reflow.run.log import Log
+from reflow.run.journal.log import Log
 
 #: every so many steps are tried where not all are
 STRIDE = 47
@@ -175,7 +175,7 @@ def at(pattern: str) -> list[tuple[dict[str, str], int, int]]:
 
 def test_jobs_that_are_not_looked_for_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crashlab.Remote.find", lambda self, tags: {})
-    monkeypatch.setattr("reflow.run.scheduler.void", lambda path: None)
+    monkeypatch.setattr("reflow.run.jobs.submissions.void", lambda path: None)
     with pytest.raises(AssertionError, match="1 of 2"):  # that it is lost is known of the wake-up, and no harm
         trials(killed, at("after submit"), "kill")
 
@@ -185,12 +185,12 @@ def test_torn_records_that_are_believed_are_noticed(monkeypatch: pytest.MonkeyPa
         data = os.pread(file, os.fstat(file).st_size if end is None else end - start, start)
         return [line[18:] for line in data.split(b"\n") if line], start + len(data)
 
-    monkeypatch.setattr("reflow.run.log.frames_of", frames_of)
+    monkeypatch.setattr("reflow.run.journal.log.frames_of", frames_of)
     with pytest.raises(AssertionError, match=r"[1-9]\d* of \d+"):
         trials(killed, at(r"write run/\.reflow/[^/]+/events"), "tear")
 
 
 def test_what_is_not_synced_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reflow.run.log.Log.commit", Log.flush)
+    monkeypatch.setattr("reflow.run.journal.log.Log.commit", Log.flush)
     with pytest.raises(AssertionError, match=r"[1-9]\d* of \d+"):
         trials(killed, at("after submit"), "lose")

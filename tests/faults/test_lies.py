@@ -15,7 +15,7 @@ from reflow.errors import ExecutorError
 from reflow.model import layout
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass
-from reflow.run.view import look
+from reflow.run.views.status import look
 from reflow.testing import Died, MemoryCluster, Start
 
 WAKE_UPS = {"REFLOW_DISPATCH_FAST_ADVANCE": "false"}

@@ -31,7 +31,7 @@ from reflow.model.state import State
 from reflow.plugin import Context, JobRef
 from reflow.plugins import registry
 from reflow.process.runner import Runner
-from reflow.run.log import replay
+from reflow.run.journal.log import replay
 
 HERE = Path(__file__).resolve().parent
 

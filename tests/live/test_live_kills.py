@@ -69,7 +69,7 @@ class Hunt:
         return self._kill(dice, "reflow.worker")
 
     def advance(self, dice: random.Random) -> str:
-        said = self._kill(dice, "reflow.run.dispatch")
+        said = self._kill(dice, "reflow.run.drive.wakeup_main")
         self.cut = self.cut or bool(said)
         return said
 

@@ -89,7 +89,7 @@ class Site:
     def __init__(self, path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path, self.scheduler = path, scheduler
         # Its programs answer no question, and whoever submits would wait for that.
-        monkeypatch.setattr("reflow.run.submit.IN_PLACE", 0.0)
+        monkeypatch.setattr("reflow.run.service.submit.IN_PLACE", 0.0)
         self.bin = path / "bin"
         self.bin.mkdir()
         self.seen = path / "seen.json"

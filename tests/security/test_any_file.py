@@ -18,7 +18,7 @@ import pytest
 from reflow.cli.main import main
 from reflow.model.definition import Entry
 from reflow.model.frames import frame
-from reflow.run import log
+from reflow.run.journal import log
 from reflow.worker.load import load_flow
 
 SCRIPT = """

@@ -15,9 +15,9 @@ from reflow import Run
 from reflow.model import layout
 from reflow.model.frames import frame
 from reflow.model.record import Command, Finished
-from reflow.run.api import runs
-from reflow.run.lease import Owner, latest
-from reflow.run.mail import post
+from reflow.run.journal.lease import Owner, latest
+from reflow.run.journal.report_reader import post
+from reflow.run.service.api import runs
 
 #: a script that would say who runs it
 EVIL = "with open({ledger!r}, 'a') as stream:\n    print('evil', __import__('os').geteuid(), file=stream)\n"
@@ -254,7 +254,7 @@ def test_a_team_shares_runs_and_a_cache(world: Any) -> None:
 
 def test_workers_learn_whom_who_acts_trusts(world: Any, work: Path) -> None:
     """A runs a run of B's, whom A trusts: jobs that run as A have to believe B's files."""
-    from reflow.run.trust import acting, handed_on
+    from reflow.run.definition.trust import acting, handed_on
     from reflow.worker.trust import trust, trust_in
 
     root = str(root_of(work))

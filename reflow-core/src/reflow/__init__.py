@@ -20,7 +20,7 @@ _NAMES = {
     "Requeue": "worker.context",
     "Result": "authoring.markers",
     "Retry": "model.retry",
-    "Run": "run.api",
+    "Run": "run.service.api",
     "RunDir": "authoring.markers",
     "RunState": "model.names",
     "Scale": "model.retry",

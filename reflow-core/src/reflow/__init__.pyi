@@ -24,7 +24,7 @@ from .model.retry import Scale as Scale
 from .model.schema import Shared as Shared
 from .model.task import JobConfig as JobConfig
 from .model.task import TaskSpec as TaskSpec
-from .run.api import Run as Run
+from .run.service.api import Run as Run
 from .worker.context import Requeue as Requeue
 from .worker.context import TaskInterrupted as TaskInterrupted
 from .worker.context import checkpoint_dir as checkpoint_dir

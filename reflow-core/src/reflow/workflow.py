@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .model.job import Executor
-    from .run.api import Run
-    from .run.drive import Progress
+    from .run.drive.pool import Progress
+    from .run.service.api import Run
 
 
 class Workflow(Flow):
@@ -88,7 +88,7 @@ class Workflow(Flow):
         UsageError
             A parameter, an option or the run directory is wrong. Nothing was written.
         """
-        from .run.submit import begin, check
+        from .run.service.submit import begin, check
 
         made = check(
             self,
@@ -130,7 +130,7 @@ class Workflow(Flow):
 
         Other parameters are those of `submit`.
         """
-        from .run.submit import begin, check
+        from .run.service.submit import begin, check
 
         if executor is None:
             executor = "local" if self.file else "inline"
@@ -169,7 +169,7 @@ class Workflow(Flow):
             for a scheduler's jobs the ``script`` and the ``command`` as well, and
             a last one for the job that goes on with the run.
         """
-        from .run.submit import check
+        from .run.service.submit import check
 
         made = check(
             self,

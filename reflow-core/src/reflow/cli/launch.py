@@ -21,8 +21,8 @@ from .summary import interruptible, show_end
 
 if TYPE_CHECKING:
     from ..authoring import Flow, Parameter
-    from ..run.api import Run
-    from ..run.submit import Prepared
+    from ..run.service.api import Run
+    from ..run.service.submit import Prepared
 
 _META = "reflow.launch"
 
@@ -137,7 +137,7 @@ Param = Annotated[
 
 def _show_rehearsal(made: Prepared, *, as_json: bool) -> None:
     """Print what a run would do."""
-    from ..run.rehearse import as_text
+    from ..run.service.dry_run import as_text
 
     steps = made.rehearse()
     if as_json:
@@ -173,7 +173,7 @@ def launcher(name: str, doc: str, *, wait: bool) -> click.Command:
         session = Session.of(ctx)
         wanted: _Wanted = ctx.meta[_META]
         values = wanted.all_values(param or ())
-        from ..run.submit import begin, check
+        from ..run.service.submit import begin, check
 
         made = check(
             wanted.flow,

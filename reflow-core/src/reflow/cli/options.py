@@ -12,7 +12,7 @@ from ..errors import RunNotFound, UsageError
 from ..model.ranges import from_ranges
 
 if TYPE_CHECKING:
-    from ..run.api import Run
+    from ..run.service.api import Run
     from .session import Session
 
 RunArgument = Annotated[

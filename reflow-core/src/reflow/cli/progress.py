@@ -12,7 +12,7 @@ from .render import clean, coloured, duration, say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..run.drive import Progress as Report
+    from ..run.drive.pool import Progress as Report
 
 #: seconds between two plain lines about one task that is still running
 QUIET = 10.0

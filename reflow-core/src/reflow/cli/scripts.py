@@ -37,7 +37,7 @@ def load(text: str) -> Flow:
         raise UsageError(
             f"script {file!r} {what}", hint="name a file that makes a Workflow: pipeline.py or pipeline.py:wf"
         )
-    from ..run.scripts import import_script
+    from ..run.definition.scripts import import_script
 
     flows = flows_of(import_script(Entry(file=path, module=module_name(path), path=(os.path.dirname(path),)), file))
     if variable:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import click
 
     from ..authoring import Flow
-    from ..run.api import Run
+    from ..run.service.api import Run
 
 
 class Session:
@@ -65,7 +65,7 @@ class Session:
     def named(self, run_id: str, root: object) -> str:
         """How a run is named in a command that is to be typed: by its id, where that finds it, else by its place."""
         from ..errors import ReflowError
-        from ..run.trust import policy
+        from ..run.definition.trust import policy
         from ..store.paths import store_path as find_store
         from ..store.registry import Registry
 
@@ -101,8 +101,8 @@ class Session:
         RunNotFound
             If no run answers to it, more than one does, or it is another workflow's.
         """
-        from ..run.api import Run
-        from ..run.trust import policy
+        from ..run.definition.trust import policy
+        from ..run.service.api import Run
         from ..store.paths import store_path as find_store
         from ..store.registry import LATEST, REPAIR, Registry
 

@@ -14,7 +14,7 @@ from . import render
 from .boundary import INTERRUPTED
 
 if TYPE_CHECKING:
-    from ..run.api import Run
+    from ..run.service.api import Run
     from .session import Session
 
 

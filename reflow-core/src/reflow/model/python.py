@@ -8,7 +8,7 @@ _SAFE = "import sys; sys.path[0] or sys.path.pop(0); "
 
 #: what workers run, and what goes on with a run
 WORKER = "import reflow.worker.__main__"
-ADVANCE = "from reflow.run.dispatch import main; sys.exit(main(sys.argv[1:]))"
+ADVANCE = "from reflow.run.drive.wakeup_main import main; sys.exit(main(sys.argv[1:]))"
 
 
 def program(python: str, statement: str, *arguments: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     ``files``, ``guards`` the fingerprints of files in the common values.
     ``generation`` is that of the code which the elements' keys speak of,
     ``made`` names the files that other tasks of the run have written, ``seen``
-    what tells files of equal fingerprints apart (`reflow.run.seen`).
+    what tells files of equal fingerprints apart (`reflow.run.engine.seen`).
     """
 
     task: str

@@ -12,7 +12,7 @@ from ..session import Session
 from ..summary import put_said
 
 if TYPE_CHECKING:
-    from ...run.drive import Progress
+    from ...run.drive.pool import Progress
 
 
 def command(

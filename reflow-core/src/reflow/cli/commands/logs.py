@@ -20,7 +20,7 @@ from ..options import ElementArgument, JsonOption, RunOption, StoreOption, one_o
 from ..session import Session
 
 if TYPE_CHECKING:
-    from ...run.api import Run
+    from ...run.service.api import Run
 
 #: seconds between two looks at a log that grows, and between two looks at the run's state
 _GROWS, _STATE = 0.25, 2.0

@@ -33,7 +33,7 @@ def command(
 
     Damaged files are kept beside the new ones. The exit code is 1 where something could not be mended.
     """
-    from ...run.repair import Rebuilt, Repaired, rebuild, repair, roots
+    from ...run.recovery.repair import Rebuilt, Repaired, rebuild, repair, roots
 
     wanted = [*(run or ()), *([run_id] if run_id is not None else [])]
     if not wanted:
@@ -54,7 +54,7 @@ def command(
 
 
 def _show(report: object) -> None:
-    from ...run.repair import Rebuilt, Repaired
+    from ...run.recovery.repair import Rebuilt, Repaired
 
     assert isinstance(report, Rebuilt | Repaired)
     subject = f"run {report.run_id}" if isinstance(report, Repaired) else report.store

@@ -22,7 +22,7 @@ from ..session import Session
 from ..summary import interruptible, put_said, show_end
 
 if TYPE_CHECKING:
-    from ...run.drive import Progress
+    from ...run.drive.pool import Progress
 
 
 def command(

@@ -21,7 +21,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, the newest first."""
-    from ...run.api import runs as all_runs
+    from ...run.service.api import runs as all_runs
     from ...store.registry import REPAIR
 
     session = Session.of(ctx)
@@ -51,7 +51,7 @@ def command(
 
 def _none(workflow: str, store_path: str | None) -> str:
     from ...model.names import did_you_mean
-    from ...run.trust import policy
+    from ...run.definition.trust import policy
     from ...store.paths import store_path as find_store
     from ...store.registry import Registry
 

@@ -1,0 +1,1 @@
+"""What a run is made of: its definition, its code, and what opens them."""

@@ -1,0 +1,1 @@
+"""Who drives a run: this process, or a wake-up job."""

@@ -1,0 +1,1 @@
+"""Jobs of a run: made, submitted, polled, cancelled."""

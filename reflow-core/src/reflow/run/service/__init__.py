@@ -1,0 +1,1 @@
+"""What commands and Python's callers ask of runs."""
