@@ -16,6 +16,7 @@ CORE = "reflow-core"
 SCHEDULERS = ("reflow-slurm", "reflow-pbs", "reflow-lsf", "reflow-sge", "reflow-flux")
 DISTRIBUTIONS = (CORE, *SCHEDULERS)
 CLIMATE = "examples/climate/requirements.txt"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 #: the tests start thousands of processes: where nothing compiled is kept, each of them compiles reflow anew
 KEPT = {"PYTHONDONTWRITEBYTECODE": None}
@@ -37,7 +38,7 @@ def _pythons() -> list[str]:
     """The supported Pythons found on this machine; the one that runs nox comes last, and is measured."""
     found = []
     managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for version in ("3.10", "3.11", "3.12", "3.13"):
+    for version in PYTHONS:
         if version == CURRENT:
             continue
         name = f"python{version}"

@@ -55,6 +55,14 @@ def test_licence_and_types_travel_along(name: str) -> None:
     assert (ROOT / name / package / "py.typed").is_file()
 
 
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_pythons_that_are_named_are_those_that_are_tested(name: str) -> None:
+    tested = re.search(r"^PYTHONS = \((.*)\)$", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.M)
+    assert tested
+    named = [line.rpartition(" ")[2] for line in project(name)["project"]["classifiers"] if ":: 3." in line]
+    assert named == re.findall(r"[\d.]+", tested[1])
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_plugins_are_entry_points(name: str) -> None:
     (entry,) = [e for e in metadata.distribution(f"reflow-{name}").entry_points if e.group == "reflow.plugins"]

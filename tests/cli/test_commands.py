@@ -312,6 +312,43 @@ def test_a_retry_that_goes_on(reflow: Call, shelf: Any) -> None:
     assert (said.code, said.err) == (0, f"run {ID} RUNNING: held\n")
 
 
+# events
+
+STORY = [
+    {"at": 1.7e9, "epoch": 1, "event": "run", "task": None, "elements": None, "text": "The run is RUNNING"},
+    {"at": 1.7e9, "epoch": 1, "event": "settled", "task": "work", "elements": "0-9", "text": "no\x1b[31m more"},
+    {"at": None, "epoch": 1, "event": "kept", "task": "make", "elements": None, "text": "kept"},
+]
+
+
+def test_events_are_a_line_each_in_which_nothing_acts_on_a_terminal(reflow: Call, shelf: Any) -> None:
+    run = shelf.add(events=lambda *args, **named: iter(STORY))
+    lines = reflow("events", ID).out.splitlines()
+    assert [line[19:].split(maxsplit=1) for line in lines] == [
+        ["The", "run is RUNNING"],
+        ["work[0-9]", "no\\x1b[31m more"],
+        ["make", "kept"],
+    ]
+    assert [json.loads(line) for line in reflow("events", ID, "--json").out.splitlines()] == STORY
+    assert run.asked[0] == ("events", (None, None), {"follow": False})
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["latest", "work[3,7-9]", "-f"], (("work", [3, 7, 8, 9]), True)),
+        (["--run-id", ID, "work"], (("work", None), False)),
+        ([ID, "work", "--run-id", ID], (("work", None), False)),
+        ([], ((None, None), False)),
+    ],
+)
+def test_events_of_some_elements(words: list[str], asked: Any, reflow: Call, shelf: Any) -> None:
+    run = shelf.add(events=lambda *args, **named: iter(()))
+    said = reflow("events", *words)
+    assert (said.code, said.out, said.err) == (0, "", "")
+    assert run.asked == [("events", asked[0], {"follow": asked[1]})]
+
+
 # logs
 
 

@@ -302,4 +302,4 @@ def sim(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sim]:
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No network file system is waited for here: what is damaged is so at once."""
-    monkeypatch.setattr("reflow.run.journal.log._PATIENCE", ())
+    monkeypatch.setattr("reflow.run.journal.log.PATIENCE", ())

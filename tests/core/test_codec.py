@@ -610,7 +610,7 @@ def test_a_whole_number_is_read_as_a_float() -> None:
         (Optional[int], b"[]", "expected int | None, got list"),
         (Union[Path, str], b'"x"', "expected Path | str, got str"),
         (Union[Path, str], b'{"$int":1}', "expected Path | str, got dict"),
-        (Any, b"[" * 100_000 + b"]" * 100_000, "not an encoded value"),
+        (Any, b"[" * 100_000 + b"]" * 100_000, "not an encoded value (it is nested too deeply)"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_not_read(tp: Any, raw: bytes, said: str) -> None:

@@ -229,7 +229,7 @@ def test_a_file_that_is_seen_late_is_not_damaged(lab: Any, monkeypatch: pytest.M
             path.write_bytes(whole)
 
         with monkeypatch.context() as patch:
-            patch.setattr("reflow.run.journal.log._PATIENCE", (0.1, 0.1))
+            patch.setattr("reflow.run.journal.log.PATIENCE", (0.1, 0.1))
             patch.setattr("time.sleep", wait)
             assert run.state is RunState.SUCCESS
         assert looks == [0.1]

@@ -31,7 +31,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_driver(tmp_path: Path) -> None:
+def test_a_killed_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "stalled.py"
     names = {name: str(tmp_path / name) for name in ("mark", "run", "store")}
     script.write_text(SCRIPT.format(**names))
@@ -41,6 +41,9 @@ def test_a_killed_driver(tmp_path: Path) -> None:
     assert run.status()["run"]["status"] == "STALLED"
     with pytest.raises(Stalled, match=f"reflow drive {run.run_id}"):
         run.wait(interval=0.01)
+    monkeypatch.setattr("reflow.run.views.events._LOOK", 0.0)
+    with pytest.raises(Stalled, match=f"reflow drive {run.run_id}"):
+        list(run.events(follow=True))
     assert run.drive() is RunState.SUCCESS
     assert run.wait() is RunState.SUCCESS
     assert run.result("kills_the_driver") == 1

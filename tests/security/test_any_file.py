@@ -139,7 +139,7 @@ class Case:
             pid = os.fork()
         if pid == 0:
             try:
-                log._PATIENCE = ()
+                log.PATIENCE = ()
                 found = []
                 for words in commands:
                     signal.alarm(20)

@@ -297,9 +297,11 @@ def _mentioned(function: Callable[..., Any], scope: Mapping[str, Any]) -> dict[s
     """Those local names that the function's annotations mention: all of `scope` would be kept alive."""
     import re
 
+    from .hints import written
+
     try:
-        texts = [value if isinstance(value, str) else repr(value) for value in function.__annotations__.values()]
-    except Exception:  # evaluated when asked for (Python 3.14); told by compile()
+        texts = [value if isinstance(value, str) else repr(value) for value in written(function).values()]
+    except Exception:  # a mistake in them is an error of compile()
         return {}
     words = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
     return {word: scope[word] for word in words if word in scope}

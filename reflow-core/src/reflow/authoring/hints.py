@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..model.schema import Shared
 from .flow import unwrap
+
+if TYPE_CHECKING:
+    import inspect
 
 
 class EMPTY:
@@ -56,15 +60,23 @@ def resolve(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str,
         with suppress(ValueError):  # not assigned yet
             scope[name] = cell.cell_contents
     scope.update(names)
-    try:
-        annotations = inner.__annotations__
-    except NameError as error:  # evaluated only now (Python 3.14)
-        import inspect
+    return {name: _hint(inner, annotation, scope) for name, annotation in written(inner).items()}
 
-        return dict.fromkeys(
-            [*inspect.signature(inner).parameters, "return"], Hint(problem=_unknown(error, inner, scope))
-        )
-    return {name: _hint(inner, annotation, scope) for name, annotation in annotations.items()}
+
+def written(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return a function's annotations as they were written; what has no value yet is a forward reference.
+
+    Python 3.14 evaluates all annotations of a function together when it is asked for them, and raises where one
+    of them cannot be evaluated.
+    """
+    try:
+        return function.__annotations__
+    except Exception:
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
+        raise
 
 
 def strip(tp: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -90,6 +102,17 @@ def inside(tp: Any) -> list[Any]:
         bare, metadata = strip(arg)
         found += [*metadata, *inside(bare)]
     return found
+
+
+def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return a function's parameters, whether or not its annotations can be evaluated."""
+    import inspect
+
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return list(inspect.signature(function, annotation_format=Format.FORWARDREF).parameters.values())
+    return list(inspect.signature(function).parameters.values())
 
 
 class _Holder:

@@ -12,7 +12,7 @@ from reflow.model.codec import codec_of, schema_of
 from reflow.model.names import Fingerprint, Source
 from reflow.model.schema import Schema, describe
 
-from .hints import EMPTY, Hint, inside, resolve
+from .hints import EMPTY, Hint, inside, parameters, resolve
 from .markers import Param, Result, RunDir
 from .validate import Mistake, fingerprint_of, sentence, told
 
@@ -82,7 +82,7 @@ def read(step: Step) -> Signature:
         signature.returns = None
         return signature
     hints = resolve(step.function, step.names)
-    for parameter in inspect.signature(step.function).parameters.values():
+    for parameter in parameters(step.function):
         with told(signature.problems.append, f"parameter {parameter.name!r}: "):
             signature.arguments[parameter.name] = _argument(parameter, hints.get(parameter.name, Hint()))
     hint = hints.get("return", Hint())

@@ -11,13 +11,15 @@ from typer.core import TyperCommand
 
 from ..errors import PluginError
 from ..hookspecs import CommandEntry
+from .decisions import log_decisions
 from .session import Session
 
 
 def _show_tracebacks(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     session = ctx.find_object(Session)
-    if value and session is not None:
+    if value and session is not None and not session.debug:
         session.debug = True
+        ctx.call_on_close(log_decisions())
 
 
 def _version_option(version: str) -> click.Option:
@@ -39,7 +41,11 @@ def _version_option(version: str) -> click.Option:
 def debug_option() -> click.Option:
     """``--debug``, which every command takes, wherever it stands."""
     return click.Option(
-        ["--debug"], is_flag=True, expose_value=False, callback=_show_tracebacks, help="Show tracebacks of errors."
+        ["--debug"],
+        is_flag=True,
+        expose_value=False,
+        callback=_show_tracebacks,
+        help="Log decisions; show tracebacks of errors.",
     )
 
 

@@ -30,7 +30,9 @@ commands to both: `reflow --help` lists them.
   Tables fold to the width of the terminal (`COLUMNS`, 80 where there is none), never cut; `NO_COLOR` is respected.
 - **Exit codes**: 0; 1 for a failure, of a run too; 2 for wrong usage, before anything is written; 130 after Ctrl-C, or
   where the run was cancelled; 141 where the reader of stdout has gone.
-- **Errors** are one message and a hint. `--debug`, which every command takes, shows the traceback.
+- **Errors** are one message and a hint. `--debug`, which every command takes, shows the traceback, and prints the
+  engine's decisions as they are made: polls, submissions, retries, takeovers, cache verdicts and advances. In Python
+  they are messages of `logging.getLogger("reflow")` at level `DEBUG`; `reflow events` shows those of earlier processes.
 
 ## Parameters
 

@@ -354,7 +354,9 @@ def parse(raw: bytes) -> Tree:
     """Read JSON; a CodecError where it is none."""
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:  # its own words differ between versions of Python
+        raise CodecError(f"not an encoded value (it is nested too deeply): {raw[:60]!r}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CodecError(f"not an encoded value ({error}): {raw[:60]!r}") from None
 
 

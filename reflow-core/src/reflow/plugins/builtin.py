@@ -100,6 +100,7 @@ def reflow_commands() -> Sequence[CommandEntry]:
         _command("results", "what a task returned"),
         _command("script", "the script by which a task was submitted"),
         _command("explain", "why each element was computed or taken from the cache"),
+        _command("events", "the journal of a run as a story"),
         _command("runs", "all runs"),
         _command("dag", "the graph of tasks"),
         _command("describe", "a workflow or a run as JSON"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..batch.programs import find_program
 from ..batch.runner import Completed
 from ..errors import ExecutorError
+from ..model.trace import debug
 from .environment import scrub
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Runner:
 
         wanted = {**scrub(os.environ if self._environ is None else self._environ, self._keep), **(env or {})}
         environment = {name: value for name, value in wanted.items() if value is not None}
+        began = time.monotonic()
         process = self._start(tuple(argv), stdin is not None, environment, cwd)
         data = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
         limit = self._timeout if timeout is None else timeout
@@ -87,6 +89,8 @@ class Runner:
         except BaseException:
             _end(process)
             raise
+        ended = "was ended by its time-out" if returncode is None else f"ended with {returncode}"
+        debug("%s %s after %.2f s", " ".join(argv), ended, time.monotonic() - began)
         return Completed(argv=tuple(argv), returncode=returncode, stdout=_text(out), stderr=_text(err))
 
     def sleep(self, seconds: float) -> None:

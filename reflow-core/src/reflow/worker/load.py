@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -87,17 +89,15 @@ def load_module(entry: Entry, frozen: Frozen | None = None) -> ModuleType:
     if package:
         __import__(package)
     if frozen is not None:
-        code = frozen.code()
+        loader, code = frozen.loader(entry.module, entry.file), frozen.code()
     else:
+        loader = SourceFileLoader(entry.module, entry.file)
         with open(entry.file, "rb") as stream:
             code = compile(stream.read(), entry.file, "exec", dont_inherit=True)
-    module = ModuleType(entry.module)
-    module.__file__ = entry.file
-    module.__package__ = package
-    if package:
-        from importlib.machinery import ModuleSpec
-
-        module.__spec__ = ModuleSpec(entry.module, None, origin=entry.file)
+    # Python 3.15 warns of a module without a loader whenever it shows a line of its source.
+    spec = spec_from_file_location(entry.module, entry.file, loader=loader)
+    assert spec is not None  # a loader is given
+    module = module_from_spec(spec)
     sys.modules[entry.module] = module
     _importing.append(entry.file)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOMEM
 from typing import TypeVar
 
@@ -131,22 +131,33 @@ def frames_of(file: int, start: int = 0, end: int | None = None) -> tuple[list[b
         They do not fit into memory.
     """
     payloads: list[bytes] = []
+    last = start
+    try:
+        for found, last in pieces_of(file, start, end):  # noqa: B007 - its last value is used
+            payloads += found
+    except MemoryError:
+        raise OSError(ENOMEM, "it does not fit into memory") from None
+    return payloads, last
+
+
+def pieces_of(file: int, start: int = 0, end: int | None = None) -> Iterator[tuple[list[bytes], int]]:
+    """Read the whole frames of an open file as `frames_of` does, and yield those of each piece."""
     size = _AHEAD
     while True:
         most = size if end is None else max(0, min(size, end - start))
         try:
             data = os.pread(file, most, start)
             found, taken = parse(data)
-            payloads += found
         except MemoryError:
             raise OSError(ENOMEM, "it does not fit into memory") from None
         start += taken
+        yield found, start
         if taken == len(data) < size:
-            return payloads, start
+            return
         if not found:
             needed = _frame_size(data)
             if len(data) < size or not size < needed <= _FRAME:
-                return payloads, start  # at the end of what counts, or no frame
+                return  # at the end of what counts, or no frame
             size = needed
         else:
             size = _AHEAD

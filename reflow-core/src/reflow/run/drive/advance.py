@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ...errors import LeaseLost
 from ...model import layout
 from ...model.job import Executor
+from ...model.trace import debug
 from ...worker.tags import void
 from ..definition.load import load_definition
 from ..definition.open import config_of
@@ -77,6 +78,7 @@ def advance(
     except LeaseLost:
         return None
     if taken is None:
+        debug("Another process holds the lease and advances the run")
         return None
     engine, watcher = taken
     relieved: list[str] = []
@@ -88,6 +90,9 @@ def advance(
                 scheduler.woke(tag)
         chained = chain and bool(engine.config.get("dispatch.chain"))
         pause = _step(engine, watcher, ask=ask, chain=chained, waits=waits or 0.0)
+        debug(
+            "The advance is done; %s", "nothing is due here" if pause is None else f"the next one is due in {pause:g} s"
+        )
         watcher.last()
         if relaying:
             relieved = scheduler.relieve(wakes) if pause is None else []

@@ -14,6 +14,7 @@ from ...model.frames import HEAD, frame, parse
 from ...model.migration import schema_of, upgrade
 from ...model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ...model.state import CACHED, SUCCESS, Progress, State
+from ...model.trace import event_tracer
 from ...worker.durable import create, make_directories, naming, sync_directory
 from ...worker.opener import frames_of, open_regular
 from ...worker.trust import Trust
@@ -21,6 +22,7 @@ from ..definition.load import damaged, require_known
 from .lease import latest, newest, owner
 
 _event = msgspec.json.Decoder(Event)
+decode_event = _event.decode
 
 
 class _Raw(msgspec.Struct):
@@ -96,7 +98,7 @@ def readable(root: str) -> None:
 
 
 #: seconds between further looks at a file that is shorter than it is known to be
-_PATIENCE = (0.1, 0.5, 2.0)
+PATIENCE = (0.1, 0.5, 2.0)
 
 
 def content(
@@ -121,7 +123,7 @@ def content(
     path = layout.events(root, epoch)
     payloads: list[bytes] = []
     end = 0
-    for pause in (*_PATIENCE, None):
+    for pause in (*PATIENCE, None):
         try:
             file = open_regular(path, trusted)
         except FileNotFoundError:
@@ -246,6 +248,7 @@ class Log:
         self.path = path or layout.events(root, epoch)
         make_directories(os.path.dirname(self.path))
         self._file = create(self.path, flags=os.O_RDWR)
+        self._trace = event_tracer()
         self._buffer = bytearray()
         self._written = 0
         self._synced = 0
@@ -271,15 +274,20 @@ class Log:
         offset = self._written + len(self._buffer) + HEAD
         self._buffer += frame(payload)
         self.state.apply(event, self.epoch, offset, len(payload))
+        if self._trace is not None:
+            self._trace(event)
 
     def add_all(self, events: Iterable[Event]) -> None:
         """Write many events down, in order, as `add` does."""
         encode, apply, buffer, epoch = msgspec.json.encode, self.state.apply, self._buffer, self.epoch
+        trace = self._trace
         for event in events:
             payload = encode(event)
             offset = self._written + len(buffer) + HEAD
             buffer += frame(payload)
             apply(event, epoch, offset, len(payload))
+            if trace is not None:
+                trace(event)
 
     def flush(self) -> None:
         """Hand what was added to the system, so that it can be read."""

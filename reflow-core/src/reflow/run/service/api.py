@@ -40,6 +40,7 @@ from ..jobs.submissions import AGAIN
 from ..journal.lease import Watch
 from ..journal.log import Results
 from ..journal.report_reader import post
+from ..views.events import story
 from ..views.status import REPORTED, awaits, explain, log_of, look, plain_results, quiet, standing, status
 from ..views.words import fate_of
 from .refresh import bounds_of_today, refresh, require_python
@@ -519,6 +520,41 @@ class Run:
         if task is not None:
             self._task(task)
         return explain(self.root, self.definition, task)
+
+    def events(
+        self, task: str | None = None, elements: Iterable[int] | None = None, *, follow: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what the run's journal records, oldest first, read a piece at a time.
+
+        Parameters
+        ----------
+        task, elements : str, iterable of int
+            Only events that are about these.
+        follow : bool
+            Whether to go on, as events are recorded, until the run has ended.
+
+        Yields
+        ------
+        dict
+            ``at`` (seconds since the epoch; an event without a time has that of the one before it), ``epoch``,
+            ``event`` (its kind), ``task`` and ``elements`` (what it is about; None where that is the run, or all of
+            the task) and ``text``, a sentence.
+
+        Raises
+        ------
+        UsageError
+            There is no such task or element.
+        DataError
+            The journal is damaged.
+        Stalled
+            The run is followed, and will not end by itself.
+        """
+        chosen = None if elements is None else sorted(set(elements))
+        if task is not None:
+            for index in chosen or ():
+                _require_element(self._task(task), index, None)
+            self._task(task)
+        return story(self.root, self.definition, task, chosen, follow=follow)
 
     def dag(self) -> dict[str, Any]:
         """The graph of tasks, as plain data."""
