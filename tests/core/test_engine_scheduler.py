@@ -556,6 +556,25 @@ def make() -> int:
     assert not one.cluster.order()
 
 
+def test_a_run_that_has_ended_lets_its_scheduler_start_nothing_again(sim: Any) -> None:
+    """Not what was cancelled while it ran, whose slot nobody has closed, nor what waited."""
+    one = sim(places=3)
+    one.lasts["work"] = 50.0
+    run = fan(one, 6)
+    one.cluster.advance(5.0)
+    run.cancel()
+    one.end("CANCELLED")
+    ran = list(one.ran)
+    (ref,) = refs(one, "work")
+    for slot in one.cluster._slots[ref.id]:
+        one.cluster._queue(slot)
+    one.cluster.drain()
+    assert one.ran == ran
+    run.retry()
+    one.end()
+    assert elements(one) == sorted([*range(6), *(index for name, index, _ in ran if name == "work")])
+
+
 def test_a_second_cancel_waits_for_what_the_first_is_doing(sim: Any) -> None:
     """While somebody else is asking the scheduler to cancel, that is not taken for a scheduler that does not obey."""
     one = sim(places=5)
@@ -619,6 +638,84 @@ def test_what_is_lost_is_cancelled_before_it_is_tried_again(sim: Any) -> None:
     one.cluster.query = query
     one.end()
     assert [attempt for name, index, attempt in one.ran if (name, index) == ("work", 2)] == [1, 2]
+
+
+def stubborn(one: Any, word: list[JobStatus | None]) -> None:
+    """Slot 2 of `work` is not known to the cluster, goes on when it is cancelled, and is told of by `word` then."""
+    query, cancel = one.cluster.query, one.cluster.cancel
+    unknown = JobStatus(state=JobState.UNKNOWN, native="no such job")
+    told: list[JobStatus | None] = [unknown]
+
+    def tells(jobs: Any) -> Any:
+        answer = query(jobs)
+        return {ref: (told[0] or status) if ref.slot == 2 else status for ref, status in answer.items()}
+
+    def ends(refs: Any) -> None:
+        cancel([ref for ref in refs if ref.slot != 2])
+        told[:] = word
+
+    one.cluster.query, one.cluster.cancel = tells, ends
+
+
+def attempts(one: Any) -> list[int]:
+    return [attempt for name, index, attempt in one.ran if (name, index) == ("work", 2)]
+
+
+def test_an_attempt_follows_only_a_confirmed_end(sim: Any) -> None:
+    """What was cancelled as lost, and runs on, is waited for until its scheduler says that it has ended."""
+    one = sim()
+    one.lasts["work"] = 500.0
+    one.fate["work", 2, 1] = Died(signal=9)
+    fan(one, 4)
+    one.cluster.advance(5.0)
+    stubborn(one, [None])
+    one.advance()
+    one.cluster.advance(300.0)
+    assert attempts(one) == [1], "it is seen to run"
+    told = one.run.status()["run"]
+    assert told["status"] == "RUNNING"
+    assert f"`reflow cancel {one.run.run_id} --task 'work[2]'`" in told["reason"]
+    one.end()
+    assert attempts(one) == [1, 2]
+    assert one.most["work"] == 4, "no two attempts at once"
+
+
+_ON_A_DEAD_NODE = JobStatus(state=JobState.RUNNING, reason="its host does not answer")
+
+
+def test_an_end_that_nobody_confirms_is_waited_for_up_to_lost_after(sim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFLOW_RUN_LOST_AFTER", "30m")
+    one = sim()
+    one.lasts["work"] = 500.0
+    one.fate["work", 2, 1] = Died(signal=9)
+    fan(one, 4)
+    one.cluster.advance(5.0)
+    stubborn(one, [_ON_A_DEAD_NODE])
+    one.advance()
+    one.cluster.advance(1700.0)
+    assert attempts(one) == [1]
+    one.cluster.advance(800.0)
+    assert attempts(one) == [1, 2]
+    assert one.cluster.calls["query"] < 40, "asked less and less"
+    one.end()
+
+
+def test_who_cancels_and_retries_does_not_wait_for_a_dead_node(sim: Any) -> None:
+    one = sim()
+    one.lasts["work"] = 500.0
+    one.fate["work", 2, 1] = Died(signal=9)
+    run = fan(one, 4)
+    one.cluster.advance(5.0)
+    stubborn(one, [_ON_A_DEAD_NODE])
+    one.advance()
+    one.cluster.advance(600.0)
+    assert attempts(one) == [1]
+    run.cancel("work", [2])
+    one.cluster.advance(10.0)
+    run.retry()
+    one.cluster.advance(10.0)
+    assert attempts(one) == [1, 2]
+    one.end()
 
 
 def test_a_late_worker_changes_nothing(sim: Any) -> None:
@@ -1055,6 +1152,37 @@ def test_a_wake_up_that_died_is_seen_by_status_after_a_while_and_drive_goes_on(s
     one.advance()
     one.end()
     assert elements(one) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+def test_jobs_and_wake_up_that_were_cancelled_together_end_the_run_at_the_next_look(sim: Any, refresh: bool) -> None:
+    one = sim()
+    run = fan(one, 3)
+    one.cluster.held = True
+    one.cluster.cancel(list(one.cluster.find([job.tag for job in one.jobs]).values()))
+    one.cluster.advance(0.0 if refresh else 150.0)
+    told = run.status(refresh=refresh)["run"]
+    assert (told["status"], told["reason"]) == ("CANCELLED", "make cancelled")
+    assert not one.cluster.order()
+
+
+def test_looking_at_a_run_submits_nothing(sim: Any) -> None:
+    """Not even where an element may be tried again, and nothing else will see to that."""
+    one = sim()
+    one.fate["work", 1, 1] = Died(signal=9, failure_class=FailureClass.NODE_FAIL)
+    one.dead_wakes = 2
+    run = fan(one, 3)
+    one.cluster.drain()
+    one.advance()
+    one.cluster.drain()
+    sent = len(one.jobs)
+    one.cluster.advance(1000.0)
+    assert run.status()["run"]["status"] == "STALLED"
+    one.cluster.advance(1000.0)
+    assert run.status()["run"]["status"] == "STALLED"
+    assert len(one.jobs) == sent
+    one.advance()
+    one.end()
 
 
 def test_jobs_that_run_for_long_in_silence_are_asked_for_and_are_no_stall(sim: Any) -> None:

@@ -25,6 +25,8 @@ from reflow.run.views.status import look
 from reflow.store.sqlite import SqliteCache
 from reflow.testing import MemoryCluster
 
+from .scheduled import cluster
+
 ONE = """
 @wf.job()
 def one() -> int:
@@ -118,6 +120,20 @@ def test_a_claim_without_a_job_id_ends_by_its_record_or_by_the_grace_period(
     assert b'"id":""' not in events
     state = look(run.root, run.definition)
     assert state.tasks["one"].attempt[0] == 2, "lost elements are tried again"
+
+
+def test_a_failure_that_is_reported_is_not_run_again_by_its_scheduler(lab: Any) -> None:
+    """The next attempt may run already, or the failure may be final."""
+    where = cluster()
+    lab.write(ONE).submit(lab.run_dir, executor=where)
+    assert lab.ran() == ["one"]
+    (job,) = [slots[0].job for slots in where._slots.values() if slots[0].job.spec is not None]
+    lab.touch("fixed")
+    again = subprocess.run(
+        ["bash", job.script], env=dict(os.environ), stdin=subprocess.DEVNULL, check=False, timeout=60
+    )
+    assert again.returncode == 0
+    assert lab.ran() == []
 
 
 class Broken:

@@ -80,7 +80,7 @@ def test_no_wake_up_waits_for_a_job_that_has_gone(state: State) -> None:
     assert wanted(state) == [("tag",)]
     ask(state, 21.0, {0: DONE, 1: DONE, 2: DONE})
     assert not wanted(state)
-    assert overdue(state, 22.0, 5.0, 10.0) == ([], 3.0)
+    assert overdue(state, 22.0, grace=5.0, lag=10.0, lost_after=3600.0) == ([], 3.0)
 
 
 def test_no_wake_up_waits_for_a_job_that_nothing_is_known_of(state: State) -> None:
@@ -95,7 +95,7 @@ def test_what_vanishes_from_its_array_was_cancelled_while_it_waited(state: State
     state.apply(Read(box=layout.box("", "tag", 2).removeprefix("/mailbox/"), upto=100))
     ask(state, 20.0, {0: RUNNING})
     ask(state, 31.0, {0: RUNNING})
-    failed, _ = overdue(state, 100.0, 5.0, 10.0)
+    failed, _ = overdue(state, 100.0, grace=5.0, lag=10.0, lost_after=3600.0)
     assert {one.elements: one.f for one in failed} == {"1": FailureClass.CANCELLED, "2": FailureClass.LOST}
 
 
@@ -105,7 +105,7 @@ def test_accounting_may_say_later_why(state: State) -> None:
     ask(state, 24.0, {0: late, 1: late})
     ask(state, 25.0, {0: UNKNOWN, 1: UNKNOWN})
     ask(state, 30.0, {None: UNKNOWN})
-    failed, _ = overdue(state, 31.0, 5.0, 10.0)
+    failed, _ = overdue(state, 31.0, grace=5.0, lag=10.0, lost_after=3600.0)
     assert {one.elements: one.f for one in failed} == {"0-1": FailureClass.TIMEOUT, "2": FailureClass.LOST}
 
 
@@ -113,11 +113,11 @@ def test_what_one_answer_alone_leaves_out_is_not_lost(state: State) -> None:
     """Absence counts in two answers, a visibility lag apart; what is seen in between was never gone."""
     ask(state, 20.0, {0: UNKNOWN, 1: RUNNING, 2: RUNNING})
     ask(state, 25.0, {0: UNKNOWN, 1: UNKNOWN, 2: RUNNING})
-    due, wait = overdue(state, 1000.0, 5.0, 10.0)
+    due, wait = overdue(state, 1000.0, grace=5.0, lag=10.0, lost_after=3600.0)
     assert not due, "nobody has asked since"
     assert wait is not None
     ask(state, 1000.0, {0: RUNNING, 1: UNKNOWN, 2: RUNNING})
-    lost, _ = overdue(state, 1001.0, 5.0, 10.0)
+    lost, _ = overdue(state, 1001.0, grace=5.0, lag=10.0, lost_after=3600.0)
     assert [(one.elements, one.f) for one in lost] == [("1", FailureClass.LOST)]
 
 
@@ -127,7 +127,7 @@ def test_an_end_that_the_scheduler_names_waits_for_no_grace(state: State) -> Non
     for slot, cls in enumerate((FailureClass.EXIT, FailureClass.NODE_FAIL)):
         told[slot] = JobStatus(state=JobState.FAILED, failure_class=cls)
     ask(state, 20.0, {**told, 2: DONE})
-    failed, wait = overdue(state, 30.0, 90.0, 10.0)
+    failed, wait = overdue(state, 30.0, grace=90.0, lag=10.0, lost_after=3600.0)
     assert [one.elements for one in failed] == ["0"]
     assert wait == 80.0
 

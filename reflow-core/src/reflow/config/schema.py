@@ -338,6 +338,13 @@ SECTIONS: tuple[Section, ...] = (
                 help="How long after a job has gone its record is waited for, before the element counts as failed.",
             ),
             Key(
+                name="lost_after",
+                type="time",
+                default="1h",
+                help="How long the end of a job that was cancelled as lost is waited for, before its element is tried"
+                " again all the same; its node may be dead.",
+            ),
+            Key(
                 name="on_error",
                 default="continue",
                 choices=("continue", "stop"),
@@ -356,7 +363,7 @@ SECTIONS: tuple[Section, ...] = (
             Key(
                 name="quiet",
                 type="time",
-                default="15m",
+                default="2m",
                 help="After how long without news `status` asks the scheduler by itself.",
             ),
             Key(

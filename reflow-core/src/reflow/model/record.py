@@ -99,6 +99,12 @@ class Finished(_Record, tag="finished"):
     d: str = ""
     p: str = ""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the element was ended from outside, so that only its scheduler knows why, and may run it again."""
+        ended = self.f == FailureClass.REQUEUED and self.s is not None  # it asks for that, having got a signal
+        return ended or self.f == FailureClass.CANCELLED
+
 
 class Closed(_Record, tag="closed"):
     """The writer ended as it meant to; nothing follows."""
@@ -387,7 +393,9 @@ class Gone(_Record, tag="gone"):
     ``elements`` are indices of the task. ``f`` is "" where the scheduler says
     nothing of why; ``never`` tells that, for all that is known, they did not
     start; ``back`` that they are there again; ``sure`` that it named their end,
-    or that two whole answers, a visibility lag apart, did not know them.
+    or that two whole answers, a visibility lag apart, did not know them;
+    ``killed`` that they were cancelled at that moment, and that the scheduler
+    has not confirmed their end yet.
     """
 
     tag: str
@@ -400,6 +408,7 @@ class Gone(_Record, tag="gone"):
     never: bool = False
     back: bool = False
     sure: bool = False
+    killed: bool = False
 
 
 class Asked(_Record, tag="asked"):

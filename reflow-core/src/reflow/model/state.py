@@ -673,7 +673,7 @@ class State:
                     self.gone.pop((task, index), None)
                     continue
                 before = self.gone.get((task, index))
-                if before is None:
+                if before is None or event.killed:
                     self.gone[task, index] = event
                 elif explains(event.f, before.f) or (
                     event.sure and not before.sure

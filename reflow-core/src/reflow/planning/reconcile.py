@@ -32,6 +32,9 @@ _ASK_AGAIN = 1.0
 
 _FORGOTTEN = JobStatus(state=JobState.UNKNOWN, native="not known any more")
 
+#: seconds between two questions whether something that was cancelled has ended, at most
+_CONFIRM = 300.0
+
 #: an array is known, and this slot of it is not: schedulers drop what is cancelled before it starts without a word
 _VANISHED = JobStatus(
     state=JobState.UNKNOWN,
@@ -112,6 +115,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits:
         gone: dict[tuple[JobStatus, bool], list[int]] = {}
         stuck: dict[str, list[int]] = {}
         back: list[int] = []
+        confirmed: dict[str, list[int]] = {}
         alive = any(status.state is not JobState.UNKNOWN for slot, status in told.items() if slot is not None)
         for slot, index in enumerate(flight.elements):
             if progress.status[index] not in (QUEUED, RUNNING) or state.flight_of(flight.task, index) is not flight:
@@ -126,6 +130,10 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits:
                 or (_VANISHED if limits.vanishes and alive and not began and not flight.slots else _FORGOTTEN)
             )
             before = state.gone.get((flight.task, index))
+            if before is not None and before.killed:
+                if status.state.ended or (status.state is JobState.UNKNOWN and now - before.at >= lag):
+                    confirmed.setdefault(before.w, []).append(index)
+                continue
             if before is not None and status.state in (JobState.PENDING, JobState.RUNNING):
                 back.append(index)  # it was run again, or the scheduler was confused
             elif (
@@ -164,6 +172,9 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits:
             )
         if back:
             events.append(Gone(tag=flight.tag, elements=to_ranges(back), at=now, back=True))
+        for why, indices in confirmed.items():
+            cls = FailureClass.LOST.value
+            events.append(Gone(tag=flight.tag, elements=to_ranges(indices), at=now, f=cls, w=why, sure=True))
         ordered = {index for kill in state.kills.get(flight.tag, ()) for index in from_ranges(kill.elements)}
         for why, indices in stuck.items():
             if left := [index for index in indices if index not in ordered]:
@@ -229,39 +240,59 @@ def _opened(state: State, task: str, index: int) -> bool:
 
 
 #: ends after which processes of the element may live on, or its record may still be on its way
-_UNSETTLED = ("", FailureClass.NODE_FAIL.value, FailureClass.LOST.value)
+_UNSETTLED = ("", FailureClass.NODE_FAIL.value)
+
+_GONE = "the job is gone, and left no record"
 
 
-def overdue(state: State, now: float, grace: float, lag: float) -> tuple[list[Failed | Kill], float | None]:
+def _left(gone: Gone, now: float, grace: float, lag: float, lost_after: float) -> float:
+    """Seconds until something of an element that has gone is due: its failure, or another question."""
+    since = now - gone.at
+    if gone.killed:
+        wait = lost_after - since
+        return min(wait, max(lag, _ASK_AGAIN, min(since / 2, _CONFIRM)))
+    if gone.f == FailureClass.LOST.value:
+        return 0.0
+    final = gone.sure and not gone.never and gone.f not in _UNSETTLED
+    if final and gone.f == FailureClass.CANCELLED.value:
+        return 0.0  # nothing can tell more of it: see `explains`
+    left = (min(lag, grace) if final else grace) - since
+    return left if gone.sure else max(left, lag - since, _ASK_AGAIN)
+
+
+def overdue(
+    state: State, now: float, *, grace: float, lag: float, lost_after: float
+) -> tuple[list[Failed | Kill], float | None]:
     """What becomes of elements whose record did not arrive in time, and the seconds until the next one is due.
 
     They fail as the scheduler says, after a visibility lag where it names an end
     after which nothing of them runs; what has failed before its worker could report anything
     has failed to launch. Where it says nothing they are lost, and may run all
-    the same: those are to be cancelled, and fail then. What one answer alone
+    the same: those are to be cancelled, and fail when the scheduler has confirmed
+    their end, or after `lost_after` seconds. What one answer alone
     has left out is no loss yet: it is due when it can be asked for again.
     """
     events: list[Failed | Kill] = []
     soonest: float | None = None
-    groups: dict[tuple[str, str, int, str, int | None, int | None, str], list[int]] = {}
+    groups: dict[tuple[str, str, int, str, int | None, int | None, str, bool], list[int]] = {}
     for (task, index), gone in state.gone.items():
         if state.tasks[task].status[index] not in (QUEUED, RUNNING):
             continue
-        final = gone.sure and not gone.never and gone.f not in _UNSETTLED
-        left = gone.at + (min(lag, grace) if final else grace) - now
-        if not gone.sure:
-            left = max(left, gone.at + lag - now, _ASK_AGAIN)
+        left = _left(gone, now, grace, lag, lost_after)
         if left > 0:
             soonest = left if soonest is None else min(soonest, left)
             continue
         cls, why = gone.f or (FailureClass.CANCELLED if gone.never else FailureClass.LOST).value, gone.w
+        if gone.killed:
+            why = f"{why or _GONE}; it was cancelled, and nobody has confirmed its end"
         if cls == FailureClass.EXIT.value and not _opened(state, task, index):
             cls, why = FailureClass.LAUNCH.value, f"its worker never started: {why or 'it failed'}"
-        key = (gone.tag, task, state.tasks[task].attempt[index], cls, gone.x, gone.s, why)
+        cancelled = gone.killed or gone.f == FailureClass.LOST.value
+        key = (gone.tag, task, state.tasks[task].attempt[index], cls, gone.x, gone.s, why, cancelled)
         groups.setdefault(key, []).append(index)
-    for (tag, task, attempt, cls, code, signal, why), indices in groups.items():
-        why = why or "the job is gone, and left no record"
-        if cls == FailureClass.LOST.value:
+    for (tag, task, attempt, cls, code, signal, why, cancelled), indices in groups.items():
+        why = why or _GONE
+        if cls == FailureClass.LOST.value and not cancelled:
             ordered = {index for kill in state.kills.get(tag, ()) for index in from_ranges(kill.elements)}
             if left_over := [index for index in indices if index not in ordered]:
                 events.append(Kill(tag=tag, at=now, elements=to_ranges(left_over), f=cls, w=why))

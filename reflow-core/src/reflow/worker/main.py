@@ -239,8 +239,8 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     if any(isinstance(record, Opened) and record.void for record in before):
         mailbox.close()  # the run has given this slot up, and made another attempt
         return []
-    if any(isinstance(record, Finished) and not record.f for record in before):
-        mailbox.close()  # the scheduler has started it again, for reasons of its own: what has run stays
+    if any(isinstance(record, Finished) and not record.interrupted for record in before):
+        mailbox.close()  # the scheduler has started it again, for reasons of its own: what is reported stays
         return relay.due(root, spec, index, len(elements), begun)
     begin = time.time()
     mailbox.started(msgspec.json.encode(spec.task), element, spec.attempt, begin)

@@ -2,7 +2,7 @@
 
 ``tags/TAG`` is created exclusively, whole, by link(2), which holds on network
 file systems too. It says ``claimed JOB_ID`` or ``void``; whoever came first has
-decided.
+decided. When the run has ended, ``over`` takes the place of either.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from . import durable
 from .opener import read_regular
 
 VOID = "void"
+
+#: the run has ended: should the scheduler start the job again, it runs nothing
+OVER = "over"
 
 
 def create(path: str, word: str) -> str:
@@ -35,8 +38,14 @@ def read(path: str) -> str:
 
 
 def claim(path: str, word: str) -> bool:
-    """Claim a submission for a job that has started; False where it is void."""
-    return (read(path) or create(path, word)) != VOID
+    """Claim a submission for a job that has started; False where nothing of it is to run any more."""
+    return (read(path) or create(path, word)) not in (VOID, OVER)
+
+
+def close(path: str) -> None:
+    """Let no job of a submission run anything any more; what runs goes on."""
+    durable.make_directories(path.rpartition("/")[0])
+    durable.write_new(path, OVER.encode(), durable=False)
 
 
 def void(path: str) -> str | None:

@@ -148,18 +148,25 @@ def _step(engine: Engine, watcher: Watcher, *, ask: bool, chain: bool, waits: fl
 
 
 def ask(root: str, executor: Executor) -> None:
-    """Ask the scheduler once, and write down what it says; nothing is submitted.
+    """Ask the scheduler once, and write down what it says, and what follows from that; nothing is submitted.
 
-    What it says can never run is cancelled.
+    What it says can never run is cancelled. Where nothing is left of the run, it ends.
     """
     taken = take_up(root, executor, None, watch=Watch())
     if taken is None:
         return  # who advances the run now asks, too
-    engine, _ = taken
+    engine, watcher = taken
     try:
         engine.hear()
         engine.scheduler.ask()
         engine.scheduler.enforce()
+        engine.settle()
+        engine.scheduler.give_up()
+        if engine.advance(start=False):
+            engine.scheduler.dismiss()
+        watcher(engine, "")
+    except LeaseLost:
+        pass  # who has taken over asks, too
     finally:
         engine.close()
 

@@ -96,7 +96,14 @@ class Engine:
         self._grace = grace = float(config.get("run.grace"))
         relays = not self.pooled and bool(config.get("dispatch.chain") and config.get("dispatch.fast_advance"))
         self.scheduler = Scheduler(
-            self.writer, executor, jobs, pooled=self.pooled, grace=grace, relays=relays, hear=self.hear
+            self.writer,
+            executor,
+            jobs,
+            pooled=self.pooled,
+            grace=grace,
+            lost_after=float(config.get("run.lost_after")),
+            relays=relays,
+            hear=self.hear,
         )
         self._results = Results(root)
         self._keeper = Keeper(self.writer, self._results, self._cache)
@@ -181,8 +188,13 @@ class Engine:
             )
 
     @paused()
-    def advance(self) -> bool:
+    def advance(self, *, start: bool = True) -> bool:
         """Do all that can be done now.
+
+        Parameters
+        ----------
+        start : bool
+            Whether anything may be started; else only what follows from what has ended is written down.
 
         Returns
         -------
@@ -198,7 +210,7 @@ class Engine:
         if self.state.run is RunState.PENDING:
             self.writer.add(RunChanged(state=RunState.RUNNING, at=self.writer.now()))
         while actions := self._possible(
-            plan(self.definition, self.state, self.scheduler.limits, planned := self.writer.now())
+            plan(self.definition, self.state, self.scheduler.limits, planned := self.writer.now()), start=start
         ):
             if any(isinstance(action, (Expand, Finish)) for action in actions) and self._authors.judge():
                 continue  # what can be done now is another thing
@@ -212,10 +224,11 @@ class Engine:
         self.writer.commit()
         return self.state.run.ended
 
-    def _possible(self, actions: Sequence[Action]) -> list[Action]:
+    def _possible(self, actions: Sequence[Action], *, start: bool) -> list[Action]:
         """What can be done now: nothing is submitted to a scheduler that is away, or full."""
         closed = self.scheduler.away or self.scheduler.full
-        return [action for action in actions if not (closed and isinstance(action, Submit))]
+        left_out = () if start and not closed else (Submit,) if start else (Submit, Expand)
+        return [action for action in actions if not isinstance(action, left_out)]
 
     def tells(self, occasion: str) -> bool:
         """Whether people are to be told of this now; writes down that they are."""
@@ -245,6 +258,7 @@ class Engine:
             self.writer.add(Skipped(task=action.task, reason=action.reason, at=self.writer.now()))
         else:
             self._keeper.keep(force=True, final=True)
+            self.scheduler.close()
             self.writer.add(RunChanged(state=action.state, reason=action.reason, at=self.writer.now()))
 
     def _expand(self, name: str) -> None:
@@ -485,8 +499,4 @@ def _interrupted(state: State, letter: Letter) -> Finished | None:
 
 
 def _broken_off(state: State, record: Mail) -> bool:
-    return (
-        type(record) is Finished
-        and (record.f == FailureClass.CANCELLED or (record.f == FailureClass.REQUEUED and record.s is not None))
-        and state.accepts(record)
-    )
+    return type(record) is Finished and record.interrupted and state.accepts(record)

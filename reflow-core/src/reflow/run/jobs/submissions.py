@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -29,14 +30,14 @@ from ...model.record import (
     Woke,
 )
 from ...model.resources import Resources
-from ...model.state import QUEUED, RUNNING, Flight, WakeUp
+from ...model.state import QUEUED, RUNNING, SUCCESS, Flight, WakeUp
 from ...planning.plan import CAP_LASTS, Submit
 from ...planning.reconcile import judge, missing, overdue, references, refs, tags
 from ...planning.tags import new_tag
 from ...planning.waking import flying, groups, joins, room, uncovered
 from ...worker.durable import make_directories
 from ...worker.mailbox import give_up
-from ...worker.tags import void
+from ...worker.tags import close, void
 from ..journal.writer import Writer
 from .factory import Jobs
 from .failures import fail
@@ -84,6 +85,8 @@ class Scheduler:
         Whether the executor's workers belong to this process.
     grace : float
         Seconds for which a record may be late.
+    lost_after : float
+        Seconds for which the end of a job is waited for that was cancelled because it seemed to be lost.
     relays : bool
         Whether the last worker of a group starts the next advance.
     hear : callable
@@ -121,6 +124,7 @@ class Scheduler:
         *,
         pooled: bool,
         grace: float,
+        lost_after: float,
         relays: bool,
         hear: Callable[[], object],
     ) -> None:
@@ -138,6 +142,7 @@ class Scheduler:
         self._jobs = jobs
         self._pooled = pooled
         self._grace = grace
+        self._lost_after = lost_after
         self._relays = relays
         self._hear = hear
 
@@ -465,9 +470,13 @@ class Scheduler:
 
     @property
     def doubtful(self) -> bool:
-        """Whether an element is missing from one answer only, and the next one may tell whether it is lost."""
+        """Whether the next answer may tell that an element is lost, or that one which was cancelled has ended."""
         state, lag, now = self._writer.state, self.executor.limits.visibility_lag, self._writer.now()
-        return any(not gone.sure and now - gone.at >= max(lag, self._grace) for gone in state.gone.values())
+        return any(
+            now - gone.at >= (lag if gone.killed else max(lag, self._grace))
+            for gone in state.gone.values()
+            if gone.killed or not gone.sure
+        )
 
     def give_up(self) -> float | None:
         """Let elements fail whose record did not arrive within the grace period; seconds until the next one is due.
@@ -475,14 +484,14 @@ class Scheduler:
         What is lost may run all the same: it is cancelled first.
         """
         now = self._writer.now()
-        events, soonest = overdue(self._writer.state, now, self._grace, self.executor.limits.visibility_lag)
+        events, soonest = self._overdue(now)
         if events:
             for event in events:
                 if type(event) is Failed:
                     self._outlaw(event.task, from_ranges(event.elements))
             # Since the mailbox was read, the scheduler may have been waited for.
             self._hear()
-            events, soonest = overdue(self._writer.state, now, self._grace, self.executor.limits.visibility_lag)
+            events, soonest = self._overdue(now)
         for event in events:
             if isinstance(event, Failed):
                 fail(self._writer, event)
@@ -490,7 +499,12 @@ class Scheduler:
                 self._writer.add(event)
         if any(type(event) is Kill for event in events):
             self.enforce()
+            soonest = self._overdue(now)[1]
         return soonest
+
+    def _overdue(self, now: float) -> tuple[list[Failed | Kill], float | None]:
+        lag = self.executor.limits.visibility_lag
+        return overdue(self._writer.state, now, grace=self._grace, lag=lag, lost_after=self._lost_after)
 
     def _outlaw(self, task: str, elements: Iterable[int]) -> None:
         """A scheduler may start once more what it has said to be gone: no worker is to run it any more then."""
@@ -553,7 +567,11 @@ class Scheduler:
             flight = aims[tag]
             for kill in kills:
                 left = set(from_ranges(kill.elements)).intersection(self._active(flight))
-                if left and not self._pooled:
+                if left and kill.f == FailureClass.LOST and flight.known:
+                    # It may run all the same: its end is confirmed before anything of it is tried again.
+                    elements = to_ranges(sorted(left))
+                    writer.add(Gone(tag=tag, elements=elements, at=now, w=kill.w, sure=True, killed=True))
+                elif left and not self._pooled:
                     fail(
                         writer,
                         Failed(
@@ -729,6 +747,21 @@ class Scheduler:
         for tag in done:
             self._writer.add(Woke(tag=tag, at=self._writer.now(), reason="the last worker went on", spare=True))
         return done
+
+    def close(self) -> None:
+        """The run ends: let no job of it run anything that is not known to have succeeded, should it start again."""
+        if self._pooled:
+            return
+        state = self._writer.state
+        succeeded = Counter(
+            position
+            for progress in state.tasks.values()
+            for position, status in zip(progress.job, progress.status, strict=True)
+            if status == SUCCESS
+        )
+        for position, flight in enumerate(state.flights):
+            if flight.known and succeeded[position] < len(flight.elements):
+                close(layout.tag(self._writer.root, flight.tag))
 
     def dismiss(self) -> None:
         """The run has ended: take the wake-ups out of the queue that nobody needs any more."""

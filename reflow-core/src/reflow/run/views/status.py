@@ -10,6 +10,7 @@ from typing import Any
 from ...model import layout
 from ...model.definition import Definition
 from ...model.names import TaskState
+from ...model.ranges import to_ranges
 from ...model.record import Finished
 from ...model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, Failure, State
 from ...model.task import Task
@@ -100,7 +101,8 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     """The run's state and its reason; STALLED where nothing is queued, running or due, and nothing will wake it."""
     if state.run.ended:
         return {"status": state.run.value, "reason": state.reason}
-    plain = {"status": state.run.value, "reason": state.asked.problem or state.barred or _capped(state)}
+    unconfirmed = _unconfirmed(definition.run_id, state)
+    plain = {"status": state.run.value, "reason": state.asked.problem or state.barred or unconfirmed or _capped(state)}
     epoch = latest(root)
     if not epoch:
         if time.time() - definition.created <= _LATE:
@@ -150,6 +152,24 @@ def _capped(state: State) -> str:
     if cap is None or time.time() - cap.at > CAP_LASTS:
         return ""
     return f"arrays of {cap.size} elements at most are submitted: {cap.w}"
+
+
+def _unconfirmed(run_id: str, state: State) -> str:
+    """Which elements were cancelled as lost and are waited for, since their end is not confirmed; "" where none are."""
+    found: dict[str, list[int]] = {}
+    for (task, index), gone in state.gone.items():
+        if gone.killed:
+            found.setdefault(task, []).append(index)
+    if not found:
+        return ""
+    names = [
+        f"{task}[{to_ranges(sorted(indices))}]" if state.tasks[task].array else task for task, indices in found.items()
+    ]
+    asked = " ".join(f"--task '{name}'" for name in names)
+    return (
+        f"{', '.join(names)}: cancelled as lost, and the scheduler has not confirmed the end, which is waited for up to"
+        f" [run] lost_after; `reflow cancel {run_id} {asked}` and `reflow retry {run_id}` do not wait"
+    )
 
 
 def awaits(state: State) -> bool:
