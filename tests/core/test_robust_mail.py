@@ -61,14 +61,17 @@ def test_a_command_that_cannot_be_read_is_passed_over_once(lab: Any, data: bytes
 
 
 @pytest.mark.parametrize("data", [b"", b'{"epoch":1', b"\xff" * 512, b"\0" * 512, b"[1]"])
-def test_a_damaged_lease_is_taken_over_after_its_expiry(lab: Any, data: bytes) -> None:
+def test_a_damaged_lease_is_refused_or_by_a_wake_up_taken_over_after_its_expiry(lab: Any, data: bytes) -> None:
     lab.write(ONE)
     run = lab.run()
     epoch = latest(run.root)
     Path(layout.lease(run.root, epoch)).write_bytes(data)
     assert run.status()["run"]["status"] == "FAILED"
+    with pytest.raises(DataError, match="is damaged, and no process has written it anew") as refused:
+        Lease.acquire(run.root, expiry=60.0, beat=0.02)
+    assert refused.value.hint == f"`reflow repair {run.root}` puts it in order"
     began = time.monotonic()
-    lease = Lease.acquire(run.root, expiry=0.3, beat=0.1)
+    lease = Lease.acquire(run.root, expiry=0.3, beat=0.02, woken=True)
     assert time.monotonic() - began > 0.3, "whoever holds it may be alive"
     assert lease is not None
     lease.release()

@@ -238,6 +238,18 @@ def test_a_mailbox_that_is_damaged_in_between(lab: Any, halfway: Run) -> None:
     assert run.result("total") == 6
 
 
+@pytest.mark.parametrize("how", ["empty", "other bytes", "FIFO", "directory", "link"])
+def test_a_damaged_lease_is_written_anew(lab: Any, halfway: Run, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reflow.run.recovery.repair._BEATS", 0)  # it is this very process that held it
+    path = Path(layout.lease(halfway.root, latest(halfway.root)))
+    path.unlink()
+    make = {"FIFO": os.mkfifo, "directory": os.mkdir, "link": lambda path: os.symlink("/dev/zero", path)}
+    make.get(how, lambda path: path.write_bytes(b"" if how == "empty" else b"\xff" * 512))(path)
+    report = put_right(lab, halfway)
+    assert f"{path} is damaged; nobody holds it, and it was written anew" in report.done
+    assert f"{path}.damaged-1" in report.backups
+
+
 def test_another_process_holds_the_lease(halfway: Run) -> None:
     lease = Lease.acquire(halfway.root)
     assert lease is not None

@@ -169,10 +169,10 @@ def test_garbage_is_passed_over_and_named_when_asked_for(tmp_path: Path) -> None
     assert [one.run_id for one in registry.listing("wf")] == ["good"]
     assert [one.run_id for one in registry.listing("new")] == ["newer"]
     assert registry.find("latest", "wf").run_id == "good"
-    assert registry.unread == []
+    assert registry.unread == {}
     with pytest.raises(RunNotFound) as caught:
         registry.find("latest", "new")
-    assert "1 entries there cannot be read" in (caught.value.hint or "")
+    assert "cannot be used: newer (damaged)" in (caught.value.hint or "")
     for name in ("empty", "bytes", "utf", "other"):
         with pytest.raises(DataError, match="corrupt"):
             registry.find(name)

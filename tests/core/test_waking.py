@@ -19,7 +19,7 @@ from reflow.model.state import State
 from reflow.model.task import Input, Task
 from reflow.planning.reconcile import judge, overdue, refs
 from reflow.planning.waking import flying, groups, uncovered
-from reflow.run.journal.report_reader import believed, overlay, unread
+from reflow.run.journal.report_reader import frozen_trust, overlay, unread
 
 INT = Schema("int")
 RUNNING = JobStatus(state=JobState.RUNNING)
@@ -138,10 +138,10 @@ def test_what_has_started_is_shown_after_its_mail_was_read(state: State, tmp_pat
     box.parent.mkdir(parents=True)
     box.write_bytes(frame(msgspec.json.encode(Started(t="work", i=1, a=1, b=1.0))))
     state.apply(Read(box=layout.box("", "tag", 1, 1).removeprefix("/mailbox/"), upto=box.stat().st_size))
-    assert unread(str(tmp_path), state, believed(str(tmp_path), state)) == []
-    overlay(str(tmp_path), state)
+    assert unread(str(tmp_path), state, frozen_trust(state)) == []
+    overlay(str(tmp_path), state, frozen_trust(state))
     assert state.tasks["work"].shown()["RUNNING"] == 1
-    overlay(str(tmp_path), state)
+    overlay(str(tmp_path), state, frozen_trust(state))
     assert state.tasks["work"].shown() == {"QUEUED": 2, "RUNNING": 1}
 
 

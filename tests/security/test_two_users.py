@@ -420,8 +420,9 @@ def test_a_strangers_entry_in_the_registry_is_not_believed(world: Any, work: Pat
     said = world.a.do(lambda: Run.open(name).run_id)
     assert said.startswith(f"Untrusted: {entry} belongs to {world.b.name}"), said
     assert world.a.do(lambda: Run.open("latest").run_id).startswith("RunNotFound:")
-    listed = world.a.do(lambda: [[one["run_id"], one["status"]] for one in runs()])
-    assert sorted(listed) == [["fifo", "unreadable"], ["link", "unreadable"], [name, "unreadable"]]
+    listed = world.a.do(lambda: {one["run_id"]: [one["status"], one["problem"]] for one in runs()})
+    foreign = ["unreadable", f"the registry's entry is not trusted, owned by {world.b.name}"]
+    assert listed == {"fifo": foreign, "link": ["unreadable", "the registry's entry is damaged"], name: foreign}
     trusting = {"REFLOW_RUN_TRUSTED_OWNERS": world.b.name}
     assert world.a.do(lambda: Run.open(name).run_id, **trusting).startswith("RunNotFound:"), "it leads there now"
 

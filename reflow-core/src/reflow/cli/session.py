@@ -104,7 +104,7 @@ class Session:
         from ..run.definition.trust import policy
         from ..run.service.api import Run
         from ..store.paths import store_path as find_store
-        from ..store.registry import LATEST, REPAIR, Registry
+        from ..store.registry import LATEST, Registry, in_words
 
         if run is not None and run_id is not None and run != run_id:
             raise UsageError(f"two runs are named: {run!r} and --run-id {run_id!r}", hint="name one")
@@ -119,8 +119,7 @@ class Session:
             registry = Registry(find_store(override=store_path), policy)
             wanted = registry.find(LATEST, None if self.flow is None else self.flow.name).run_id
             if registry.unread:
-                newer = ", ".join(registry.unread)
-                text = f"{wanted} may not be the latest run, since the entries of {newer} are damaged; {REPAIR}"
+                text = f"{wanted} may not be the latest run, since newer {in_words(registry.unread)}"
                 render.complain("warning", text)
         found = Run.open(wanted, store_path=store_path)
         if self.flow is not None and found.workflow != self.flow.name:

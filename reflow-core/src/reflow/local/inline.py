@@ -32,6 +32,7 @@ from ..worker.keeper import Keeper
 from ..worker.mailbox import Mailbox
 from ..worker.opener import LOG, WHOLE, read_regular
 from ..worker.state import below
+from ..worker.trust import Trust, trust_of_job
 from ..worker.values import strangers
 
 _mail = msgspec.json.Decoder(Mail)
@@ -294,14 +295,14 @@ class InlineExecutor:
         work.status[slot] = JobStatus(state=JobState.FAILED, failure_class=FailureClass.ERROR)
 
     def _definition(self, spec: JobSpec) -> Definition:
-        raw = read_regular(layout.definition(self._root, spec.generation), most=WHOLE)
+        raw = read_regular(layout.definition(self._root, spec.generation), trust_of_job(spec.env), most=WHOLE)
         return msgspec.json.decode(raw, type=Definition)
 
     def _runner(self, work: _Work, mailbox: Mailbox) -> ElementRunner:
         spec = work.job.spec
         assert spec is not None
         definition = self._definition(spec)
-        flow, note = self._code(definition)
+        flow, note = self._code(definition, trust_of_job(spec.env))
         if self._keeper is None:
             entry = definition.entry
             self._keeper = Keeper(alone=False, accept=below(entry.path[0] if entry.path else "/", entry.module))
@@ -319,12 +320,12 @@ class InlineExecutor:
             note=note[spec.task],
         )
 
-    def _code(self, definition: Definition) -> tuple[Flow, Mapping[str, Callable[[], bytes]]]:
+    def _code(self, definition: Definition, trusted: Trust) -> tuple[Flow, Mapping[str, Callable[[], bytes]]]:
         """The workflow of a code generation, and for each task what says why a result must not be kept."""
         found = self._flows.get(definition.generation)
         if found is not None:
             return found
-        frozen, flow, strange = Frozen(self._root, definition), self.flow, frozenset[str]()
+        frozen, flow, strange = Frozen(self._root, definition, trusted), self.flow, frozenset[str]()
         frozen.known()
         if flow is None or (definition.generation > 1 and definition.entry.importable):
             flow = loaded(definition)

@@ -868,7 +868,7 @@ class LocalExecutor:
     def _read(self, lane: _Lane) -> Letter | None:
         if lane.file < 0:
             try:
-                lane.file = open_regular(lane.path, trust())
+                lane.file = open_regular(lane.path, trust(), place=False)  # its own workers have made it
             except FileNotFoundError:
                 return None
         payloads, lane.offset = frames_of(lane.file, lane.offset)

@@ -1,7 +1,7 @@
 """The registry: which runs there are, and where. One small file a run, ``STORE/runs/RUN_ID.json``."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import msgspec
 from ..errors import DataError, RunNotFound, Untrusted, UsageError
 from ..worker.durable import beside, create, make_directories, sync_directory
 from ..worker.opener import decoded, read_regular
-from ..worker.trust import Trust, trust
+from ..worker.trust import Trust, trust, user_name
 
 FORMAT = 1
 LATEST = "latest"
@@ -67,7 +67,15 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unread(RunRecord, frozen=True, kw_only=True):
-    """Stands for an entry that is damaged, not to be trusted, or of a newer version: its ``run_dir`` is its file."""
+    """Stands for an entry that cannot be used: its ``run_dir`` is its file.
+
+    Attributes
+    ----------
+    why : str
+        What it is: "damaged", say, or "not trusted, owned by NAME".
+    """
+
+    why: str = "damaged"
 
     @property
     def gone(self) -> bool:
@@ -100,14 +108,14 @@ class Registry:
 
     Attributes
     ----------
-    unread : list of str
-        Runs newer than the one that `find` last took for the latest, whose entries are damaged or of a newer version.
+    unread : dict of str to str
+        Runs newer than the one that `find` last took for the latest, whose entries cannot be used, and why.
     """
 
     def __init__(self, store: str | os.PathLike[str], policy: Callable[[], Trust] = trust) -> None:
         self.store = os.fspath(store)
         self.directory = os.path.join(self.store, "runs")
-        self.unread: list[str] = []
+        self.unread: dict[str, str] = {}
         self._policy = policy
 
     def add(self, record: RunRecord, *, replace: bool = False) -> None:
@@ -169,7 +177,7 @@ class Registry:
             os.rename(draft, path)
 
     def listing(self, workflow: str | None = None) -> list[RunRecord]:
-        """All runs, newest first; an `Unread` stands for each entry that is damaged or not to be trusted.
+        """All runs, newest first; an `Unread` stands for each entry that cannot be used.
 
         Parameters
         ----------
@@ -248,7 +256,7 @@ class Registry:
         """Read entries of this user's from the newest on, until one is whole and of the workflow."""
         dated = []
         others = 0
-        self.unread = []
+        self.unread = {}
         for run_id in self._ids():
             with suppress(OSError):
                 status = os.lstat(self.path(run_id))
@@ -262,9 +270,9 @@ class Registry:
                 continue
             if not isinstance(record, Unread):
                 return record
-            self.unread.append(run_id)
+            self.unread[run_id] = record.why
         of = "" if workflow is None else f" of workflow {workflow!r}"
-        hint = f"{len(self.unread)} entries there cannot be read; {REPAIR}" if self.unread else "submit one first"
+        hint = in_words(self.unread) if self.unread else "submit one first"
         yours = ""
         if others and not self.unread:
             yours, hint = " of yours", f"{others} of others are there: `reflow runs` lists them; name one by its id"
@@ -276,12 +284,17 @@ class Registry:
             return self._load(run_id)
         except (FileNotFoundError, PermissionError):
             return None
-        except (OSError, DataError, Untrusted):
+        except (OSError, DataError, Untrusted) as error:
             path = self.path(run_id)
             try:
-                return Unread(run_id=run_id, workflow="", run_dir=path, created=os.stat(path).st_mtime)
+                created, owner = os.stat(path).st_mtime, os.lstat(path).st_uid
             except OSError:
                 return None
+            why = "damaged"
+            if isinstance(error, Untrusted):
+                own = owner == os.geteuid()
+                why = f"not trusted, {'writable by others' if own else f'owned by {user_name(owner)}'}"
+            return Unread(run_id=run_id, workflow="", run_dir=path, created=created, why=why)
 
     @staticmethod
     def _advice(ref: str, ids: frozenset[str]) -> str:
@@ -351,6 +364,13 @@ class Registry:
     def path(self, run_id: str) -> str:
         """Where a run's entry is."""
         return os.path.join(self.directory, run_id + _SUFFIX)
+
+
+def in_words(unread: Mapping[str, str]) -> str:
+    """Tell of entries that cannot be used, each with the reason, and what to do about them."""
+    listed = ", ".join(f"{run_id} ({why})" for run_id, why in unread.items())
+    told = f"entries of the registry cannot be used: {listed}"
+    return f"{told}; {REPAIR}" if "damaged" in unread.values() else f"{told}; name such a run by its run directory"
 
 
 def _read(path: str, trusted: Trust | None = None) -> bytes:

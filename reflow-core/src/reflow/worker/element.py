@@ -28,7 +28,7 @@ from .interrupts import LIMITS, Interrupts
 from .keeper import Keeper
 from .mailbox import Mailbox
 from .opener import LOG
-from .trust import trust_in
+from .trust import trust_of_job
 from .usage import Meter
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ElementRunner:
         self.fresh = spec.fresh
         self._function = function
         self._mailbox = mailbox
-        self._inputs = Inputs(spec.inputs, trust_in(os.environ))
+        self._inputs = Inputs(spec.inputs, trust_of_job(spec.env))
         #: None where the function says nothing of what it returns: that is then nobody's
         self._result = codec_of(types["return"]) if "return" in types else None
         self._shared: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOMEM
+from functools import lru_cache
 from typing import TypeVar
 
 from ..errors import Untrusted
@@ -26,6 +27,9 @@ WHOLE = 2 << 30
 
 _AT_ONCE = 1 << 20
 
+#: what the path of a directory inside a run's root holds
+_INSIDE = f"{os.sep}.reflow{os.sep}"
+
 #: bytes of frames read at a time, and bytes that one frame has at most
 _AHEAD, _FRAME = 1 << 22, 1 << 30
 
@@ -36,6 +40,7 @@ def open_regular(
     *,
     closed: bool = False,
     follow: bool = False,
+    place: bool = True,
     flags: int = os.O_RDONLY,
 ) -> int:
     """Open a file that is there; its descriptor.
@@ -51,7 +56,9 @@ def open_regular(
     closed : bool
         Whether it is known to lie where nobody else can write it; its owner is looked at all the same.
     follow : bool
-        Whether it may be a symbolic link.
+        Whether it may be a symbolic link; the directory that it lies in is not looked at then.
+    place : bool
+        Whether the directory that it lies in is looked at, too: who may write that may put one file in another's place.
     flags : int
         How it is opened; for reading where not given. What is made is made without write access for a group.
 
@@ -60,7 +67,7 @@ def open_regular(
     OSError
         It cannot be opened, or is a directory, a FIFO, a device or a link.
     Untrusted
-        It is another user's, or others may write it.
+        It, or the directory that it lies in, is another user's, or others may write it.
     """
     how = flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -71,10 +78,31 @@ def open_regular(
         raise
     try:
         _check(path, os.fstat(file), trusted, closed=closed)
+        if place and trusted is not None and not (closed or follow):
+            require_place(os.path.dirname(path), trusted)
     except BaseException:
         os.close(file)
         raise
     return file
+
+
+@lru_cache(maxsize=4096)
+def require_place(directory: str, trusted: Trust) -> None:
+    """Refuse a directory that somebody else owns or may write; one that was in order once is not looked at again.
+
+    Of a run, all directories above it are looked at, too, up to the run's root.
+
+    Raises
+    ------
+    Untrusted
+        It is another user's, or others may write it.
+    """
+    why, hint = doubt(directory, os.stat(directory), trusted)
+    if why:
+        raise Untrusted(why, hint=hint)
+    above = os.path.dirname(directory)
+    if _INSIDE in above:
+        require_place(above, trusted)
 
 
 def read_regular(path: str, trusted: Trust | None = None, *, most: int = RECORD, follow: bool = False) -> bytes:

@@ -67,6 +67,11 @@ def trust_in(environ: Mapping[str, str]) -> Trust:
     return trust(_listed(environ.get(OWNERS, "")), _listed(environ.get(GROUPS, "")))
 
 
+def trust_of_job(env: Mapping[str, str]) -> Trust:
+    """Make the `Trust` that a job's own variables describe beside this process's."""
+    return trust_in({name: env.get(name) or os.environ.get(name, "") for name in (OWNERS, GROUPS)})
+
+
 def wrong_name(name: str) -> str:
     """What is wrong with the name or number of a user or group; "" for nothing."""
     if not name:

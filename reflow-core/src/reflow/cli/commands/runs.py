@@ -43,8 +43,11 @@ def command(
         ["RUN_ID", "STATE", "CREATED", "DIRECTORY"],
         [[run["run_id"], run["status"], render.moment(run["created"]), run["run_dir"]] for run in shown],
     )
-    if any(run["status"] == "unreadable" and not run["workflow"] for run in shown):
-        render.complain("warning", f"some entries of the registry are damaged; {REPAIR}")
+    unread = {run["run_id"]: run["problem"] for run in shown if run["status"] == "unreadable"}
+    for run_id, problem in unread.items():
+        render.complain("warning", f"{run_id}: {problem}")
+    if any(problem.endswith("is damaged") for problem in unread.values()):
+        render.complain("hint", REPAIR)
     if len(known) > limit:
         render.say(f"older runs are not shown; --limit {2 * limit} shows more")
 

@@ -62,7 +62,7 @@ def load_definition(root: str, generation: int = 1, trusted: Trust | None = None
     definition = read_definition(root, generation, trusted)
     copy = layout.definition_copy(root, generation)
     with suppress(OSError, msgspec.MsgspecError):
-        if decode_definition(read_regular(copy, most=WHOLE), copy) != definition:
+        if decode_definition(read_regular(copy, trusted, most=WHOLE), copy) != definition:
             raise damaged(root, f"{layout.definition(root, generation)} and {copy} differ")
     return definition
 
@@ -150,17 +150,19 @@ def in_words(parts: Sequence[str]) -> list[str]:
     return [*said, *(["what jobs inherit of the submission"] if "inherited" in parts else [])]
 
 
-def load_secrets(root: str, definition: Definition) -> Secrets:
-    """Read those of a code generation; empty where there are none.
+def load_secrets(root: str, definition: Definition, trusted: Trust | None = None) -> Secrets:
+    """Read those of a code generation, which somebody of `trusted` has written; empty where there are none.
 
     Raises
     ------
     DataError
         They are damaged, or lost.
+    Untrusted
+        Somebody else has written them, or could have; `trusted` is None: whoever.
     """
     path = layout.secrets(root, definition.generation)
     try:
-        secrets = decoded(_secrets.decode, read_regular(path))
+        secrets = decoded(_secrets.decode, read_regular(path, trusted))
     except FileNotFoundError:
         if definition.private:
             raise damaged(root, f"{path} is lost") from None

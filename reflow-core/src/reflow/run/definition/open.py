@@ -15,6 +15,7 @@ from ...plugin import Context
 from ...plugins import registry as plugin_registry
 from ...process.runner import Runner
 from ...store.trust import require
+from ...worker.trust import trust
 from .cache import Refused
 from .load import load_secrets
 from .trust import acting, require_own, trust_of
@@ -22,7 +23,7 @@ from .trust import acting, require_own, trust_of
 
 def config_of(definition: Definition, root: str) -> Config:
     """The configuration that a run was submitted with."""
-    return Config.from_json(definition.config, load_secrets(root, definition).config)
+    return Config.from_json(definition.config, load_secrets(root, definition, acting(root, trust())).config)
 
 
 def cache_places(definition: Definition, config: Config, store: str | None = None) -> tuple[str, ...]:

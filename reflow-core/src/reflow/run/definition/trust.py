@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from ...config import Config
+from ...errors import Untrusted
 from ...store.trust import distrust, require
 from ...worker.durable import share
 from ...worker.trust import GROUPS, OWNERS, Trust, doubt, trust
+
+T = TypeVar("T")
+
+NOBODY = Trust(frozenset())
 
 _PARTS = ("mailbox", "events", "code", "jobs", "scripts", "inputs", "tags", "lease")
 
@@ -61,6 +68,30 @@ def acting(root: str, frozen: Trust) -> Trust:
     except FileNotFoundError:  # a run that is only rehearsed
         own = True
     return frozen if own else frozen.union(policy())
+
+
+def believing(root: str, read: Callable[[Trust], T], frozen: Trust = NOBODY) -> T:
+    """Read what a run's directory says, for a user who only looks at the run.
+
+    Parameters
+    ----------
+    root : str
+        The run's root directory.
+    read : callable
+        Is given whom to believe: the run's owner, and whom the run's configuration trusts; where that is not enough,
+        whom this user's configuration trusts, too.
+    frozen : Trust
+        Whom the run's configuration trusts, as of its submission; nobody where it is not known yet.
+    """
+    try:
+        own = {os.stat(root).st_uid}
+    except FileNotFoundError:  # a run that is only rehearsed
+        own = set()
+    trusted = trust().union(frozen).union(Trust(frozenset(own)))
+    try:
+        return read(trusted)
+    except Untrusted:
+        return read(trusted.union(policy()))
 
 
 def handed_on(trusted: Trust) -> dict[str, str]:

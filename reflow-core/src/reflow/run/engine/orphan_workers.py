@@ -31,7 +31,7 @@ def end_workers(root: str, tag: str, patience: float = 10.0) -> None:
     marks: list[str] = []
     for box in lanes(root, tag):
         try:
-            file = open_regular(f"{root}/mailbox/{box}", trust())
+            file = open_regular(f"{root}/mailbox/{box}", trust(), place=False)
         except (OSError, Untrusted):
             continue
         try:

@@ -31,6 +31,9 @@ EXPIRY = 360.0
 #: beats missed after which it may be taken from a process whose job has ended, says the scheduler
 _MISSED = 4
 
+#: beats within which a holder has written its damaged lease anew, if it is alive
+_MENDED = 3
+
 _SIZE = 512
 
 #: wake-ups that a lease names: its file has one size
@@ -231,6 +234,9 @@ class Lease:
         Untrusted
             Nobody of `trusted` has written the newest one, or others could have: it is neither waited for nor passed
             over, for whoever wrote it could write the run's events as well.
+        DataError
+            It is lost or damaged, and its holder does not write it anew. A wake-up, which nobody watches, waits for
+            the expiry instead.
         """
         started = clock()
         looks_again = watch is not None
@@ -261,6 +267,12 @@ class Lease:
                         enough = min(enough, _MISSED * beat)
                     silence = seen.silence(now, at)
                     if silence <= enough:
+                        if now.counter < 0 and not woken and silence > _MENDED * beat:
+                            raise DataError(
+                                f"{layout.lease(root, epoch)} is damaged, and no process has written it anew:"
+                                " nobody can tell who writes this run",
+                                hint=f"`reflow repair {root}` puts it in order",
+                            )
                         if say is not None and silence > 2 * beat and not seen.told:
                             say(f"{now} is not heard of; the run is taken over after {enough:g} s of silence")
                             seen.told = True

@@ -15,7 +15,7 @@ from ...model.migration import schema_of, upgrade
 from ...model.record import SCHEMA, Command, Finished, Mail, Opened, Started
 from ...model.state import CANCELLED, FAILED, QUEUED, RUNNING, Flight, State
 from ...worker.durable import make_directories, write_new
-from ...worker.opener import decoded, frames_of, open_regular, read_open
+from ...worker.opener import decoded, frames_of, open_regular, read_open, require_place
 from ...worker.trust import Trust, doubt, trust, user_name
 from ..definition.load import damaged, require_known
 
@@ -38,15 +38,6 @@ STRANGE = "strange"
 def frozen_trust(state: State) -> Trust:
     """Whom a run's configuration trusts, as of its submission."""
     return trust(state.trusted_owners, state.trusted_groups)
-
-
-def believed(root: str, state: State) -> Trust:
-    """Whose mail counts for a user who only looks at a run: its owner's, too."""
-    try:
-        own = {os.stat(root).st_uid}
-    except FileNotFoundError:  # a run that is only rehearsed: there is no mail
-        own = set()
-    return frozen_trust(state).union(Trust(frozenset(own)))
 
 
 def read_box(root: str, box: str, start: int, trusted: Trust, *, last: bool = False) -> Letter | None:
@@ -73,6 +64,7 @@ def read_box(root: str, box: str, start: int, trusted: Trust, *, last: bool = Fa
             return Letter(box, start, [])
         if (found := doubt(path, status, trusted))[0]:
             raise Untrusted(found[0], hint=found[1])
+        require_place(os.path.dirname(path), trusted)
         if last:
             before = os.pread(file, min(start, _LAST), max(0, start - _LAST))
             begin = before.rfind(b"\n", 0, -1) + 1
@@ -178,9 +170,9 @@ def _slots(
     return letters
 
 
-def overlay(root: str, state: State) -> None:
+def overlay(root: str, state: State, trusted: Trust) -> None:
     """Let a state that is only looked at know what workers have said since."""
-    for letter in unread(root, state, believed(root, state), again=True):
+    for letter in unread(root, state, trusted, again=True):
         for record, _ in letter.records:
             if isinstance(record, (Started, Finished)) and state.accepts(record):
                 state.apply(record)  # type: ignore[arg-type]
@@ -198,8 +190,10 @@ def commands(root: str, state: State, trusted: Trust) -> list[Command]:
 
     One of somebody who is not in `trusted`, or that others may write, is `STRANGE`.
     """
+    directory = layout.commands(root)
     try:
-        names = os.listdir(layout.commands(root))
+        names = os.listdir(directory)
+        wrong = doubt(directory, os.stat(directory), trusted)[0] if names else ""
     except FileNotFoundError:
         return []
     found = []
@@ -218,7 +212,7 @@ def commands(root: str, state: State, trusted: Trust) -> list[Command]:
         try:
             status = os.fstat(file)
             command = decoded(_command.decode, read_open(file, path))
-            if doubt(path, status, trusted)[0]:
+            if wrong or doubt(path, status, trusted)[0]:
                 command = Command(id=identifier, verb=STRANGE, by=user_name(status.st_uid))
         except (OSError, msgspec.DecodeError):
             command = Command(id="", verb=UNREADABLE)

@@ -55,7 +55,7 @@ class Writer:
         self.definition: Definition = (
             first if self.state.generation == 1 else load_definition(root, self.state.generation, trusted)
         )
-        self.secrets = load_secrets(root, self.definition)
+        self.secrets = load_secrets(root, self.definition, trusted)
         self.trusted = trusted.union(frozen_trust(self.state))
         share(self.trusted.groups)
         self._log = Log(root, lease.epoch, self.state, span)
@@ -69,8 +69,8 @@ class Writer:
         """Write an event down, and let the state know it; durable after `commit`."""
         self._log.add(event, payload)
         if type(event) is CodeChanged:
-            self.definition = load_definition(self.root, event.generation)
-            self.secrets = load_secrets(self.root, self.definition)
+            self.definition = load_definition(self.root, event.generation, self.trusted)
+            self.secrets = load_secrets(self.root, self.definition, self.trusted)
 
     def add_all(self, events: Iterable[Event]) -> None:
         """Write down what a task was found to consist of, as `add` does."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from ...batch.script import environment
-from ...errors import DataError, LeaseLost, ReflowError, RunNotFound
+from ...errors import DataError, LeaseLost, ReflowError, RunNotFound, Untrusted
 from ...model import layout
 from ...model.definition import Definition
 from ...model.digest import sha256
@@ -23,6 +23,7 @@ from ...store.registry import Registry
 from ...worker.durable import claim, keep, make_directories, sync_directory, write_new
 from ...worker.opener import WHOLE, decoded, read_regular
 from ...worker.tags import void
+from ...worker.trust import Trust, doubt
 from ..definition.create import FOLDERS, freeze, record_of
 from ..definition.imported_modules import copy_module
 from ..definition.load import (
@@ -127,11 +128,13 @@ class _Repair:
 
     def run(self) -> Repaired:
         require_own(self.root)
+        trusted = policy()
+        _require_all(self.root, trusted)
         self._known()
         self._lease_file()
-        lease = Lease.acquire(self.root, say=self._say, trusted=policy())
+        lease = Lease.acquire(self.root, say=self._say, trusted=trusted)
         if lease is None:
-            holder = owner(self.root, latest(self.root))
+            holder = owner(self.root, latest(self.root), trusted)
             raise LeaseLost(
                 f"process {holder.pid} on {holder.host} advances run {self.report.run_id} now; nothing was changed",
                 hint="cancel the run, or wait until that process has ended",
@@ -177,20 +180,35 @@ class _Repair:
         survey(self.root)
 
     def _lease_file(self) -> None:
-        """Write the newest epoch's lease again, where it is lost; unless its holder does, who is alive then."""
-        epoch = newest(f"{self.root}/events", ".log")
-        if latest(self.root) >= epoch:
+        """Write the newest epoch's lease again, where it is lost or damaged; unless its holder does, who is alive."""
+        epoch = max(newest(f"{self.root}/events", ".log"), latest(self.root))
+        path = layout.lease(self.root, epoch)
+        damage = self._damage_of_lease(epoch)
+        if not damage:
             return
         deadline = time.monotonic() + _BEATS * BEAT
         if not self._dead(epoch):
-            self._say(f"the lease is lost; waiting {_BEATS * BEAT:.0f} s for a process that may hold it")
-            while time.monotonic() < deadline and latest(self.root) < epoch:
+            self._say(f"the lease is {damage}; waiting {_BEATS * BEAT:.0f} s for a process that may hold it")
+            while time.monotonic() < deadline and self._damage_of_lease(epoch):
                 time.sleep(0.2)
-        path = layout.lease(self.root, epoch)
+        damage = self._damage_of_lease(epoch)
+        if damage == "damaged":
+            self._keep(path)
         make_directories(os.path.dirname(path))
         gone = Owner(epoch=epoch, host="", pid=0, released=True)
-        if latest(self.root) < epoch and claim(path, msgspec.json.encode(gone) + b"\n"):
-            self._done(f"{path} is lost; nobody holds it, and it was written anew")
+        if damage and claim(path, msgspec.json.encode(gone) + b"\n"):
+            self._done(f"{path} is {damage}; nobody holds it, and it was written anew")
+
+    def _damage_of_lease(self, epoch: int) -> str:
+        """What is wrong with the newest epoch's lease: "lost", "damaged", or nothing."""
+        if latest(self.root) < epoch:
+            return "lost"
+        try:
+            return "damaged" if epoch and owner(self.root, epoch).counter < 0 else ""
+        except FileNotFoundError:
+            return "lost"
+        except OSError:
+            return "damaged"
 
     def _dead(self, epoch: int) -> bool:
         """Whether the writer of an epoch is known to be gone."""
@@ -418,6 +436,25 @@ _job_spec = msgspec.json.Decoder(JobSpec)
 
 class _Tagged(msgspec.Struct):
     tag: str
+
+
+def _require_all(root: str, trusted: Trust) -> None:
+    """Refuse a run of which somebody else has made a file, or could have: what is mended would be its owner's.
+
+    Raises
+    ------
+    Untrusted
+        There is one. Logs are nobody's evidence, and left out.
+    """
+    for top, folders, names in os.walk(root):
+        if top == root and "logs" in folders:
+            folders.remove("logs")
+        for name in (*folders, *names):
+            path = os.path.join(top, name)
+            with suppress(FileNotFoundError):
+                why, hint = doubt(path, os.lstat(path), trusted)
+                if why:
+                    raise Untrusted(why, hint=hint)
 
 
 def _whole_definition(path: str) -> bytes:

@@ -24,14 +24,14 @@ from ...model.state import CACHED, FAILED, SUCCESS, State
 from ...model.task import Task
 from ...planning.graph import dag, describe_tasks
 from ...store.paths import store_path as find_store
-from ...store.registry import Registry
+from ...store.registry import Registry, Unread
 from ...worker.frozen import Frozen
 from ...worker.isolated import Isolated, loaded
 from ...worker.opener import WHOLE, read_regular
-from ...worker.trust import user_name
+from ...worker.trust import trust, user_name
 from ..definition.load import load_definition
 from ..definition.open import config_of, executor_of
-from ..definition.trust import policy, require_own
+from ..definition.trust import acting, believing, policy, require_own
 from ..drive.advance import IN_PLACE, advance, ask
 from ..drive.foreground import foreground
 from ..drive.pool import Progress, attend, drive
@@ -39,7 +39,7 @@ from ..engine.engine import is_pool
 from ..jobs.submissions import AGAIN
 from ..journal.lease import Watch
 from ..journal.log import Results
-from ..journal.report_reader import post
+from ..journal.report_reader import frozen_trust, post
 from ..views.events import story
 from ..views.status import REPORTED, awaits, explain, log_of, look, plain_results, quiet, standing, status
 from ..views.words import fate_of
@@ -106,7 +106,7 @@ class Run:
     @classmethod
     def _at(cls, root: str) -> Run:
         try:
-            return cls(root, load_definition(root))
+            return cls(root, believing(root, lambda trusted: load_definition(root, trusted=trusted)))
         except FileNotFoundError:
             hint = f"`reflow repair {root}` writes it again" if os.path.isdir(f"{root}/code") else None
             raise RunNotFound(f"{root} holds no run: run.json is missing", hint=hint) from None
@@ -129,6 +129,11 @@ class Run:
             raise RunNotFound(f"there is no run in {path}", hint="`reflow runs` lists the known ones")
         found = [cls._at(os.path.join(home, name)) for name in names]
         return max(found, key=lambda run: (run.definition.created, run.run_id))
+
+    def _definition(self, generation: int) -> Definition:
+        """The definition of a code generation."""
+        frozen = frozen_trust(State(self.definition))
+        return believing(self.root, lambda trusted: load_definition(self.root, generation, trusted), frozen)
 
     # --- looking -------------------------------------------------------------
 
@@ -340,7 +345,7 @@ class Run:
                 codec = _codec_of(self._session(), task)
             yield codec
             return
-        definition = load_definition(self.root, generation)
+        definition = self._definition(generation)
         for flow in (self._memory, loaded(definition)):
             if flow is None or task not in flow.tasks:
                 continue
@@ -350,7 +355,8 @@ class Run:
                     break
         else:
             require_own(self.root)  # its code is about to be run
-            frozen = self._frozen.setdefault(generation, Isolated(definition.entry, Frozen(self.root, definition)))
+            code = Frozen(self.root, definition, acting(self.root, trust()))
+            frozen = self._frozen.setdefault(generation, Isolated(definition.entry, code))
             with ExitStack() as held:
                 with self._explained(task):
                     codec = _codec_of(held.enter_context(frozen), task)
@@ -390,7 +396,7 @@ class Run:
         return found
 
     def _require_python(self) -> None:
-        require_python(load_definition(self.root, look(self.root, self.definition).generation))
+        require_python(self._definition(look(self.root, self.definition).generation))
 
     def _executor(self) -> Executor:
         """What runs the run's jobs, as it was submitted."""
@@ -700,7 +706,7 @@ class Run:
         generation, bounds = 0, {}
         if verb == "retry":
             require_own(self.root)  # it runs the script, and the run's code
-            current = load_definition(self.root, state.generation)
+            current = self._definition(state.generation)
             generation = refresh(current, self.root, lambda: self._session(today=True), overrides, notes)
             bounds = bounds_of_today(current)
         command = Command(
@@ -839,20 +845,24 @@ def runs(
     -------
     list of dict
         ``run_id``, ``workflow``, ``status`` (as of `Run.status`; ``gone`` where
-        the run's directory is), ``created``, ``run_dir``, ``user``, ``host``, ``script``.
+        the run's directory is), ``created``, ``run_dir``, ``user``, ``host``, ``script``,
+        and ``problem``: why it is ``unreadable``, else empty.
     """
     found: list[dict[str, Any]] = []
     records = Registry(find_store(override=store_path), policy).listing(workflow)
     for record in sorted(records, key=lambda one: (one.created, one.run_id), reverse=True)[:limit]:
-        if record.gone:
+        problem = ""
+        if isinstance(record, Unread):
+            state, problem = "unreadable", f"the registry's entry is {record.why}"
+        elif record.gone:
             state = "gone"
         else:
             try:
                 found_run = Run._at(layout.root(record.run_dir, record.run_id))
                 now = look(found_run.root, found_run.definition)
                 state = standing(found_run.root, found_run.definition, now)["status"]
-            except (ReflowError, OSError, ValueError):
-                state = "unreadable"
+            except (ReflowError, OSError, ValueError) as error:
+                state, problem = "unreadable", str(error)
         found.append(
             {
                 "run_id": record.run_id,
@@ -863,6 +873,7 @@ def runs(
                 "user": record.user,
                 "host": record.host,
                 "script": record.script,
+                "problem": problem,
             }
         )
     return found

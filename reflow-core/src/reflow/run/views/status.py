@@ -16,9 +16,11 @@ from ...model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, Failure, S
 from ...model.task import Task
 from ...planning.plan import CAP_LASTS
 from ...planning.waking import flying
+from ...worker.trust import Trust
+from ..definition.trust import believing
 from ..journal.lease import BEAT, Owner, latest, owner
 from ..journal.log import Results, replay
-from ..journal.report_reader import overlay
+from ..journal.report_reader import frozen_trust, overlay
 from .words import element_reason, run_times, task_reason, task_times, waiting_reasons
 
 #: seconds that a process which waits in place may be late, clocks that differ included
@@ -27,10 +29,14 @@ _LATE = 30.0
 
 def look(root: str, definition: Definition) -> State:
     """The state of a run now, workers' last words included."""
+    return believing(root, lambda trusted: _look(root, definition, trusted), frozen_trust(State(definition)))
+
+
+def _look(root: str, definition: Definition, trusted: Trust) -> State:
     state = State(definition)
-    replay(root, state)
+    replay(root, state, trusted=trusted)
     if not state.run.ended:
-        overlay(root, state)
+        overlay(root, state, trusted)
     return state
 
 
@@ -109,16 +115,18 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
             return plain
         told = f"the process that submitted it died before it began; `reflow drive {definition.run_id}` goes on"
         return {"status": "STALLED", "reason": told}
-    holder = owner(root, epoch)
+    holder = _holder(root, epoch, state)
     goes_on = f"`reflow drive {definition.run_id}` goes on"
     if not (holder.released or holder.dead()):
         silence = time.time() - os.stat(layout.lease(root, epoch)).st_mtime
         if -_LATE <= silence <= 2 * holder.expiry:
             return plain
-        if silence < 0 and _beats(root, epoch, holder):
+        if silence < 0 and _beats(root, holder, state):
             return plain  # its clock is ahead, or ours behind
         # Clocks may differ, so this is for people to read: nobody takes over for it.
         told = f"process {holder.pid} on {holder.host}, which advanced it, does not respond; {goes_on}"
+        if holder.counter < 0:
+            told = f"{layout.lease(root, epoch)} is damaged; `reflow repair {definition.run_id}` puts it in order"
         return {"status": "STALLED", "reason": told}
     if holder.back > time.time() - _LATE and not holder.dead():
         return plain  # it waits for what is due soon
@@ -135,13 +143,18 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
     return {"status": "STALLED", "reason": f"{why}; {goes_on}"}
 
 
-def _beats(root: str, epoch: int, holder: Owner) -> bool:
+def _holder(root: str, epoch: int, state: State) -> Owner:
+    """Who holds an epoch, as somebody who is believed has written."""
+    return believing(root, lambda trusted: owner(root, epoch, trusted), frozen_trust(state))
+
+
+def _beats(root: str, holder: Owner, state: State) -> bool:
     """Whether a holder whose times make no sense is alive, as is seen by waiting for its next beat."""
     deadline = time.monotonic() + 2 * BEAT
     while time.monotonic() < deadline:
         time.sleep(BEAT / 10)
-        now = owner(root, latest(root))
-        if (now.epoch, now.counter, now.released) != (epoch, holder.counter, holder.released):
+        now = _holder(root, latest(root), state)
+        if (now.epoch, now.counter, now.released) != (holder.epoch, holder.counter, holder.released):
             return True
     return False
 
