@@ -55,8 +55,8 @@ def total(x: Annotated[list[int], Result(step="work")]) -> int:
 HOLDER = """
 import sys, time
 from reflow.model.record import Asked
-from reflow.run.lease import Lease
-from reflow.run.writer import Writer
+from reflow.run.journal.lease import Lease
+from reflow.run.journal.writer import Writer
 from reflow.errors import LeaseLost
 
 lease = Lease.acquire(sys.argv[1], expiry=1.0, beat=0.05)
@@ -302,7 +302,7 @@ def test_ingesting_the_same_mail_again_changes_nothing(lab: Any) -> None:
     before = {name: bytes(progress.status) for name, progress in writer.state.tasks.items()}
     for path in Path(run.root, "mailbox").glob("*/*/*/*.*"):
         box = str(path)[len(f"{run.root}/mailbox/") :]
-        letter = report_reader.read_box(run.root, box, 0, report_reader.believed(run.root, writer.state))
+        letter = report_reader.read_box(run.root, box, 0, report_reader.frozen_trust(writer.state))
         assert letter is not None
         for record, _ in letter.records:
             if hasattr(record, "t"):
