@@ -14,6 +14,8 @@ import pytest
 from reflow import Run
 from reflow.errors import CodecError, RunNotFound, UsageError
 from reflow.model.codec import codec_of
+from reflow.model.notice import Notice
+from reflow.notify.mail import Mail
 from reflow.store.registry import Registry, RunRecord
 
 if TYPE_CHECKING:
@@ -130,3 +132,35 @@ def test_what_cannot_be_registered_is_said_and_named_by_its_place(lab: Lab, tmp_
     assert f"reflow repair --registry {tmp_path / 'r'}" in done.stderr
     run = Run.open(tmp_path / "r")
     assert f"next: python {lab.file} logs {run.root} fails" in done.stderr
+
+
+def test_notices_name_a_run_so_that_it_is_found(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Notice] = []
+    monkeypatch.setattr(Mail, "notify", lambda _, notice: sent.append(notice))
+    monkeypatch.setenv("REFLOW_NOTIFICATIONS_MAIL_TYPE", "END")
+    monkeypatch.setenv("REFLOW_NOTIFICATIONS_MAIL_USER", "ada")
+    lab.write(TASK)
+    run = lab.run()
+    assert sent[-1].commands == (f"reflow status {run.run_id}", f"reflow retry {run.run_id}")
+    os.rename(lab.run_dir, tmp_path / "elsewhere")
+    Run.open(tmp_path / "elsewhere").retry()
+    assert sent[-1].run_dir == str(tmp_path / "elsewhere")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "runs").write_text("in the way")
+    monkeypatch.setenv("REFLOW_STORE_PATH", str(tmp_path / "store"))
+    run = lab.run()
+    assert sent[-1].commands == (f"reflow status {run.root}", f"reflow retry {run.root}")
+
+
+def test_what_a_command_answers_is_printed_once_in_one_place(lab: Lab) -> None:
+    lab.write(TASK)
+    run = lab.run()
+    done = subprocess.run(
+        [sys.executable, str(lab.file), "retry", run.run_id],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.count("retrying 1 element of fails") == 1

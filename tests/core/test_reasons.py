@@ -114,7 +114,10 @@ def test_failures_of_local_tasks(lab: Lab) -> None:
         return 1
     """)
     run = lab.run(LocalExecutor(max_workers=4))
-    found = {failure["task"]: failure for failure in run.status()["failures"]}
+    status = run.status(elements=True)
+    found = {failure["task"]: failure for failure in status["failures"]}
+    assert all(row["duration"] is not None for row in status["tasks"])
+    assert all(row["started"] and row["ended"] for row in status["elements"])
     for name, failure in found.items():
         assert failure["place"].startswith(f"{lab.file}:"), failure
         assert failure["place"].endswith(f", in {name}")

@@ -64,3 +64,17 @@ def test_jobs_after_the_retry_use_it(lab: Any, monkeypatch: pytest.MonkeyPatch) 
     scripts = [Path(job.script).read_text() for job in sim.jobs[submitted:]]
     assert scripts
     assert all(sys.executable in script and "env1" not in script for script in scripts)
+
+
+def test_another_name_of_the_interpreter_is_no_other_one(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = interpreter(lab.path / "env1" / "python")
+    (lab.path / "env1" / "python3").symlink_to("python")
+    monkeypatch.setattr(sys, "executable", python)
+    lab.write(FLOW)
+    run = lab.run("local", max_workers=1)
+    lab.touch("fixed")
+    monkeypatch.setattr(sys, "executable", str(lab.path / "env1" / "python3"))
+    told: list[str] = []
+    run.retry(on_progress=lambda progress: told.append(progress.message))
+    assert run.result("only") == "env1"
+    assert not any("from now on" in one for one in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,13 +73,21 @@ def _times(about: Mapping[str, Any]) -> str:
 
 
 def put_said(done: Sequence[Mapping[str, Any]], told: Collection[str], *, as_json: bool) -> None:
-    """Print what commands answered; what was `told` meanwhile is not read twice on a terminal."""
+    """Print what commands answered; what was `told` meanwhile is not printed twice in one place."""
     if as_json:
         render.put_json(list(done))
         return
     for what in done:
-        if what["said"] not in told or not sys.stdout.isatty():
+        if what["said"] not in told or not (sys.stdout.isatty() or _is_one_place()):
             render.put(render.clean(what["said"]))
+
+
+def _is_one_place() -> bool:
+    """Return whether standard output and standard error go to the same file or pipe."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -85,6 +85,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     #: tag of the job whose log says why, where the element has none
     job: str = ""
     at: float = 0.0
+    #: when the attempt began, where that is known
+    began: float = 0.0
 
 
 class Tries(msgspec.Struct):
@@ -720,6 +722,7 @@ class State:
         progress.ended_at = max(progress.ended_at, event.at)
         if event.b:
             progress.worked.add(event.b, event.at)
+            progress.started_at = min(progress.started_at or event.b, event.b)
         for index in from_ranges(event.elements):
             self._fail(
                 progress,
@@ -734,6 +737,7 @@ class State:
                     place=event.p,
                     job=event.j,
                     at=event.at,
+                    began=event.b,
                 ),
             )
 

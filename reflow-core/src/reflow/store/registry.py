@@ -192,15 +192,6 @@ class Registry:
         found.sort(key=lambda record: (record.created, record.run_id), reverse=True)
         return found
 
-    def recent(self, beginning: str, count: int) -> list[RunRecord]:
-        """The newest runs whose ids begin so, by the day in their ids; entries that cannot be read are passed over."""
-        ids = sorted((run_id for run_id in self._ids() if run_id.startswith(beginning)), reverse=True)
-        found = []
-        for run_id in ids[:count]:
-            with suppress(OSError, DataError, Untrusted):
-                found.append(self._load(run_id))
-        return found
-
     def newest(self, beginning: str, count: int) -> list[RunRecord]:
         """The newest runs whose ids begin so, newest first, of the last days' at most; what cannot be read is left."""
         dated = []

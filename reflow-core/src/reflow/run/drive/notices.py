@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 
 from ...config import Config
 from ...errors import ReflowError
+from ...model import layout
 from ...model.definition import Definition
 from ...model.names import RunState
 from ...model.notice import Notice, Notifier, Occasion, occasions
@@ -33,14 +35,17 @@ class Teller:
     ----------
     definition : Definition
         The run.
+    root : str
+        Its root directory, which may have been moved since it was submitted.
     config : Config
         Its configuration, with its secrets.
     complain : callable
         Takes a sentence for each notifier that could not be used; a run never fails for it.
     """
 
-    def __init__(self, definition: Definition, config: Config, complain: Callable[[str], None]) -> None:
+    def __init__(self, definition: Definition, root: str, config: Config, complain: Callable[[str], None]) -> None:
         self._definition = definition
+        self._root = root
         self._complain = complain
         self._notifiers: list[tuple[str, Notifier]] = []
         self._wanted = occasions(config.get("notifications.mail_type") or ())
@@ -80,6 +85,9 @@ class Teller:
                 self._complain(f"notifier {name} could not tell that the run {occasion.value}: {error}")
 
     def _notice(self, occasion: Occasion, state: State) -> Notice:
+        from ...store.registry import Registry
+        from ..definition.trust import policy
+
         definition = self._definition
         failures: list[str] = []
         failed = sum(progress.counts[FAILED] for progress in state.tasks.values())
@@ -93,14 +101,17 @@ class Teller:
             failures.append(f"and {failed - len(failures)} more")
         over = occasion is not Occasion.BEGIN
         worked, idle = run_times(state, time.time())
-        commands = [f"reflow status {definition.run_id}"]
+        name = definition.run_id
+        if not Registry(definition.store, policy).leads_to(name, self._root):
+            name = shlex.quote(self._root)
+        commands = [f"reflow status {name}"]
         if occasion in (Occasion.FAILED, Occasion.CANCELLED):
-            commands.append(f"reflow retry {definition.run_id}")
+            commands.append(f"reflow retry {name}")
         return Notice(
             occasion=occasion,
             run_id=definition.run_id,
             workflow=definition.workflow,
-            run_dir=definition.run_dir,
+            run_dir=layout.run_dir(self._root),
             host=os.uname().nodename,
             user=definition.user,
             time=time.time(),

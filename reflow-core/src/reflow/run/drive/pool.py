@@ -179,7 +179,7 @@ def take_up(
         raise
     enter(definition, root)
     watcher = Watcher(engine, on_progress)
-    watcher.teller = Teller(definition, config, watcher.say)
+    watcher.teller = Teller(definition, root, config, watcher.say)
     return engine, watcher
 
 

@@ -32,7 +32,7 @@ from ...worker.trust import Trust
 from ..journal.log import Results
 from .earlier import Earlier
 from .made import Made
-from .nearest import NEW, SHORT, Nearest, kept_part
+from .nearest import NEW, PACKAGES, SHORT, Nearest, kept_part
 from .seen import replaced, seen
 from .where import DIRECTORY
 from .wiring import values
@@ -546,8 +546,10 @@ def _merged(marks: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def parts_of(task: Task, shared: Mapping[str, str]) -> dict[str, str]:
-    """The components of an identity that all elements of a task share, as the cache keeps them."""
-    parts = {"code": task.code, "types": types(task), "env": task.env_digest}
+    """Return the components of an identity that all elements of a task share, as the cache keeps them."""
+    digests = {"code": task.code, "types": types(task), "env": task.env_digest}
+    parts = {name: one[:SHORT] for name, one in digests.items()}
     if task.counted:
-        parts["packages"] = counted(task)
-    return {name: one[:SHORT] for name, one in parts.items()} | {"version": task.version, **shared}
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(task.counted.items()))
+        parts[PACKAGES] = f"{counted(task)[:SHORT]}={versions}"
+    return parts | {"version": task.version, **shared}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from ...authoring.code.packages import difference
 from ...model.cache import CacheEntry
 
 NEW = "no earlier result"
@@ -20,6 +21,7 @@ _MOST = 100
 
 #: parts that are no values
 _LOOSE = "loose"
+PACKAGES = "packages"
 
 
 def kept_part(digest: bytes, raw: bytes) -> str:
@@ -129,9 +131,11 @@ class Nearest:
             if then == now:
                 continue
             texts = (then or "", now or "") if name == "version" else (_text(then), _text(now))
-            if name in self._own and len({entry.parts.get(name) for entry in entries}) > 1:
+            if name == PACKAGES and (versions := difference(*texts)):
+                told.append(f"computed with {versions}")
+            elif name in self._own and len({entry.parts.get(name) for entry in entries}) > 1:
                 told.append(f"no earlier result with {name} = {texts[1]}" if values and texts[1] else f"{name} is new")
-            elif values and all(texts) and texts[0] != texts[1]:
+            elif name != PACKAGES and values and all(texts) and texts[0] != texts[1]:
                 told.append(f"{name}: {texts[0]} → {texts[1]}")
             else:
                 changed.append(name)

@@ -85,6 +85,6 @@ def catch_up(root: str) -> None:
 
 def catch_up_all(registry: Registry, workflow: str) -> None:
     """Publish what the newest runs of a workflow have left: the next run looks for it."""
-    for record in registry.recent(run_id_beginning(workflow), _NEWEST):
+    for record in registry.newest(run_id_beginning(workflow), _NEWEST):
         if record.workflow == workflow:
             catch_up(layout.root(record.run_dir, record.run_id))

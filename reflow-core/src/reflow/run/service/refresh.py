@@ -157,8 +157,18 @@ def _python_of_today(definition: Definition) -> str:
     today = load_config(project, tables=lambda disabled: plugin_registry(disabled).settings())
     configured = today.origin("executor.python").layer != "built-in"
     python = str(today.get("executor.python")) if configured else sys.executable or definition.python
+    if not configured and _is_same_python(python, definition.python):
+        return definition.python
     _require(python, "[executor] python, or REFLOW_PYTHON, names another one")
     return python
+
+
+def _is_same_python(one: str, other: str) -> bool:
+    """Return whether two paths are names of one interpreter in one environment, such as python and python3.11."""
+    try:
+        return os.path.samefile(one, other) and os.path.samefile(os.path.dirname(one), os.path.dirname(other))
+    except OSError:
+        return False
 
 
 def _require(python: str, hint: str) -> None:

@@ -270,7 +270,7 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                     row["job"] = own[flight.tag].get(index, flight.id) or None
                 failure = progress.failures.get(index)
                 if failure is not None and code in (FAILED, CANCELLED):
-                    row |= {"class": failure.cls.value, "ended": failure.at}
+                    row |= {"class": failure.cls.value, "started": failure.began or None, "ended": failure.at}
                 if code in (SUCCESS, FAILED, CANCELLED) and progress.length[index]:
                     record = results.record(progress.file[index], progress.offset[index], progress.length[index])
                     if isinstance(record, Finished) and record.a == progress.attempt[index]:
