@@ -225,9 +225,11 @@ def test_a_request_that_can_never_run_is_refused_at_once(sim: Any, monkeypatch: 
     """Also from a node: that such a job is not taken does not mean that the node may not submit."""
     one = sim()
     submit = one.cluster.submit
+    refused: list[Job] = []
 
     def strict(job: Job) -> Submission:
         if job.spec is not None and job.spec.task == "work":
+            refused.append(job)
             raise ExecutorError("invalid partition specified: nosuch", definite=True)
         return submit(job)  # type: ignore[no-any-return]
 
@@ -237,6 +239,7 @@ def test_a_request_that_can_never_run_is_refused_at_once(sim: Any, monkeypatch: 
     (failure, *_) = run.status()["failures"]
     assert (failure["class"], failure["reason"]) == ("launch", "invalid partition specified: nosuch")
     assert not one.events("barred")
+    assert len(refused) == 1, "it is not sent twice"
 
 
 def test_a_scheduler_that_is_full_from_the_first_refuses_at_once(sim: Any) -> None:
@@ -761,6 +764,21 @@ def test_what_can_never_run_fails_with_the_schedulers_reason(sim: Any) -> None:
     (failure,) = told["failures"]
     assert (failure["class"], failure["reason"]) == ("launch", "held: log directory missing")
     assert not one.cluster.order(), "it was cancelled"
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.FAILED])
+def test_a_verdict_of_its_scheduler_ends_an_element_at_the_first_look(sim: Any, state: JobState) -> None:
+    one = sim()
+    reason = "can never run: its account is not valid"
+    Held(one, "make", JobStatus(state=state, failure_class=FailureClass.LAUNCH, reason=reason))
+    run = fan(one, 2)
+    for _ in range(2):
+        told = run.status(refresh=True)
+        assert told["run"]["status"] == "FAILED"
+        (failure,) = told["failures"]
+        assert (failure["class"], failure["reason"]) == ("launch", reason)
+    assert len(one.sent("make")) == 1, "it is not sent twice"
+    assert one.cluster.calls["cancel"] >= (state is JobState.PENDING), "what waits is cancelled"
 
 
 def test_a_wake_up_that_can_never_run_is_told_of(sim: Any) -> None:

@@ -23,7 +23,7 @@ from reflow.errors import ExecutorError
 from reflow.model import layout
 from reflow.model.frames import parse
 from reflow.model.job import Job, Limits, Submission
-from reflow.model.record import JobSpec
+from reflow.model.record import Awaited, JobSpec
 from reflow.model.resources import Resources
 from reflow.run.drive import advance, wakeup_main
 from reflow.run.journal.lease import Lease, Watch, latest, owner
@@ -123,6 +123,24 @@ def spec(**asked: Any) -> JobSpec:
         resources=Resources(**asked),
         relay=True,
     )
+
+
+@pytest.mark.parametrize("early", [0, 1, 2])
+def test_jobs_that_end_before_their_list_is_written_count_for_the_last(tmp_path: Path, early: int) -> None:
+    """Of three jobs, so many have ended before it is known which wake-up waits for them: the last one goes on."""
+    root, tags = str(tmp_path), ["ta", "tb", "tc"]
+    jobs = [msgspec.structs.replace(spec(), tag=tag) for tag in tags]
+
+    def ends(number: int) -> list[str]:
+        return relay.due(root, jobs[number], 0, 1, 0.0)
+
+    assert [ends(number) for number in range(early)] == [[]] * early
+    (tmp_path / "jobs").mkdir()
+    for position, tag in enumerate(tags):
+        told = [Awaited(wake="wake", position=position, count=3)]
+        Path(layout.wakes(root, tag)).write_bytes(msgspec.json.encode(told))
+        relay.count(root, tag, told)
+    assert [ends(number) for number in range(early, 3)] == [*[[]] * (2 - early), ["wake"]]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,10 @@ class FailureClass(str, Enum):
     REQUEUED = "requeued"
 
 
+#: how the reason begins of what its scheduler would refuse, or hold for ever, each time that it is sent
+NEVER = "can never run"
+
+
 def explains(new: str, old: str) -> bool:
     """Whether a failure class, as text ("" where none is known), tells more than what was known before.
 

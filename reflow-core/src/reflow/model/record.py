@@ -216,7 +216,8 @@ class Failed(_Record, tag="failed"):
     """An element ended without a record of its own; the scheduler's words, or ours.
 
     ``b`` is when it began, ``d`` and ``p`` are what is known of its stack, as in `Finished`, where anything is;
-    ``j`` is the tag of the job whose log has the words where the element has none.
+    ``j`` is the tag of the job whose log has the words where the element has none;
+    ``final`` tells that another attempt would end no better, whatever the budget.
     """
 
     task: str
@@ -231,6 +232,7 @@ class Failed(_Record, tag="failed"):
     d: str = ""
     p: str = ""
     j: str = ""
+    final: bool = False
 
 
 class Requeued(_Record, tag="requeued"):

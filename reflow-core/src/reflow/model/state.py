@@ -87,6 +87,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     at: float = 0.0
     #: when the attempt began, where that is known
     began: float = 0.0
+    #: another attempt would end no better
+    final: bool = False
 
 
 class Tries(msgspec.Struct):
@@ -738,6 +740,7 @@ class State:
                     job=event.j,
                     at=event.at,
                     began=event.b,
+                    final=event.final,
                 ),
             )
 

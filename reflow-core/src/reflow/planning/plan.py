@@ -196,7 +196,9 @@ def _judge(task: Task, progress: Progress, now: float) -> Iterator[Record]:
     final: list[int] = []
     for index in progress.undecided:
         failure = progress.failures[index]
-        wait = None if progress.stopped else wait_before(task.retry, failure.cls, progress.tries[index])
+        wait = (
+            None if progress.stopped or failure.final else wait_before(task.retry, failure.cls, progress.tries[index])
+        )
         if wait is None:
             final.append(index)
             continue

@@ -8,7 +8,7 @@ import msgspec
 
 from ..model import layout
 from ..model.job import JobRef, JobState, JobStatus, Limits
-from ..model.names import FailureClass, explains
+from ..model.names import NEVER, FailureClass, explains
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Failed, Gone, Kill
 from ..model.state import QUEUED, RUNNING, Flight, State, WakeUp
@@ -308,6 +308,7 @@ def overdue(
                 s=signal,
                 w=why,
                 j=tag,
+                final=why.startswith(NEVER),
             )
         )
     return events, soonest

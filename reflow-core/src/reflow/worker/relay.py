@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -99,12 +100,32 @@ def due(root: str, spec: JobSpec, slot: int, slots: int, begun: float) -> list[s
     try:
         if not last(layout.relay(root, spec.tag), slot, slots):
             return []
+        _first(_looked(root, spec.tag), "0")  # a list that is written after this is seen to by who writes it
         waiting = _awaited.decode(read_regular(layout.wakes(root, spec.tag), trust_in(os.environ)))
         found = [one.wake for one in waiting if last(layout.relay(root, one.wake), one.position, one.count)]
     except (OSError, ValueError, Untrusted):
         return []  # whatever is wrong, the wake-up is there
     walltime = spec.resources.time
     return [] if walltime is not None and time.time() - begun > walltime - TIME else found
+
+
+def _looked(root: str, tag: str) -> str:
+    """The place that tells that a job's last worker looks for wake-ups, or has looked."""
+    return f"{layout.relay(root, tag)}/looked"
+
+
+def count(root: str, tag: str, waiting: Iterable[Awaited]) -> None:
+    """Count a job among those that wake-ups wait for, where it may have ended before its list of them was written.
+
+    Without that, no other job would be the last. Where this one is, whoever
+    submits the wake-ups finds that it has reported.
+    """
+    try:
+        if os.path.lexists(_looked(root, tag)):
+            for one in waiting:
+                last(layout.relay(root, one.wake), one.position, one.count)
+    except (OSError, ValueError):
+        pass  # whatever is wrong, the wake-up is there
 
 
 def command(root: str, wakes: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from ...model.task import Task
 from ...planning.plan import Submit
 from ...planning.tags import job_name, new_tag
 from ...worker.durable import DIRECTORY, make_directories, write_new
+from ...worker.relay import count
 from ...worker.trust import Trust
 from ..definition.trust import handed_on
 
@@ -186,6 +187,7 @@ class Jobs:
             ]
             # Who does not find it leaves the run to the wake-up.
             write_new(layout.wakes(self._root, tag), msgspec.json.encode(told), durable=False)
+            count(self._root, tag, told)
 
     def wake(self, tag: str, after: Sequence[JobRef], begin: float | None) -> Job:
         """The job of a wake-up."""

@@ -12,7 +12,7 @@ from ...errors import ExecutorError, ReflowError
 from ...model import layout
 from ...model.definition import Definition
 from ...model.job import Executor, Job, JobRef, Limits, Submission
-from ...model.names import FailureClass
+from ...model.names import NEVER, FailureClass
 from ...model.ranges import from_ranges, to_ranges
 from ...model.record import (
     Asked,
@@ -213,7 +213,8 @@ class Scheduler:
         )
         if lost := writer.secrets.missing(task.name):
             writer.commit()
-            self._refused(tag, f"{lost} were lost with secrets.json; `reflow retry` takes them from today's script")
+            why = f"{lost} were lost with secrets.json; `reflow retry` takes them from today's script"
+            self._refused(tag, why, final=True)
             return
         self._send(self._jobs.job(task, spec, len(action.elements), action.throttle))
 
@@ -269,7 +270,7 @@ class Scheduler:
                 self.stranded = self.stranded if self.relaying else why
             self.away = True
         else:
-            self._refused(tag, why)
+            self._refused(tag, why, final=error.definite)
 
     def _passes(self, error: ExecutorError) -> bool:
         """Whether a refusal may pass by itself, as far as one can know."""
@@ -297,8 +298,11 @@ class Scheduler:
             self._trying = False
         return not self._able
 
-    def _refused(self, tag: str, why: str) -> None:
-        """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had."""
+    def _refused(self, tag: str, why: str, *, final: bool) -> None:
+        """The scheduler did not take a job: its elements have failed to launch; a wake-up is not to be had.
+
+        ``final``: it would not take it a second time.
+        """
         writer, now = self._writer, self._writer.now()
         if not self._void(tag, why, now, refused=True):
             return  # it was taken all the same
@@ -319,6 +323,7 @@ class Scheduler:
                 at=now,
                 w=why,
                 j=tag,
+                final=final,
             ),
         )
 
@@ -582,6 +587,7 @@ class Scheduler:
                             at=now,
                             w=kill.w,
                             j=tag,
+                            final=kill.w.startswith(NEVER),
                         ),
                     )
             writer.add(Killed(tag=tag, at=now))
