@@ -233,20 +233,21 @@ def test_one_file_of_another_or_for_a_group_is_enough_to_refuse_a_run(world: Any
     assert world.a.do(lambda: retry(work)) == "SUCCESS"
 
 
-def test_a_team_shares_runs_and_a_cache(world: Any) -> None:
-    """Both say that they trust the group, and umask and directories are as most projects have them."""
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_team_shares_runs_and_a_cache(world: Any, umask: int) -> None:
+    """Both say that they trust the group, and directories are as most projects have them."""
     trusting = {"REFLOW_RUN_TRUSTED_GROUPS": "reflow-test", "REFLOW_STORE_PATH": str(world.shared / "store")}
     fixed = world.shared / "fixed"
     body = f"if not os.path.exists({str(fixed)!r}): raise ValueError('no')"
     script = world.a.script(world.a.home, world.ledger, body=body)
     run_dir = world.shared / "run"
-    assert world.a.run(script, run_dir, **trusting) == "FAILED"
+    assert world.a.run(script, run_dir, umask=umask, **trusting) == "FAILED"
     world.b.do(fixed.touch)
     world.ran()
     assert world.b.do(lambda: retry(run_dir), **trusting) == "SUCCESS"
     assert world.ran() == [f"ran {world.b.uid}"]
     assert world.a.do(lambda: Run.open(run_dir).result("one"), **trusting) == 1
-    assert world.a.run(script, world.shared / "again", **trusting) == "SUCCESS"
+    assert world.a.run(script, world.shared / "again", umask=umask, **trusting) == "SUCCESS"
     assert world.ran() == [], "what B computed, A takes from the cache"
     said = world.a.do(lambda: Run.open(run_dir).drive(), REFLOW_STORE_PATH=trusting["REFLOW_STORE_PATH"])
     assert said.startswith("Untrusted:"), "who trusts nobody has nobody's run"

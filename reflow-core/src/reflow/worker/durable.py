@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from stat import S_IMODE, S_IRGRP, S_IWGRP
+from stat import S_IMODE, S_IRGRP, S_IRWXG, S_IWGRP
 
 #: modes of what is made, of which the umask takes away: no group may write it, whatever the umask is, but for `share`
 FILE, DIRECTORY = 0o644, 0o755
@@ -20,16 +20,27 @@ def share(groups: frozenset[int]) -> None:
     _sharing = groups
 
 
-def shared(path: str, file: int | None = None) -> None:
-    """Let a group that is trusted write a file or directory that was made in a directory which it may write."""
-    if not _sharing:
+def shared(path: str, file: int | None = None, mode: int = FILE) -> None:
+    """Let a group that is trusted read and write what was made in a directory which it may write.
+
+    Parameters
+    ----------
+    path : str
+        The file or directory.
+    file : int, optional
+        Its descriptor, where it is open.
+    mode : int
+        With which it was made, before the umask took from that: what the group was not to read is private.
+    """
+    if not (_sharing and mode & S_IRGRP):
         return
     above = os.stat(os.path.dirname(path))
     status = os.stat(path) if file is None else os.fstat(file)
     theirs = above.st_mode & S_IWGRP and above.st_gid == status.st_gid and status.st_gid in _sharing
-    # What not even others of the group may read is private.
-    if theirs and status.st_uid == os.geteuid() and status.st_mode & S_IRGRP and not status.st_mode & S_IWGRP:
-        os.chmod(path if file is None else file, S_IMODE(status.st_mode) | S_IWGRP)
+    now = S_IMODE(status.st_mode)
+    wanted = now | mode & S_IRWXG | S_IWGRP
+    if theirs and status.st_uid == os.geteuid() and wanted != now:
+        os.chmod(path if file is None else file, wanted)
 
 
 @contextmanager
@@ -58,7 +69,7 @@ def create(path: str, mode: int = FILE, flags: int = os.O_WRONLY) -> int:
         There is something of that name, be it a link that leads nowhere.
     """
     file = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    shared(path, file)
+    shared(path, file, mode)
     return file
 
 
@@ -71,7 +82,7 @@ def make_directories(path: str) -> None:
     """Make a directory, and those above it that are missing; what is there stays as it is."""
     try:
         os.mkdir(path, DIRECTORY)
-        shared(path)
+        shared(path, mode=DIRECTORY)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
@@ -82,7 +93,7 @@ def make_directories(path: str) -> None:
         make_directories(above)
         with suppress(FileExistsError):  # another process was as fast
             os.mkdir(path, DIRECTORY)
-            shared(path)
+            shared(path, mode=DIRECTORY)
 
 
 def write_new(path: str, data: bytes, mode: int = FILE, *, durable: bool = True) -> None:

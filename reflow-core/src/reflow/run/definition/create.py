@@ -107,7 +107,7 @@ def create(
         root = layout.root(definition.run_dir, definition.run_id)
         try:
             os.mkdir(root, DIRECTORY)
-            shared(root)
+            shared(root, mode=DIRECTORY)
         except FileExistsError:
             definition = msgspec.structs.replace(definition, run_id=new_run_id(definition.workflow, time.time()))
             continue
