@@ -648,3 +648,11 @@ def test_ends() -> None:
 def test_nothing_was_recorded() -> None:
     with pytest.raises(AssertionError, match="nothing was recorded of: x y"):
         Replay({}).run(["x", "y"])
+
+
+def test_bounds_of_a_retry_take_the_place_of_configured_ones() -> None:
+    executor = ToyExecutor(max_array=2, max_submitted=7)
+    executor.rebound({"max_array": 5})
+    assert (executor.limits.max_array, executor.limits.max_submitted) == (5, 7)
+    executor.rebound({"max_array": 0, "max_submitted": 50})
+    assert (executor.limits.max_array, executor.limits.max_submitted) == (10, 50), "the scheduler's own bound is left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -161,6 +162,35 @@ def test_bounds_that_are_configured_today_count_for_a_retry(sim: Any, monkeypatc
     run.retry()
     one.end()
     assert [job.slots for job in one.sent("work")] == [5, 2, 2, 1]
+
+
+class Configured(MemoryCluster):
+    """It has bounds of the configuration, as an executor that runs commands has."""
+
+    most: int | None = 2
+
+    @property
+    def limits(self) -> Limits:
+        return msgspec.structs.replace(super().limits, max_array=self.most)
+
+    def rebound(self, bounds: Mapping[str, int]) -> None:
+        self.most = bounds.get("max_array", self.most) or None
+
+
+@pytest.mark.parametrize(("today", "sizes"), [("4", [4, 1]), ("", [5])])
+def test_a_bound_that_is_raised_or_taken_back_counts_for_a_retry(
+    sim: Any, monkeypatch: pytest.MonkeyPatch, today: str, sizes: list[int]
+) -> None:
+    monkeypatch.setenv("REFLOW_MAX_ARRAY", "2")
+    one = sim()
+    one.cluster.__class__ = Configured
+    one.fate |= {("work", index, 1): "no" for index in range(5)}
+    run = fan(one, 5)
+    one.end("FAILED")
+    monkeypatch.setenv("REFLOW_MAX_ARRAY", today) if today else monkeypatch.delenv("REFLOW_MAX_ARRAY")
+    run.retry()
+    one.end()
+    assert [job.slots for job in one.sent("work")] == [2, 2, 1, *sizes]
 
 
 class Silent(MemoryCluster):

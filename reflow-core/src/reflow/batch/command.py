@@ -202,6 +202,17 @@ class CommandExecutor:
                 limits = msgspec.structs.replace(limits, **{name: min(bounds)})
         return limits
 
+    def rebound(self, bounds: Mapping[str, int]) -> None:
+        """Replace the configured bounds of the same names, as a retry does; 0: there is none any more.
+
+        Parameters
+        ----------
+        bounds : mapping of str to int
+            ``max_array`` and ``max_submitted``, as far as they change.
+        """
+        self._max_array = bounds.get("max_array", self._max_array) or None
+        self._max_submitted = bounds.get("max_submitted", self._max_submitted) or None
+
     def submit(self, job: Job) -> Submission:
         """Start a job, or an array, by one command.
 

@@ -354,7 +354,7 @@ class Capped(_Record, tag="capped"):
 
 
 class Bounded(_Record, tag="bounded"):
-    """Bounds on arrays and submissions that are configured today; what refusals have taught is forgotten."""
+    """Bounds on arrays and submissions that are configured today, 0 for none; what refusals have taught is forgotten."""
 
     at: float
     bounds: Mapping[str, int]
@@ -489,7 +489,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     at: float = 0.0
     reason: str = ""
-    #: of a retry: ``max_array`` and ``max_submitted``, where they are configured today
+    #: of a retry: ``max_array`` and ``max_submitted``, where they are configured today; 0 where they were before
     bounds: Mapping[str, int] = {}
 
 

@@ -153,10 +153,14 @@ class Scheduler:
     @property
     def limits(self) -> Limits:
         """What the executor can take beside this very job, where this process runs in one; what it refused counts."""
-        limits, cap = self.executor.limits, self._writer.state.cap
-        for name, bound in self._writer.state.bounds.items():
-            least = min(max(1, bound), getattr(limits, name) or bound)
-            limits = msgspec.structs.replace(limits, **{name: least})
+        bounds, cap = self._writer.state.bounds, self._writer.state.cap
+        rebound = getattr(self.executor, "rebound", None)
+        if bounds and callable(rebound):
+            rebound(bounds)
+        limits = self.executor.limits
+        for name, bound in bounds.items():
+            if bound:
+                limits = msgspec.structs.replace(limits, **{name: min(bound, getattr(limits, name) or bound)})
         if cap is not None and self._writer.now() - cap.at < CAP_LASTS:
             limits = msgspec.structs.replace(limits, max_array=min(limits.max_array or cap.size, cap.size))
         if limits.max_submitted is None or not (self.woken or self.relaying):

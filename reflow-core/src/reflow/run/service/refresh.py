@@ -11,7 +11,7 @@ import msgspec
 
 from ...authoring.flow import Flow
 from ...batch.script import INHERITED, inherited
-from ...config import load_config
+from ...config import Config, load_config
 from ...config.overrides import hidden
 from ...errors import UsageError
 from ...model import layout
@@ -134,13 +134,14 @@ def require_python(definition: Definition) -> None:
 
 
 def bounds_of_today(definition: Definition) -> dict[str, int]:
-    """Bounds on arrays and submissions that are configured today: a retry is bound by them."""
+    """Bounds on arrays and submissions that are configured today, for a retry; 0: one that was, and is not any more."""
     if definition.executor == "inline":
         return {}
     project = os.path.dirname(definition.entry.file)
     today = load_config(project, tables=lambda disabled: plugin_registry(disabled).settings())
-    found = {name: today.get(f"executor.{name}") for name in BOUNDS}
-    return {name: int(bound) for name, bound in found.items() if bound is not None}
+    then = Config.from_json(definition.config)
+    found = {name: (today.get(f"executor.{name}"), then.get(f"executor.{name}")) for name in BOUNDS}
+    return {name: int(now or 0) for name, (now, before) in found.items() if now is not None or before is not None}
 
 
 def _python_of_today(definition: Definition) -> str:
