@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,7 @@ class Sim:
         self.wakes = 0
         self.jobs: list[Job] = []
         self.dead_wakes = 0
+        import_module("reflow.run.service.submit")  # a run that waits before its first job is taken sleeps there
         fake = FakeTime(self.cluster)
         for name, module in list(sys.modules.items()):
             if name.startswith("reflow.run.") and name != "reflow.run.journal.lease" and hasattr(module, "time"):

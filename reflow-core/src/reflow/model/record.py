@@ -197,11 +197,15 @@ class Submitted(_Record, tag="submitted"):
 
 
 class Voided(_Record, tag="voided"):
-    """An intent that came to nothing; its elements are pending again, uncounted."""
+    """An intent that came to nothing; its elements are pending again, uncounted.
+
+    ``obscure``: the scheduler refused it in words that nobody knows.
+    """
 
     tag: str
     reason: str
     at: float
+    obscure: bool = False
 
 
 class PoolOpened(_Record, tag="pool"):
@@ -354,7 +358,7 @@ class Capped(_Record, tag="capped"):
 
 
 class Bounded(_Record, tag="bounded"):
-    """Bounds on arrays and submissions that are configured today, 0 for none; what refusals have taught is forgotten."""
+    """Bounds on arrays and submissions that are configured today, 0 for none; what refusals taught is forgotten."""
 
     at: float
     bounds: Mapping[str, int]

@@ -406,6 +406,8 @@ class State:
         #: questions in a row that the scheduler did not answer, and submissions in a row that came to nothing
         self.unanswered = 0
         self.refusals = 0
+        #: how many of those in a row were in words that nobody knows
+        self.obscure = 0
         self.pools: list[str] = []
         self.boxes: dict[str, int] = {}
         self.obeyed: dict[str, str] = {}
@@ -624,7 +626,7 @@ class State:
         if wake is not None:
             wake.id, wake.cluster = event.id, event.cluster
         self.barred = ""
-        self.refusals = 0
+        self.refusals = self.obscure = 0
         self.heard = max(self.heard, event.at)
 
     def _wake(self, event: Wake) -> None:
@@ -694,6 +696,7 @@ class State:
 
     def _voided(self, event: Voided) -> None:
         self.refusals += 1
+        self.obscure += event.obscure
         kills = self.kills.pop(event.tag, [])
         self._unwake(event.tag)
         position = self.open_flights.get(event.tag)
@@ -743,6 +746,8 @@ class State:
                     final=event.final,
                 ),
             )
+        if event.final:
+            self.obscure = 0
 
     def _requeued(self, event: Requeued) -> None:
         progress = self.tasks[event.task]

@@ -45,6 +45,9 @@ from .failures import fail
 #: seconds after which a scheduler that did not answer is asked again; they double, up to the second
 AGAIN, _MOST = 15.0, 300.0
 
+#: the longest such pause while a job was refused in words that nobody knows
+_SOONER = 60.0
+
 #: bytes of memory that an advance takes, and for each element of its run
 _MEMORY, _EACH = 64 << 20, 1 << 10
 
@@ -180,7 +183,8 @@ class Scheduler:
             return AGAIN if self.crowded and not self.covered else None
         state = self._writer.state
         times = max(state.unanswered, state.refusals, 1)
-        return min(AGAIN * 2.0 ** min(times - 1, 10), _MOST)
+        # Words that nobody knows are tried again within minutes, however long the scheduler was away before.
+        return min(AGAIN * 2.0 ** min(times - 1, 10), _SOONER if state.obscure else _MOST)
 
     # --- submitting ----------------------------------------------------------
 
@@ -263,22 +267,23 @@ class Scheduler:
             self._void(tag, why, now)
         elif self._passes(error):
             self._outage(f"{why}; it is tried again")
-            self._void(tag, why, now)
+            self._void(tag, why, now, obscure=error.obscure)
         elif not (error.full or error.definite) and (
             self.relaying or (self.woken and (error.elsewhere or self._unable()))
         ):
             # What cannot be submitted from here waits for a process that can.
             self._void(tag, why, now)
             if not self.away:
-                writer.add(Barred(at=now, w=why, relay=self.relaying))
+                who = "compute nodes cannot submit" if error.elsewhere else "jobs from a compute node are refused"
+                writer.add(Barred(at=now, w=f"{who}: {why}", relay=self.relaying))
                 self.stranded = self.stranded if self.relaying else why
             self.away = True
         else:
-            self._refused(tag, why, final=error.definite)
+            self._refused(tag, why, final=error.definite or error.obscure or bool(error.hint))
 
     def _passes(self, error: ExecutorError) -> bool:
         """Whether a refusal may pass by itself, as far as one can know."""
-        obscure = error.obscure and self._writer.state.refusals < _TRIES - 1
+        obscure = error.obscure and self._writer.state.obscure < _TRIES - 1
         return error.transient or obscure or (error.full and self._crowded_out())
 
     def _makes_room(self, tag: str) -> bool:
@@ -395,17 +400,17 @@ class Scheduler:
         why = "the scheduler took only a part of its array"
         writer.add(Requeued(task=flight.task, elements=elements, reason=why, at=writer.now()))
 
-    def _void(self, tag: str, why: str, now: float, *, refused: bool = False) -> bool:
+    def _void(self, tag: str, why: str, now: float, *, refused: bool = False, obscure: bool = False) -> bool:
         """Give a submission up, so that a job of it that comes all the same runs nothing; False where one came before.
 
-        ``refused``: what follows from it, the caller writes down.
+        ``refused``: what follows from it, the caller writes down; ``obscure``: as in `Voided`.
         """
         writer = self._writer
         make_directories(os.path.dirname(layout.tag(writer.root, tag)))
         claimed = void(layout.tag(writer.root, tag))
         if claimed is None:
             if not refused:
-                writer.add(Voided(tag=tag, reason=why, at=now))
+                writer.add(Voided(tag=tag, reason=why, at=now, obscure=obscure))
             return True
         if claimed:
             writer.add(Submitted(tag=tag, id=claimed, at=now))

@@ -137,7 +137,7 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
         if held and not flying(state):
             return {"status": "STALLED", "reason": f"its wake-up: {held}; {goes_on}"}
         return {**plain, "reason": plain["reason"] or (f"its wake-up: {held}; {goes_on}" if held else "")}
-    why = f"compute nodes cannot submit: {state.barred}" if state.barred else "nothing will wake it"
+    why = state.barred or "nothing will wake it"
     if flying(state):
         return {**plain, "reason": plain["reason"] or f"{why} when its jobs have ended: {goes_on}"}
     return {"status": "STALLED", "reason": f"{why}; {goes_on}"}
