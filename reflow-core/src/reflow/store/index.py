@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
+from ..errors import Untrusted
+from ..worker.trust import Trust, trust
+from .trust import require_database
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -110,7 +114,9 @@ class Index:
     Parameters
     ----------
     path : str, optional
-        The database file; None keeps it in memory.
+        The database file; None keeps it in memory. One that others may write is not used: it could hide results.
+    trusted : Trust, optional
+        Who may have written it; this user and root where not given.
 
     Attributes
     ----------
@@ -120,8 +126,9 @@ class Index:
         How often it had to begin anew; what was taken in before is not in it any more.
     """
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, trusted: Trust | None = None) -> None:
         self.path = path
+        self._trusted = trust() if trusted is None else trusted
         self.problem = ""
         self.generation = 0
         self._connection: sqlite3.Connection | None = None
@@ -213,6 +220,10 @@ class Index:
 
         if self.path is not None:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            try:
+                require_database(self.path, "the index", self._trusted)
+            except Untrusted as error:
+                raise OSError(error.message) from None
         connection = sqlite3.connect(
             self.path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )

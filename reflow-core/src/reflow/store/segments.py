@@ -191,7 +191,7 @@ class SegmentCache:
     @property
     def _index(self) -> Index:
         if self._opened is None:
-            self._opened = Index(index_path(self.directory, self._index_dir))
+            self._opened = Index(index_path(self.directory, self._index_dir), self.trusted)
         return self._opened
 
     def _note(self, problem: str) -> None:

@@ -14,7 +14,7 @@ from ..model.frames import HEAD, frame
 from ..worker.durable import make_directories, shared
 from ..worker.trust import Trust, trust
 from .paths import StoreContext, trusted_of
-from .trust import require
+from .trust import require_database
 
 if TYPE_CHECKING:
     import sqlite3
@@ -232,9 +232,10 @@ class SqliteCache:
             make_directories(directory)
         elif not write and not os.path.exists(self.path):
             return None
-        # The directory too, were it one like /tmp: who may make files there can plant a journal beside it.
-        journals = tuple(f"{self.path}{end}" for end in ("-journal", "-wal", "-shm"))
-        require((directory, self.path, *journals), "the cache", self.trusted)
+        try:
+            require_database(self.path, "the cache", self.trusted)
+        except OSError as error:
+            raise sqlite3.OperationalError(str(error)) from None
         connection = sqlite3.connect(
             f"file:{quote(self.path)}?mode={'rwc' if write else 'rw'}",
             uri=True,  # rw: a file that may only be read is opened so, and a crashed writer's journal is undone

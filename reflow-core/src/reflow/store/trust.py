@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from errno import EINVAL
 
 from ..errors import Untrusted
 from ..worker.trust import Trust, doubt
@@ -40,6 +41,35 @@ def distrust(paths: Iterable[str], trusted: Trust, *, sticky: bool = False) -> t
             return found
         inside = inside or shut(status, trusted)
     return "", ""
+
+
+def require_database(path: str, what: str, trusted: Trust) -> None:
+    """Refuse a SQLite database whose file, journals or directory somebody else can write; it need not be there.
+
+    Journals lie where the file is that a link leads to; one that is there is rolled into the database.
+
+    Parameters
+    ----------
+    path : str
+        The database.
+    what, trusted
+        See `require`.
+
+    Raises
+    ------
+    Untrusted
+        Others may write there, or it is another user's.
+    OSError
+        One of the files is no regular file.
+    """
+    place = os.path.realpath(path)
+    files = [place, *(f"{place}{end}" for end in ("-journal", "-wal", "-shm"))]
+    require((os.path.dirname(path), path), what, trusted)
+    require((os.path.dirname(place), *files), what, trusted)
+    for file in files:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(file).st_mode):
+                raise OSError(EINVAL, "it is no regular file", file)
 
 
 def closed(paths: Iterable[str], trusted: Trust) -> bool:

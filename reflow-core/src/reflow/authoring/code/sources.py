@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import stat
 import sys
 import threading
 import time
@@ -26,6 +27,9 @@ _FUTURE = annotations.compiler_flag
 _YOUNG = 60.0
 #: files that are remembered for one project
 _MOST = 2000
+
+#: how a file is made that is not there yet
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -59,9 +63,9 @@ class Sources:
         """Return the facts of a file; None where it cannot be read or parsed."""
         try:
             status = os.stat(file)
-            stat = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             kept = self._kept.get(file)
-            if kept is not None and kept.stat == stat and not kept.young:
+            if kept is not None and kept.stat == state and not kept.young:
                 self._note(file, kept.digest)
                 return msgspec.msgpack.decode(kept.facts, type=Facts)
             with open(file, "rb") as stream:
@@ -74,13 +78,13 @@ class Sources:
         if kept is not None and kept.digest == digest:
             with suppress(msgspec.MsgspecError):
                 facts = msgspec.msgpack.decode(kept.facts, type=Facts)
-                if not young or kept.stat != stat:
-                    self._fresh[file] = _Kept(stat, young, digest, kept.facts)
+                if not young or kept.stat != state:
+                    self._fresh[file] = _Kept(state, young, digest, kept.facts)
                 return facts
         self.parsed += 1
         parsed = parse(source)
         if parsed is not None:
-            self._fresh[file] = _Kept(stat, young, digest, msgspec.Raw(msgspec.msgpack.encode(parsed)))
+            self._fresh[file] = _Kept(state, young, digest, msgspec.Raw(msgspec.msgpack.encode(parsed)))
         return parsed
 
     def _note(self, file: str, digest: str) -> None:
@@ -97,7 +101,7 @@ class Sources:
         temporary = f"{self._path}.{os.urandom(8).hex()}.tmp"
         with suppress(OSError):
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            with open(temporary, "wb") as stream:
+            with open(os.open(temporary, _ANEW, 0o600), "wb") as stream:
                 stream.write(msgspec.msgpack.encode(whole))
             os.replace(temporary, self._path)
         self._fresh = {}
@@ -121,15 +125,22 @@ def memory_of(directory: str, top: str) -> str:
 
 
 def _load(path: str) -> dict[str, _Kept]:
+    """Read what is remembered; nothing where somebody else could have written it, for code is told apart by it."""
     if not path:
         return {}
     try:
-        if os.stat(path).st_uid != os.getuid():
-            return {}
-        with open(path, "rb") as stream:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or not (_is_own(status) and _is_own(os.stat(os.path.dirname(path)))):
+                return {}
             return msgspec.msgpack.decode(stream.read(), type=dict[str, _Kept])
-    except (OSError, ValueError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
         return {}
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Return whether nobody but this user can have written a file, or made one in a directory."""
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 #: Python 3.10 and 3.11 count the depth of syntax trees for all threads together; filters of warnings are shared, too
