@@ -446,7 +446,7 @@ def test_a_corrupt_or_newer_run(place: Place, text: str, said: str) -> None:
         found = json.loads(definition.read_text())
         found["schema"] = 99999
         text = json.dumps(found)
-        said = "newer version of reflow"
+        said = "in schema 99999; this is reflow"
     definition.chmod(0o644)
     definition.write_text(text)
     for words in (["status"], ["retry", "latest"], ["cancel", "latest"], ["explain"], ["logs", "make"]):

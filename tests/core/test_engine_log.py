@@ -132,7 +132,7 @@ def test_a_newer_schema_is_told(lab: Any) -> None:
     run = lab.good()
     file = Path(run.root) / "run.json"
     file.write_bytes(file.read_bytes().replace(b'"schema":1', b'"schema":99'))
-    with pytest.raises(DataError, match="newer version"):
+    with pytest.raises(DataError, match=r"written by reflow \S+ in schema 99; this is reflow"):
         Run.open(run.root)
     file.write_bytes(b"{")
     with pytest.raises(DataError, match="damaged"):

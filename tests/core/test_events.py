@@ -146,7 +146,7 @@ def test_a_journal_of_a_newer_schema_is_refused(run: Run) -> None:
 
     payload = json.loads(first[18:])
     path.write_bytes(frame(json.dumps({**payload, "schema": record.SCHEMA + 1}).encode()) + rest)
-    with pytest.raises(DataError, match="newer version of reflow"):
+    with pytest.raises(DataError, match="; this is reflow"):
         list(run.events())
 
 

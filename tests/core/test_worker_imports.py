@@ -46,6 +46,7 @@ OWN = {
     "reflow.model.retry",
     "reflow.model.schema",
     "reflow.model.task",
+    "reflow.model.versions",
     "reflow.worker",
     "reflow.worker.children",
     "reflow.worker.context",

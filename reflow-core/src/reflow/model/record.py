@@ -39,6 +39,8 @@ class Opened(_Record, tag="opened"):
     b: float = 0.0
     #: the run has given the slot up: no worker writes this, and none that comes later is to run it
     void: bool = False
+    #: of reflow, that writes it
+    version: str = ""
 
 
 class Started(_Record, tag="started"):
@@ -516,6 +518,9 @@ class Announced(msgspec.Struct, frozen=True):
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker needs to know of its job: ``jobs/TAG.json``."""
 
+    schema: int = SCHEMA
+    #: of reflow, that submitted it
+    version: str = ""
     tag: str
     run_id: str
     task: str

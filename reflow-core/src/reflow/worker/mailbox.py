@@ -17,6 +17,7 @@ import msgspec
 from ..model import layout
 from ..model.frames import frame
 from ..model.record import SCHEMA, Closed, Finished, Opened
+from ..model.versions import VERSION
 from .durable import create, make_directories
 
 GROUP = 512
@@ -50,7 +51,9 @@ def give_up(root: str, tag: str, slot: int) -> None:
     file, _ = _create(root, tag, slot)
     try:
         host, now = os.uname().nodename, time.time()
-        opened = Opened(schema=SCHEMA, tag=tag, slot=slot, host=host, pid=os.getpid(), b=now, void=True)
+        opened = Opened(
+            schema=SCHEMA, tag=tag, slot=slot, host=host, pid=os.getpid(), b=now, void=True, version=VERSION
+        )
         os.write(file, frame(msgspec.json.encode(opened)))
     finally:
         os.close(file)
@@ -95,6 +98,7 @@ class Mailbox:
                     job=job,
                     born=born(pid) if own else "",
                     b=time.time(),
+                    version=VERSION,
                 )
             )
         )

@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 import msgspec
 
 from ..authoring.hints import resolve
-from ..errors import Untrusted
+from ..errors import DataError, Untrusted
 from ..model import layout
 from ..model.definition import Definition
 from ..model.ranges import from_ranges
 from ..model.record import RING_END, RING_START, TOKEN, Announced, Finished, JobSpec, Mail, Opened
+from ..model.versions import require_schema
 from . import children, relay
 from .context import TaskInterrupted
 from .durable import share
@@ -212,8 +213,17 @@ class Lane:
 
 
 def job_spec(root: str, tag: str, trusted: Trust) -> JobSpec:
-    """What is to be known of a job, as somebody who is trusted has written it."""
-    return msgspec.json.decode(read_regular(layout.job(root, tag), trusted), type=JobSpec)
+    """Return what is to be known of a job, as somebody who is trusted has written it.
+
+    Raises
+    ------
+    DataError
+        Another version of reflow has submitted it, with another schema.
+    """
+    path = layout.job(root, tag)
+    raw = read_regular(path, trusted)
+    require_schema(path, raw)
+    return msgspec.json.decode(raw, type=JobSpec)
 
 
 def slot(root: str, tag: str, index: int) -> list[str]:
@@ -229,9 +239,9 @@ def slot(root: str, tag: str, index: int) -> list[str]:
     # Some schedulers send SIGINT first. A shell that ignores it, for what it starts in the background, means itself.
     interrupts.listen(*(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2), *(getattr(signal, name) for name in LIMITS))
     job = os.environ.get("REFLOW_JOB_ID", "")
+    spec = job_spec(root, tag, trust_in(os.environ))  # first: what another version has submitted is left as it is
     if not claim(layout.tag(root, tag), f"claimed {job}"):
         return []  # the run has given this submission up, and made another
-    spec = job_spec(root, tag, trust_in(os.environ))
     elements = from_ranges(spec.elements)
     element = elements[index]
     mailbox = Mailbox(root, tag, index, job=job, brief=True)
@@ -304,7 +314,7 @@ def main(argv: list[str]) -> NoReturn:
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:
         _work(argv)
-    except Untrusted as error:  # the run was replaced while the job was queued
+    except (DataError, Untrusted) as error:  # reflow, or the run, was replaced while the job was queued
         print(f"reflow: {error.message}", file=sys.stderr)
         _leave(error.exit_code)
     _leave(0)

@@ -12,9 +12,8 @@ from ...errors import DataError
 from ...model import layout
 from ...model.definition import Definition
 from ...model.digest import sha256
-from ...model.migration import known, schema_of, upgrade
-from ...model.record import SCHEMA
 from ...model.task import JSON
+from ...model.versions import require_schema
 from ...worker.durable import write_new
 from ...worker.opener import WHOLE, decoded, read_regular
 from ...worker.trust import Trust
@@ -25,28 +24,6 @@ _definition = msgspec.json.Decoder(Definition)
 def damaged(root: str, what: str) -> DataError:
     """An error that says what is wrong with a run's files, and who can mend them."""
     return DataError(what, hint=f"`reflow repair {root}` rebuilds what can be rebuilt")
-
-
-def require_known(path: str, schema: int, version: str = "") -> None:
-    """Refuse a file whose schema this version does not read; it is left as it is.
-
-    Raises
-    ------
-    DataError
-        It was written by a newer version, or by one that is too old.
-    """
-    if known(schema):
-        return
-    by = f" ({version})" if version else ""
-    if schema > SCHEMA:
-        raise DataError(
-            f"{path} was written by a newer version of reflow{by}: schema {schema}, this one reads {SCHEMA}",
-            hint="use that version, or a later one, for this run",
-        )
-    raise DataError(
-        f"{path} was written by an older version of reflow{by}, whose schema, {schema}, is not read any more",
-        hint="use that version for this run",
-    )
 
 
 def load_definition(root: str, generation: int = 1, trusted: Trust | None = None) -> Definition:
@@ -81,7 +58,7 @@ def read_definition(root: str, generation: int = 1, trusted: Trust | None = None
 
 
 def decode_definition(raw: bytes, path: str) -> Definition:
-    """Read a definition of today's or an older schema; `path` is for the message.
+    """Read a definition; `path` is for the message.
 
     Raises
     ------
@@ -90,31 +67,8 @@ def decode_definition(raw: bytes, path: str) -> Definition:
     msgspec.MsgspecError
         It is damaged.
     """
-    schema = schema_of(raw)
-    require_known(path, schema)
-    return decoded(_definition.decode, upgrade("definition", raw, schema))
-
-
-def migrate_definitions(root: str) -> None:
-    """Bring a run's definitions to today's schema; who holds its lease does so. What was there is kept beside."""
-    try:
-        generations = sorted({1, *(int(name) for name in os.listdir(f"{root}/code") if name.isdigit())})
-    except OSError:
-        generations = [1]
-    for generation in generations:
-        for path in (layout.definition(root, generation), layout.definition_copy(root, generation)):
-            try:
-                raw = read_regular(path, most=WHOLE)
-                schema = schema_of(raw)
-                if schema >= SCHEMA:
-                    continue
-                definition = decode_definition(raw, path)
-            except (OSError, msgspec.MsgspecError):
-                continue  # who needs it says so
-            backup = f"{path}.schema-{schema}"
-            if not os.path.lexists(backup):
-                write_new(backup, raw)
-            write_new(path, msgspec.json.encode(definition))
+    require_schema(path, raw)
+    return decoded(_definition.decode, raw)
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ... import __version__
 from ...batch.script import Body, environment, render
 from ...config import Config
 from ...errors import UsageError
@@ -67,6 +68,7 @@ class Jobs:
     ) -> JobSpec:
         """What workers need to know of a submission."""
         return JobSpec(
+            version=__version__,
             tag=tag,
             run_id=self.definition.run_id,
             task=task.name,

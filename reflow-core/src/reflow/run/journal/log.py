@@ -11,14 +11,14 @@ import msgspec
 from ... import __version__
 from ...model import layout
 from ...model.frames import HEAD, frame, parse
-from ...model.migration import schema_of, upgrade
 from ...model.record import SCHEMA, Epoch, Event, Finished, Hit
 from ...model.state import CACHED, SUCCESS, Progress, State
 from ...model.trace import event_tracer
+from ...model.versions import require_schema
 from ...worker.durable import create, make_directories, naming, sync_directory
 from ...worker.opener import frames_of, open_regular
 from ...worker.trust import Trust
-from ..definition.load import damaged, require_known
+from ..definition.load import damaged
 from .lease import latest, newest, owner
 
 _event = msgspec.json.Decoder(Event)
@@ -47,11 +47,10 @@ class Span(msgspec.Struct, frozen=True):
 
     epoch: int
     length: int | None
-    schema: int = SCHEMA
 
 
 def header(root: str, epoch: int, trusted: Trust | None = None) -> Epoch | None:
-    """The first frame of an epoch's event file, with the schema that it has; None where there is no whole one.
+    """The first frame of an epoch's event file; None where there is no whole one.
 
     Raises
     ------
@@ -72,15 +71,13 @@ def header(root: str, epoch: int, trusted: Trust | None = None) -> Epoch | None:
     payloads, _ = parse(data)
     if not payloads:
         return None  # its writer died before it could begin
-    schema = SCHEMA
     try:
-        schema = schema_of(payloads[0])
-        require_known(path, schema)
-        first = _event.decode(upgrade("event", payloads[0], schema))
+        require_schema(path, payloads[0])
+        first = _event.decode(payloads[0])
     except (msgspec.MsgspecError, RecursionError):
         first = None
     if isinstance(first, Epoch):
-        return msgspec.structs.replace(first, schema=schema)
+        return first
     raise damaged(root, f"{path} does not begin with its epoch")
 
 
@@ -187,7 +184,7 @@ def spans(root: str, held: int = 0, trusted: Trust | None = None) -> list[Span]:
                 raise damaged(root, f"{path} is missing or damaged, and it is known to have been there")
             epoch -= 1
             continue
-        chain.append(Span(epoch, length, first.schema))
+        chain.append(Span(epoch, length))
         epoch, length = first.former, first.length
     return chain[::-1]
 
@@ -216,7 +213,7 @@ def replay(root: str, state: State, held: int = 0, trusted: Trust | None = None)
         offset = HEAD
         for payload in payloads:
             try:
-                state.apply(_event.decode(upgrade("event", payload, span.schema)), span.epoch, offset, len(payload))
+                state.apply(_event.decode(payload), span.epoch, offset, len(payload))
             except (msgspec.MsgspecError, LookupError, RecursionError) as error:
                 raise damaged(root, f"{path} makes no sense at byte {offset - HEAD}: {error!r}") from None
             offset += len(payload) + 1 + HEAD
@@ -330,7 +327,6 @@ class Results:
     def __init__(self, root: str) -> None:
         self._root = root
         self._files: dict[int, int] = {}
-        self._schemas: dict[int, int] = {}
         # Results that are read together mostly lie together: what was read around one is kept for the next.
         self._data, self._data_at, self._data_of = b"", 0, -1
 
@@ -347,12 +343,7 @@ class Results:
         if epoch != self._data_of or start < 0 or start + length > len(self._data):
             self._data = os.pread(self._file(epoch), max(length, _AHEAD), offset)
             self._data_at, self._data_of, start = offset, epoch, 0
-        data = self._data[start : start + length]
-        schema = self._schemas.get(epoch)
-        if schema is None:
-            first = header(self._root, epoch)
-            schema = self._schemas[epoch] = SCHEMA if first is None else first.schema
-        return data if schema == SCHEMA else upgrade("event", data, schema)
+        return self._data[start : start + length]
 
     def plain(self, progress: Progress, index: int) -> object:
         """What an element returned, as plain data.

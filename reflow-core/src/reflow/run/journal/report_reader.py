@@ -11,13 +11,13 @@ from ...errors import Untrusted
 from ...model import layout
 from ...model.frames import parse
 from ...model.job import Letter
-from ...model.migration import schema_of, upgrade
-from ...model.record import SCHEMA, Command, Finished, Mail, Opened, Started
+from ...model.record import Command, Finished, Mail, Opened, Started
 from ...model.state import CANCELLED, FAILED, QUEUED, RUNNING, Flight, State
+from ...model.versions import require_schema
 from ...worker.durable import make_directories, write_new
 from ...worker.opener import decoded, frames_of, open_regular, read_open, require_place
 from ...worker.trust import Trust, doubt, trust, user_name
-from ..definition.load import damaged, require_known
+from ..definition.load import damaged
 
 _mail = msgspec.json.Decoder(Mail)
 _command = msgspec.json.Decoder(Command)
@@ -76,13 +76,12 @@ def read_box(root: str, box: str, start: int, trusted: Trust, *, last: bool = Fa
         os.close(file)
     records = []
     try:
-        schema = schema_of(first[0]) if first else SCHEMA
-        require_known(path, schema)
+        if first:
+            require_schema(path, first[0])
         for payload in payloads:
-            current = upgrade("mail", payload, schema)
-            record = _mail.decode(current)
+            record = _mail.decode(payload)
             if not isinstance(record, Opened):
-                records.append((record, current))
+                records.append((record, payload))
     except (msgspec.MsgspecError, RecursionError) as error:
         raise damaged(root, f"{path} holds what is no report: {error}") from None
     return Letter(box, end, records)

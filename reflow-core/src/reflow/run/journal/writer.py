@@ -10,7 +10,7 @@ from ...model.record import CodeChanged, Event
 from ...model.state import State
 from ...worker.durable import share
 from ...worker.trust import trust
-from ..definition.load import load_definition, load_secrets, migrate_definitions
+from ..definition.load import load_definition, load_secrets
 from ..definition.trust import acting
 from .lease import Lease, LeaseLapsed
 from .log import Log, replay
@@ -45,7 +45,6 @@ class Writer:
         self.root = root
         self.warnings: list[str] = []
         self._lease = lease
-        migrate_definitions(root)
         trusted = acting(root, trust())
         first = load_definition(root, trusted=trusted)
         self.state = State(first)

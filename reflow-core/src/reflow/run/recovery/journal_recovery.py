@@ -18,11 +18,9 @@ from ...errors import DataError, ReflowError
 from ...model import layout
 from ...model.definition import Definition
 from ...model.frames import HEAD, salvage
-from ...model.migration import schema_of, upgrade
 from ...model.names import RunState
 from ...model.ranges import from_ranges, to_ranges
 from ...model.record import (
-    SCHEMA,
     Again,
     Cancelled,
     CodeChanged,
@@ -47,11 +45,11 @@ from ...model.record import (
     Voided,
 )
 from ...model.state import CACHED, PENDING, QUEUED, RUNNING, SUCCESS, State
+from ...model.versions import require_schema
 from ...worker.durable import sync_directory
 from ...worker.inputs import Element, Header, Inputs
 from ...worker.opener import WHOLE, decoded, read_regular
 from ...worker.tags import void
-from ..definition.load import require_known
 from ..definition.trust import acting
 from ..journal.lease import latest, newest
 from ..journal.log import Log, Span, content, written
@@ -75,7 +73,6 @@ class Chapter(msgspec.Struct):
     epoch: int
     whole: int
     frames: list[tuple[int, bytes]]
-    schema: int
     damage: str = ""
 
 
@@ -97,12 +94,10 @@ def survey(root: str) -> list[Chapter]:
         data = _bytes(path)[:length]
         frames, gaps = salvage(data)
         whole = gaps[0][0] if gaps else len(data)
-        schema = SCHEMA
         with suppress(msgspec.MsgspecError, IndexError):
-            schema = schema_of(frames[0][1])
-        require_known(path, schema)
-        first = _decoded(_upgraded("event", frames[0][1], schema)) if frames else None
-        chapter = Chapter(epoch, whole, frames, schema)
+            require_schema(path, frames[0][1])
+        first = _decoded(frames[0][1]) if frames else None
+        chapter = Chapter(epoch, whole, frames)
         if not data and must:
             chapter.damage = f"{path} is missing"
         elif whole < must or any(offset > whole for offset, _ in frames):
@@ -124,14 +119,6 @@ def _bytes(path: str) -> bytes:
         return read_regular(path, most=WHOLE)
     except OSError:
         return b""
-
-
-def _upgraded(kind: str, payload: bytes, schema: int) -> bytes:
-    """A record in today's schema; one that makes no sense as it is."""
-    try:
-        return upgrade(kind, payload, schema)
-    except msgspec.MsgspecError:
-        return payload
 
 
 def _decoded(payload: bytes) -> Event | None:
@@ -182,7 +169,7 @@ class Salvage:
         damaged = False
         for chapter in survey(self.root):
             if damaged:
-                rest += [_upgraded("event", payload, chapter.schema) for _, payload in chapter.frames]
+                rest += [payload for _, payload in chapter.frames]
                 if chapter.damage:
                     self.done.append(f"{chapter.damage}; what can be read of it was written down anew")
                 continue
@@ -190,7 +177,7 @@ class Salvage:
             for offset, payload in chapter.frames:
                 if offset >= chapter.whole:
                     break
-                event = _decoded(_upgraded("event", payload, chapter.schema))
+                event = _decoded(payload)
                 if event is None or not self._fits(event, strict=False):
                     chapter.damage = f"{layout.events(self.root, chapter.epoch)} makes no sense at byte {offset}"
                     break
@@ -202,9 +189,7 @@ class Salvage:
             if chapter.damage:
                 damaged = True
                 self.done.append(f"{chapter.damage}; what can be read of it was written down anew")
-                rest += [
-                    _upgraded("event", payload, chapter.schema) for offset, payload in chapter.frames if offset >= end
-                ]
+                rest += [payload for offset, payload in chapter.frames if offset >= end]
         if damaged or self._nothing_but_files():
             self._again(rest)
 
@@ -508,14 +493,11 @@ def _boxes(root: str, damaged: bool = False) -> Iterator[tuple[str, list[tuple[M
         if damaged and not any(offset > gaps[0][0] for offset, _ in frames if gaps):
             continue
         records: list[tuple[Mail, bytes]] = []
-        schema = SCHEMA
         for _, payload in frames:
             with suppress(msgspec.MsgspecError):
                 if not records:
-                    schema = schema_of(payload)
-                    require_known(path, schema)
-                current = upgrade("mail", payload, schema)
-                records.append((_mail.decode(current), current))
+                    require_schema(path, payload)
+                records.append((_mail.decode(payload), payload))
         yield path[len(f"{root}/mailbox/") :], records
 
 

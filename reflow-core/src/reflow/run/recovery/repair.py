@@ -31,7 +31,6 @@ from ..definition.load import (
     decode_definition,
     in_words,
     load_secrets,
-    migrate_definitions,
     read_definition,
     save_secrets,
 )
@@ -142,7 +141,6 @@ class _Repair:
         try:
             self._folders()
             definition = self._definitions()
-            migrate_definitions(self.root)
             salvage = Salvage(self.root, definition, lease.epoch)
             salvage.events()
             salvage.mail()
