@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reflow.batch.quoting import exports, quote, words
-from reflow.batch.script import Body, environment, inherited, outliving, render
+from reflow.batch.script import Body, environment, inherited, outliving, recording, render
 from reflow.errors import UsageError
 from reflow.worker.mailbox import born
 
@@ -201,6 +201,24 @@ def test_a_shell_that_outlives_the_command(tmp_path: Path) -> None:
     assert runs("trap : INT; kill -INT $PPID; exit 0") == 130
     assert runs("kill -TERM $PPID; exit 4") == 4
     assert runs("kill -USR2 $PPID; exit 0") == 0
+
+
+def test_a_shell_keeps_the_bad_exit_code_of_its_command(tmp_path: Path) -> None:
+    path, kept = tmp_path / "x.sh", tmp_path / "a b" / "exits"
+
+    def keeps(body: str, index: str = "", **environ: str) -> dict[str, str]:
+        path.write_text(f"#!/bin/bash\n{outliving(recording(str(kept), index, 1))}\n{body}\n")
+        subprocess.run(["bash", str(path)], check=False, stderr=subprocess.DEVNULL, env={**os.environ, **environ})
+        found = {one.name: one.read_text() for one in kept.iterdir()} if kept.exists() else {}
+        for name in found:
+            (kept / name).unlink()
+        return found
+
+    assert keeps("true") == {}
+    assert keeps("kill -TERM $PPID; exit 143") == {}, "a signal to the whole job is an end from outside"
+    assert keeps("exec sh -c 'kill -9 $$'") == {"0": "137"}
+    assert keeps("exit 3", "INDEX", INDEX="8") == {"7": "3"}
+    assert keeps("exit 3", "INDEX") == {"0": "3"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="told by /proc")

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from reflow.errors import ExecutorError, UsageError
+from reflow.model import layout
 from reflow.model.job import Job, JobRef, JobState, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass, RunState
 from reflow.model.record import Command
@@ -1322,6 +1323,23 @@ def test_a_job_that_is_gone_before_anything_of_it_began_is_cancelled_where_that_
     one.cluster.held = False
     one.end("CANCELLED")
     assert not one.ran
+
+
+def test_what_a_shell_has_kept_of_an_end_counts_where_the_scheduler_forgets_it(sim: Any) -> None:
+    """A task that kills itself has run once; one that is gone without a trace is lost, and tried again."""
+    one = sim(purge=0.0)
+    one.fate["work", 1, 1] = one.fate["work", 2, 1] = Died(signal=9)
+    run = fan(one, 4)
+    one.cluster.advance(1.5)
+    (job,) = one.sent("work")
+    folder = Path(layout.exits(run.root, job.tag))
+    folder.mkdir(parents=True)
+    (folder / "1").write_text("137")
+    (folder / "2").write_text("no number")
+    one.end("FAILED")
+    assert Counter(index for name, index, _ in one.ran if name == "work") == {0: 1, 1: 1, 2: 2, 3: 1}
+    (failure,) = (one for one in run.status()["failures"] if one["task"] == "work")
+    assert (failure["index"], failure["class"], failure["signal"]) == (1, "exit", 9)
 
 
 def test_elements_of_an_array_that_are_cancelled_while_they_wait(sim: Any) -> None:

@@ -145,7 +145,7 @@ def test_every_place_in_a_run_is_named() -> None:
             "commands",
         ),
         *("job", "script", "job_log", "definition_copy", "unpublished"),
-        *("tag", "wakes", "relay", "inputs", "log", "log_dirs", "scratch", "checkpoint"),
+        *("tag", "wakes", "relay", "exits", "inputs", "log", "log_dirs", "scratch", "checkpoint"),
     }, "a place is new: name it on the page, and here"
     known = patterns()
     for place in places:

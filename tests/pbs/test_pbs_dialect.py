@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflow.errors import ExecutorError, UsageError
-from reflow.model.job import JobRef, JobState, JobStatus
+from reflow.model.job import Job, JobRef, JobState, JobStatus
 from reflow.model.layout import FANOUT
 from reflow.model.names import FailureClass
+from reflow.model.record import JobSpec
 from reflow.model.resources import Resources
 from reflow.plugin import Context
 from reflow.testing.dialects import DialectConformance, a_job, a_script
@@ -589,6 +590,42 @@ def test_one_by_one_where_the_server_forgets() -> None:
     made.expect(CALLED)
     made.cancel([JobRef("181.pbs1"), JobRef("170.pbs1")])
     assert replay.calls[1:] == [("qdel", "181.pbs1"), ("qdel", "170.pbs1")]
+
+
+@pytest.mark.parametrize(
+    ("site", "forgets"),
+    [
+        (OPEN, False),
+        ({**OPEN, "qmgr": SERVER.replace("set server job_history_enable = True\n", "")}, True),
+        ({**OTHER, "qmgr": "set server keep_completed = 300\n"}, False),
+        ({**OTHER, "qmgr": "set server keep_completed = 0\n"}, True),
+        ({**OTHER, "qmgr": "set server scheduling = True\n"}, True),
+        ({**OPEN, "qmgr": {"returncode": 1, "stderr": "qmgr: Unauthorized Request\n"}}, False),
+    ],
+)
+def test_the_shell_keeps_exit_codes_where_the_server_does_not(
+    tmp_path: Path, site: dict[str, Any], forgets: bool
+) -> None:
+    """Elsewhere it becomes the worker, which signals need."""
+    script = tmp_path / "scripts" / "t.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/bash\ntrue\n")
+    spec = JobSpec(
+        tag="a123456789",
+        run_id="r",
+        task="t",
+        array=True,
+        elements="0-2",
+        attempt=1,
+        inputs="",
+        generation=1,
+        resources=Resources(),
+    )
+    made, _ = executor({}, site)
+    job = Job(tag="a123456789", name="a123456789.t", script=str(script), slots=3, spec=spec)
+    written = f"{tmp_path}/exits/a1/a123456789" in made.preview(job).script
+    assert (written, "REFLOW_INNER" in made.preview(job).script) == (forgets, forgets)
+    assert "REFLOW_INNER" not in made.preview(msgspec.structs.replace(job, spec=None)).script
 
 
 def test_what_is_deleted_is_asked_for_without_history() -> None:

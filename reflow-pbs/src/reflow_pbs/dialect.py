@@ -179,6 +179,8 @@ class PBS(Dialect):
             return {"instance": name[1]} if name else {}
         found = dict(re.findall(r"(?m)^set server (\w+) = (\S+)", text))
         facts: dict[str, JSON] = {"history": found.get("job_history_enable") == "True"} if found else {}
+        if found:
+            facts["keeps"] = found.get("keep_completed", "0") != "0"  # Torque's
         most = str(found.get("max_array_size", ""))
         if str(found.get("max_job_array_size", "")).isdecimal():  # Torque's
             most = str(min(int(found["max_job_array_size"]), _CLONED))
@@ -304,6 +306,10 @@ class PBS(Dialect):
     def listed(self, answers: Sequence[tuple[int, str]]) -> bool:
         """An empty list has no header; nor has the one that a server without history refuses."""
         return any(re.search(r"(?m)^Job id +Name", said, re.IGNORECASE) for _, said in answers)
+
+    def forgets_ends(self) -> bool:
+        """A server without history."""
+        return self.facts.get("history") is False
 
     def canary(self) -> Call:
         """The server's settings."""
@@ -439,6 +445,10 @@ class Torque(PBS):
         """Arrays and single jobs have words of their own; an array under the wrong one is waited for for ever."""
         parts = {"afteranyarray": [id for id in ids if "[]" in id], "afterany": [id for id in ids if "[]" not in id]}
         return [("-W", "depend=" + ",".join(f"{word}:{':'.join(those)}" for word, those in parts.items() if those))]
+
+    def forgets_ends(self) -> bool:
+        """A server that does not keep what is complete."""
+        return self.facts.get("keeps") is False
 
     def live(self, ids: Sequence[str], site: Site) -> Call:
         """Jobs that have ended are kept for a while."""

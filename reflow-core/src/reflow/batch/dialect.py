@@ -389,6 +389,10 @@ class Dialect(ABC):
         patterns = (self.whole, self.followed or self.whole)
         return all(re.search(patterns[min(number, 1)], said) for number, said in answers)
 
+    def forgets_ends(self) -> bool:
+        """Whether how a job has ended is known to nobody after: then the job's first shell keeps the exit code."""
+        return False
+
     def canary(self) -> Call | None:
         """The command that proves an empty list of `search` whole, where the list itself cannot: see `lives`."""
         return None

@@ -9,9 +9,10 @@ import msgspec
 
 from ..errors import UsageError
 from ..model.job import Job
+from ..model.layout import exits
 from .dialect import Call, Dialect, Site
 from .quoting import quote, words
-from .script import STOPPED, redirect
+from .script import STOPPED, outliving, recording, redirect
 
 #: the line that ends the scheduler's part of a script
 MARK = "# ---- what the job does ----"
@@ -70,8 +71,12 @@ def compose(speaks: Dialect, job: Job, site: Site, body: str | None = None) -> P
     shebang, body = _parted(job.script, body)
     draft = Preview(script=body, call=speaks.submit(job, body, rest), path=job.script)
     head = [*lines, f"# submitted by: {draft.command}"]
+    root, scripts, _ = job.script.rpartition("/scripts/")
     if speaks.outlive:
         head.append(speaks.outlive)
+    elif job.spec is not None and scripts and speaks.forgets_ends():
+        index = "" if job.slots is None else speaks.index
+        head.append(outliving(recording(exits(root, job.tag), index, speaks.limits.array_base)))
     if job.log != "/dev/null" and not any(job.log in line for line in lines) and f">>{quote(job.log)}" not in body:
         head.append(redirect(job.log))
     head.append(f"umask {_umask():04o}")

@@ -215,6 +215,28 @@ def outliving(remap: str = "") -> str:
     return "\n".join(lines)
 
 
+def recording(directory: str, index: str, base: int) -> str:
+    """Shell commands for `outliving` that leave a bad exit code in a file named after the job's slot.
+
+    Not what a signal to the whole job has brought about: that is an end from outside.
+
+    Parameters
+    ----------
+    directory : str
+        Where the file is made.
+    index : str
+        The variable with the job's index in its array; "" where it is in none.
+    base : int
+        What indices count from.
+    """
+    folder = quote(directory)
+    slot = f"$((${{{index}:-{base}}} - {base}))" if index else "0"
+    return (
+        f'if [ "$code" != 0 ] && [ -z "$reflow_killed" ]; then mkdir -p -- {folder}'
+        f' && printf %s "$code" >{folder}/{slot}; fi 2>/dev/null'
+    )
+
+
 def _source(file: str) -> list[str]:
     path = quote(file)
     return [

@@ -74,6 +74,11 @@ def box(root: str, tag: str, slot: int, start: int = 1) -> str:
     return f"{mailbox(root, tag)}/{slot // FANOUT}/{slot}.{start}"
 
 
+def exits(root: str, tag: str) -> str:
+    """Where the shells of a submission's jobs leave exit codes that their scheduler would forget, a file a slot."""
+    return f"{root}/exits/{tag[:2]}/{tag}"
+
+
 def mailbox(root: str, tag: str) -> str:
     """What the slots of one submission, or the lanes of one pool, report."""
     return f"{root}/mailbox/{tag[:2]}/{tag}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ...batch.ends import exited
 from ...errors import ExecutorError, ReflowError
 from ...model import layout
 from ...model.definition import Definition
@@ -37,6 +38,7 @@ from ...planning.tags import new_tag
 from ...planning.waking import flying, groups, joins, room, uncovered
 from ...worker.durable import make_directories
 from ...worker.mailbox import give_up
+from ...worker.opener import read_regular
 from ...worker.tags import close, void
 from ..journal.writer import Writer
 from .factory import Jobs
@@ -433,7 +435,8 @@ class Scheduler:
         silent = [index for index in self._active(flight) if (flight.task, index) not in state.gone]
         if silent:
             why = "it has started, and the scheduler does not know it"
-            self._writer.add(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why, sure=True))
+            for one in self._with_exit_codes(Gone(tag=tag, elements=to_ranges(silent), at=now, w=why, sure=True)):
+                self._writer.add(one)
 
     def ask(self) -> bool:
         """Ask the scheduler once for everything in flight; an outage is no evidence, and is said.
@@ -458,10 +461,31 @@ class Scheduler:
         verdict = judge(state, answers, now, self.executor.limits)
         self.unheard, self.ending = verdict.unheard, verdict.ending
         for event in verdict.events:
-            writer.add(event)
+            for one in [event] if type(event) is not Gone else self._with_exit_codes(event):
+                writer.add(one)
         for tag in verdict.woken:
             writer.add(Woke(tag=tag, at=now, reason="its job is gone"))
         return bool(verdict.woken) or any(type(event) is Gone and not event.back for event in verdict.events)
+
+    def _with_exit_codes(self, event: Gone) -> list[Gone]:
+        """Split what has gone, not known how, by the exit codes that its jobs' shells have left."""
+        flight = self._writer.state.flights[self._writer.state.open_flights[event.tag]]
+        if event.f or event.back:
+            return [event]
+        groups: dict[int | None, list[int]] = {}
+        for index in from_ranges(event.elements):
+            groups.setdefault(exit_code(self._writer.root, flight.tag, flight.slot_of(index)), []).append(index)
+        found = []
+        for code, indices in groups.items():
+            one = msgspec.structs.replace(event, elements=to_ranges(indices))
+            if code is not None:
+                status = exited(code, shell=True)
+                cls = status.failure_class or FailureClass.EXIT
+                one = msgspec.structs.replace(
+                    one, f=cls.value, x=status.exit_code, s=status.signal, w=status.reason, never=False, sure=True
+                )
+            found.append(one)
+        return found
 
     def _expect(self) -> None:
         """Tell the executor what the run's jobs are called, where it can tell them from others of the same number."""
@@ -794,6 +818,15 @@ class Scheduler:
             return
         for tag in left:
             writer.add(Woke(tag=tag, at=writer.now(), reason="the run has ended"))
+
+
+def exit_code(root: str, tag: str, slot: int) -> int | None:
+    """Return the bad exit code that the first shell of a slot's job has left; None where it has left none."""
+    try:
+        said = read_regular(f"{layout.exits(root, tag)}/{slot}")
+    except OSError:
+        return None
+    return int(said) or None if said.isdigit() and len(said) < 4 else None
 
 
 def _submitted(tag: str, submission: Submission, now: float) -> Submitted:
