@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent
 CORE = "reflow-core"
 SCHEDULERS = ("reflow-slurm", "reflow-pbs", "reflow-lsf", "reflow-sge", "reflow-flux")
 DISTRIBUTIONS = (CORE, *SCHEDULERS)
+#: distributions of docs/plugins.md: built, installed and tested like anybody's, and never published
+EXAMPLES = (ROOT / "tests" / "example-plugin", ROOT / "examples" / "htcondor")
 CLIMATE = "examples/climate/requirements.txt"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -141,15 +143,16 @@ def build(session: nox.Session) -> None:
         session.error(f"expected {len(DISTRIBUTIONS)} wheels, built {[wheel.name for wheel in built]}")
     for wheel in built:
         _check_wheel(session, wheel)
-    example = ROOT / "tests" / "example-plugin"
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels / "example"), str(example), silent=True)
+    for example in EXAMPLES:
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels / "example"), str(example), silent=True)
     session.install(*map(str, built), *map(str, (wheels / "example").glob("*.whl")))
     # From a directory that is not the tree, so that nothing but the wheels can be imported.
     with session.chdir(session.create_tmp()):
         session.run("reflow", "--version")
         session.run("reflow", "plugins")
         session.run("python", str(ROOT / "examples" / "etl.py"), "run", "--run-dir", "etl", "--executor", "local")
-        session.run("pytest", "-c", "/dev/null", "-W", "error", "--import-mode=importlib", str(example))
+        for example in EXAMPLES:
+            session.run("pytest", "-c", "/dev/null", "-W", "error", "--import-mode=importlib", str(example))
 
 
 @nox.session

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,47 +14,17 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example-plugin"
 BIN = Path(sys.executable).parent
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(installed: Callable[[Path], Path]) -> Path:
     """A directory in which it is installed from its wheel."""
-    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
-    for command in (
-        ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(EXAMPLE)],
-        [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-index",
-            "-f",
-            str(wheels),
-            "-t",
-            str(site),
-            "reflow-example",
-        ],
-    ):
-        environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, env=environ)
-        assert done.returncode == 0, done.stderr
-    return site
+    return installed(EXAMPLE)
 
 
-def _run(site: Path, *argv: str, where: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv,
-        cwd=where,
-        env={**os.environ, "PYTHONPATH": str(site), "PYTHONWARNINGS": "error", **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
-def test_it_is_listed(site: Path, tmp_path: Path) -> None:
-    done = _run(site, str(BIN / "reflow"), "plugins", "--json", where=tmp_path)
+def test_it_is_listed(site: Path, run_with: Run, tmp_path: Path) -> None:
+    done = run_with(site, str(BIN / "reflow"), "plugins", "--json", where=tmp_path)
     assert done.returncode == 0, done.stderr
     row = next(row for row in json.loads(done.stdout) if row["name"] == "example")
     assert (row["distribution"], row["version"], row["status"]) == ("reflow-example", "1.0", "ok")
@@ -62,18 +32,18 @@ def test_it_is_listed(site: Path, tmp_path: Path) -> None:
     assert [row[kind][0]["name"] for kind in kinds] == ["background", "textfile", "journal", "where"]
 
 
-def test_its_command_and_cache_are_used_by_name(site: Path, tmp_path: Path) -> None:
+def test_its_command_and_cache_are_used_by_name(site: Path, run_with: Run, tmp_path: Path) -> None:
     etl = str(ROOT / "examples" / "etl.py")
     store = tmp_path / "store"
     environ = {"REFLOW_CACHE_BACKEND": "textfile", "REFLOW_STORE_PATH": str(store)}
     for name in ("one", "two"):
         argv = (sys.executable, etl, "run", "--run-dir", name, "--executor", "local")
-        done = _run(site, *argv, where=tmp_path, **environ)
+        done = run_with(site, *argv, where=tmp_path, **environ)
         assert done.returncode == 0, done.stdout + done.stderr
     assert (store / "cache.jsonl").read_bytes().count(b"\n") >= 9
     for prog in ((str(BIN / "reflow"),), (sys.executable, etl)):
-        assert _run(site, *prog, "where", where=tmp_path, **environ).stdout == f"{tmp_path / 'two'}\n"
-        assert "print the directory of a run" in _run(site, *prog, "--help", where=tmp_path).stdout
+        assert run_with(site, *prog, "where", where=tmp_path, **environ).stdout == f"{tmp_path / 'two'}\n"
+        assert "print the directory of a run" in run_with(site, *prog, "--help", where=tmp_path).stdout
 
 
 _OBJECTS = """
@@ -108,8 +78,8 @@ print(json.dumps(found))
 """
 
 
-def test_its_cache_and_notifier(site: Path, tmp_path: Path) -> None:
-    done = _run(site, sys.executable, "-c", _OBJECTS, where=tmp_path)
+def test_its_cache_and_notifier(site: Path, run_with: Run, tmp_path: Path) -> None:
+    done = run_with(site, sys.executable, "-c", _OBJECTS, where=tmp_path)
     assert done.returncode == 0, done.stderr
     nothing, newest, history, none, text, error, settings = json.loads(done.stdout)
     assert nothing == {}
@@ -122,12 +92,12 @@ def test_its_cache_and_notifier(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_executor_passes_the_kit(site: Path, tmp_path: Path) -> None:
+def test_its_executor_passes_the_kit(site: Path, run_with: Run, tmp_path: Path) -> None:
     """As outside of this project: the plugin's own tests, with nothing of ours around them."""
     (tmp_path / "tests").mkdir()
     for name in ("conftest.py", "tests/test_background.py"):
         (tmp_path / name).write_text((EXAMPLE / name).read_text())
     argv = (sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:cov", "tests")
-    done = _run(site, *argv, where=tmp_path)
+    done = run_with(site, *argv, where=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout

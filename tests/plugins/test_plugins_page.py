@@ -17,6 +17,7 @@ from reflow.testing.dialects import DialectConformance
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example-plugin"
+HTCONDOR = ROOT / "examples" / "htcondor"
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 SPECS: dict[str, Any] = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "reflow_spec")}
@@ -121,12 +122,18 @@ def test_the_page_has_what_a_suite_may_define() -> None:
     assert named == members - helpers
 
 
-def test_the_page_shows_the_example_as_it_is() -> None:
-    shown = dict(re.findall(r"^```(?:python|toml)\n# (\S+\.(?:py|toml))\n(.*?)^```$", PAGE, re.M | re.S))
+def test_the_page_shows_the_examples_as_they_are() -> None:
+    """Join the parts of a file by a blank line; a part that begins a definition brings a second one."""
+    shown: dict[str, str] = {}
+    for name, text in re.findall(
+        r"^```(?:python|toml|bash)\n# (\S+(?:\.py|\.toml|/pool))\n(.*?)^```$", PAGE, re.M | re.S
+    ):
+        shown[name] = shown[name] + "\n" + text.removeprefix("\n") if name in shown else text
     files = {
-        str(path.relative_to(EXAMPLE)): path.read_text(encoding="utf-8")
-        for path in EXAMPLE.rglob("*")
-        if path.suffix in (".py", ".toml") and not {"build", "dist"} & set(path.parts)
+        f"{prefix}{path.relative_to(example)}": path.read_text(encoding="utf-8")
+        for prefix, example in (("", EXAMPLE), ("htcondor/", HTCONDOR))
+        for path in example.rglob("*")
+        if (path.suffix in (".py", ".toml") or path.name == "pool") and not {"build", "dist"} & set(path.parts)
     }
     assert shown == files
 

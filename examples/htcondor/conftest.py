@@ -1,0 +1,3 @@
+"""Load the kit."""
+
+pytest_plugins = ["reflow.testing"]
