@@ -6,24 +6,29 @@ here assumes one host, or that the daemons are ours. See README.md beside this f
 
 from __future__ import annotations
 
+import datetime
 import getpass
 import json
 import os
+import platform
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from proof import INTERRUPTED, Outcome, Proof, interrupted
 
-from reflow import Run
+from reflow import Run, __version__
 from reflow.errors import ReflowError
 from reflow.model.names import RunState
 from reflow.model.record import Event, Intent, Submitted, Wake
@@ -43,18 +48,28 @@ class Kind(NamedTuple):
     executor: str
     #: lists what ``{user}`` has in its queue; the first word of a line is an id
     queue: str
+    #: its name, and what prints its version
+    title: str
+    version: str
     #: how reflow tells of a job that asks for more than there is (a regular expression)
     never: str = "."
+    #: whether it may run an element again by itself, under the same attempt
+    reruns: bool = False
 
 
 #: schedulers by the name given on the command line
 KINDS = {
-    "slurm": Kind("slurm", "squeue -h -r -u {user} -o %F", never="can never run|not available"),
-    "sge": Kind("sge", "qstat -u {user}", never="cannot run|only offers|no suitable"),
-    "pbs": Kind("pbs", "qstat", never="(?i)can never run|exceed|insufficient"),
-    "torque": Kind("torque", "qstat"),
-    "lsf": Kind("lsf", "bjobs -w", never="Not enough processors|not satisfied|Too many processors requested"),
-    "flux": Kind("flux", "flux jobs -n -o {{id.f58plain}}"),
+    "slurm": Kind(
+        "slurm", "squeue -h -r -u {user} -o %F", "Slurm", "sbatch --version", never="can never run|not available"
+    ),
+    "sge": Kind("sge", "qstat -u {user}", "Grid Engine", "qstat -help", never="cannot run|only offers|no suitable"),
+    "pbs": Kind("pbs", "qstat", "PBS", "qstat --version", never="(?i)can never run|exceed|insufficient", reruns=True),
+    "torque": Kind("torque", "qstat", "Torque", "qstat --version", reruns=True),
+    "lsf": Kind(
+        *("lsf", "bjobs -w", "LSF", "bsub -V"),
+        never="Not enough processors|not satisfied|Too many processors requested",
+    ),
+    "flux": Kind("flux", "flux jobs -n -o {{id.f58plain}}", "Flux", "flux version"),
 }
 
 
@@ -68,6 +83,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--control", metavar="FILE", help="commands that stop and start daemons: lines of NAME=COMMAND")
     group.addoption("--complete", action="store_true", help="the site has all that the tests can use: lacking it fails")
     group.addoption("--full", action="store_true", help="also what takes many minutes")
+    group.addoption("--patience", type=float, default=1.0, help="multiplies all time limits of tests; by default 1")
+    group.addoption("--limit", type=float, metavar="MINUTES", help="start no further test after so long")
+    group.addoption("--page", type=Path, metavar="FILE", help="write a page (Markdown) of what passed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,6 +94,72 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: takes many minutes; run with --full")
     if not os.access(config.rootpath, os.W_OK):  # the clone is somebody else's
         set_hypothesis_home_dir(os.path.join(tempfile.gettempdir(), f"reflow-live-{os.getuid()}"))
+    if config.getoption("--scheduler"):
+        config.pluginmanager.register(_Recorder(config), "reflow-live-recorder")
+        # What ends the tests says what was not run, and takes their jobs along.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+class _Recorder:
+    """Keeps how each test ended, ends the tests in time, and writes the page."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.outcomes: dict[str, Outcome] = {}
+        self.began = time.monotonic()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            self.outcomes[item.nodeid] = Outcome(item.path.stem, item.name)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        outcome = self.outcomes[report.nodeid]
+        outcome.seconds += report.duration
+        if report.failed:
+            outcome.state, outcome.reason = "failed", "" if report.when == "call" else f"in its {report.when}"
+        elif report.skipped and isinstance(report.longrepr, tuple):
+            outcome.reason = report.longrepr[2].removeprefix("Skipped: ").removeprefix("not run: ")
+        elif report.when == "call":
+            outcome.state, outcome.reason = "passed", ""
+
+    def pytest_runtest_logfinish(self) -> None:
+        limit = self.config.getoption("--limit")
+        session = self.config.pluginmanager.get_plugin("session")
+        if limit is not None and late(self.began, limit * 60) and session is not None:
+            session.shouldstop = f"the time limit of {limit:g} minutes is over"
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.config.option.collectonly:
+            return
+        for name in interrupted(self.outcomes.values()):
+            terminalreporter.write_line(f"NOT RUN: {name}: {INTERRUPTED}")
+        if (page := self.config.getoption("--page")) is not None:
+            page.write_text(self.proof().page(), encoding="utf-8")
+
+    def proof(self) -> Proof:
+        kind = KINDS[self.config.getoption("--scheduler")]
+        try:
+            done = subprocess.run(shlex.split(kind.version), capture_output=True, text=True, check=False, timeout=60)
+            said = re.search(r"\d+\.[\w.]+", done.stdout + done.stderr)
+        except (OSError, subprocess.TimeoutExpired):
+            said = None
+        return Proof(
+            scheduler=kind.title,
+            version=said[0] if said else "",
+            reflow=__version__,
+            python=platform.python_version(),
+            system=platform.freedesktop_os_release()["PRETTY_NAME"]
+            if os.path.exists("/etc/os-release")
+            else platform.system(),
+            date=datetime.date.today().isoformat(),
+            outcomes=list(self.outcomes.values()),
+        )
+
+
+def late(began: float, seconds: float, patience: float = 1.0) -> bool:
+    """Whether more time has passed than something may take: a machine with more to do than cores gets more."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return time.monotonic() - began > seconds * patience * min(max(1.0, load), 4.0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,17 +194,24 @@ def _control(config: pytest.Config) -> dict[str, str]:
 class Site:
     """The scheduler, and a directory of our own that its nodes see."""
 
-    def __init__(
-        self, name: str, folder: Path, environ: Mapping[str, str], settings: Sequence[str], strict: bool = False
-    ) -> None:
-        self.name = name
-        self.kind = KINDS[name]
+    def __init__(self, folder: Path, environ: Mapping[str, str], config: pytest.Config) -> None:
+        self.name = config.getoption("--scheduler")
+        self.kind = KINDS[self.name]
         self.executor = self.kind.executor
         self.folder = folder
+        #: settings of all tasks, and those of one
+        self.settings = [pair for pair in config.getoption("--set-all") if "." not in pair.partition("=")[0]]
+        self.particular = [pair for pair in config.getoption("--set-all") if pair not in self.settings]
         self.environ = dict(environ)
-        self.settings = settings
-        self.strict = strict
+        for pair in self.settings:  # wake-ups, too
+            key, _, value = pair.partition("=")
+            self.environ[f"REFLOW_{key.upper()}"] = value
+        self.strict = config.getoption("--complete")
+        self.patience = config.getoption("--patience")
+        #: all runs
+        self.runs: list[Live] = []
         self._number = 0
+        self._pace: float | None = None
 
     def fresh(self, name: str) -> Path:
         """A directory that was not there before."""
@@ -148,13 +239,36 @@ class Site:
         context = Context(environ=self.environ, runner=Runner(self.environ), cwd=str(self.folder))
         return registry().create_executor(self.executor, {}, context)
 
-    def queue(self) -> set[str]:
+    @property
+    def pace(self) -> float:
+        """Seconds that a `submit` takes here."""
+        if self._pace is None:
+            began = time.monotonic()
+            live = self.submit("shaken.py", "--n", "1")
+            self._pace = time.monotonic() - began
+            live.wait("SUCCESS")
+        return self._pace
+
+    def late(self, began: float, seconds: float) -> bool:
+        """Whether a test has taken too long for something."""
+        return late(began, seconds, self.patience)
+
+    def queue(self, environ: Mapping[str, str]) -> set[str]:
         """Ids of what we have in the queue, by the scheduler's own command; those of arrays without their index."""
         command = shlex.split(self.kind.queue.format(user=getpass.getuser()))
-        said = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60).stdout
+        said = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60).stdout
         rows = [line.split() for line in said.splitlines() if line.strip()]
         # Torque lists what is complete, too.
         return {_plain(row[0]) for row in rows if self.name != "torque" or row[-2:-1] != ["C"]}
+
+    def hollow(self, id: str) -> bool:
+        """Whether it is an array of Torque's whose elements have all ended: it may stay in state R for ever."""
+        if self.name != "torque":
+            return False
+        command = ["qstat", "-t", f"{id}[]"]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60)
+        rows = [line.split() for line in done.stdout.splitlines() if line.startswith(f"{id}[")]
+        return bool(rows) and all(row[-2] == "C" for row in rows)
 
     def submit(
         self,
@@ -170,8 +284,11 @@ class Site:
         path = HERE / script
         folder = folder or self.fresh(path.stem)
         live = Live(self, path, folder, {**self.environ, "REFLOW_STORE_PATH": str(folder / "store"), **(environ or {})})
-        everywhere = [pair if "." in pair.partition("=")[0] else f"*.{pair}" for pair in self.settings]
-        given = [*everywhere, *(f"{key}={value}" for key, value in (settings or {}).items())]
+        self.runs.append(live)
+        everywhere = [f"*.{pair}" for pair in self.settings]
+        text = path.read_text(encoding="utf-8")
+        particular = [pair for pair in self.particular if f"def {pair.partition('.')[0]}(" in text]
+        given = [*everywhere, *particular, *(f"{key}={value}" for key, value in (settings or {}).items())]
         chosen = [word for pair in given for word in ("--set", pair)]
         live.said = live.reflow(
             verb, "--executor", self.executor, "--run-dir", str(live.run_dir), *chosen, *words, check=check
@@ -203,6 +320,7 @@ class Live:
         self.folder = folder
         self.run_dir = folder / "run"
         self.environ = environ
+        self.submitted = environ
         self.said: subprocess.CompletedProcess[str]
 
     def reflow(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -241,25 +359,25 @@ class Live:
 
     def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout: float = 180.0) -> dict[str, Any]:
         """Look at the records until something holds."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         while True:
             told = self.run.status(elements=True)
             if holds(told):
                 return told
-            assert time.monotonic() < deadline, f"{what}: not within {timeout} s\n{self.report(told)}"
+            assert not self.site.late(began, timeout), f"{what}: not within {timeout} s\n{self.report(told)}"
             assert told["run"]["status"] not in ("STALLED",), f"{what}: stalled\n{self.report(told)}"
             time.sleep(0.3)
 
     def wait(self, state: str, timeout: float = 240.0) -> dict[str, Any]:
         """Wait for the run's end, and see that it ended so, with nothing left behind."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         stalled = 0
         while not self.run.state.ended:
             told = self.run.status()
             # A wake-up that has just ended, and the record of it, are not seen in one moment.
             stalled = stalled + 1 if told["run"]["status"] == "STALLED" else 0
             assert stalled < 10, f"it stalled\n{self.report(told)}"
-            assert time.monotonic() < deadline, f"it did not end within {timeout} s\n{self.report(told)}"
+            assert not self.site.late(began, timeout), f"it did not end within {timeout} s\n{self.report(told)}"
             time.sleep(0.3)
         told = self.run.status(elements=True)
         assert told["run"]["status"] == state, self.report(told)
@@ -268,10 +386,10 @@ class Live:
 
     def nothing_left(self, timeout: float = 30.0) -> None:
         """See that no job of the run is queued or runs."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         ids = {_plain(id) for each in self.ids().values() for part in each for id in part.split(",")}
-        while left := self.site.queue() & ids:
-            assert time.monotonic() < deadline, f"still in the queue: {sorted(left)} of {self.ids()}"
+        while left := {id for id in self.site.queue(self.submitted) & ids if not self.site.hollow(id)}:
+            assert not self.site.late(began, timeout), f"still in the queue: {sorted(left)} of {self.ids()}"
             time.sleep(0.5)
 
     def ledger(self) -> Counter[str]:
@@ -304,7 +422,6 @@ def _own_home() -> None:
 
 @pytest.fixture(scope="session")
 def site(pytestconfig: pytest.Config) -> Iterator[Site]:
-    name = pytestconfig.getoption("--scheduler")
     shared = pytestconfig.getoption("--shared") or os.path.expanduser("~")
     folder = Path(tempfile.mkdtemp(prefix="reflow-live-", dir=shared))
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("REFLOW_", "XDG_", "PYTEST_"))}
@@ -312,8 +429,11 @@ def site(pytestconfig: pytest.Config) -> Iterator[Site]:
     # Nobody waits a minute and a half for file servers here.
     environ |= {"REFLOW_RUN_GRACE": "5s", "NO_COLOR": "1", "COLUMNS": "120"}
     environ |= dict(pair.split("=", 1) for pair in pytestconfig.getoption("--env"))
-    site = Site(name, folder, environ, pytestconfig.getoption("--set-all"), pytestconfig.getoption("--complete"))
+    site = Site(folder, environ, pytestconfig)
     yield site
+    for live in site.runs:  # what a test that failed, or was interrupted, has left
+        if live.run_dir.exists() and not live.run.state.ended:
+            live.reflow("cancel", str(live.run_dir), check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 

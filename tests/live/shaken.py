@@ -33,6 +33,9 @@ def _misbehave(run_dir: Path, value: int, mishaps: str) -> None:
         elif what == "leave":  # something that no signal to this process's group or session reaches
             subprocess.Popen(["setsid", "sleep", "240"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             os._exit(4)
+        elif what == "hold":
+            while not (run_dir / "mended").exists():
+                time.sleep(0.2)
         elif what == "raise":
             raise ValueError(f"{value} was told to fail")
         elif what == "eat":
@@ -58,7 +61,7 @@ def make(
 @wf.array_job(retries=int(os.environ.get("SHAKEN_RETRIES", "0")))
 def square(
     value: Annotated[int, Result(step="make")],
-    mishaps: Annotated[str, Param(help="element=exit|kill|leave|raise|eat|SECONDS, separated by commas")] = "",
+    mishaps: Annotated[str, Param(help="element=exit|kill|leave|hold|raise|eat|SECONDS, separated by commas")] = "",
     run_dir: RunDir = RunDir(),
 ) -> int:
     _ledger(run_dir, "square", value)

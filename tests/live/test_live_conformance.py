@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from reflow.plugin import Context, Executor
+from reflow.config import load_config
+from reflow.plugin import Context, Executor, Job
 from reflow.process.runner import Runner
 from reflow.testing import ExecutorConformance
 
@@ -53,6 +54,17 @@ class TestScheduler(ExecutorConformance):
     @pytest.fixture
     def executor(self, learned: Executor) -> Executor:
         return learned
+
+    @pytest.fixture(autouse=True)
+    def _everywhere(self, site: Any) -> None:
+        self._site = site
+
+    def job(self, probe: Any, *, tag: str | None = None, **changes: Any) -> Job:
+        """A job with the settings of all jobs, as wake-ups have them."""
+        if self._site.settings:
+            asked = load_config(environ=self._site.environ).dispatch()
+            changes = {"options": asked.options, "resources": asked.resources} | changes
+        return super().job(probe, tag=tag, **changes)
 
     def calls(self, executor: Executor) -> int | None:
         calls: int = executor._runner.calls  # type: ignore[attr-defined]

@@ -57,8 +57,8 @@ def test_controller_gone_while_a_wake_up_works(site: Any, control: Control) -> N
     control("stop-controller")
     time.sleep(10)
     control("start-controller")
-    deadline = time.monotonic() + 60
-    while not live.run.state.ended and time.monotonic() < deadline:
+    began = time.monotonic()
+    while not live.run.state.ended and not site.late(began, 60):
         time.sleep(1)
     if not live.run.state.ended:
         live.reflow("drive", str(live.run_dir))
@@ -71,7 +71,8 @@ def test_controller_gone_while_a_wake_up_works(site: Any, control: Control) -> N
 def test_submit_while_the_controller_is_away(site: Any, control: Control) -> None:
     """What may or may not have been submitted is looked for before it is submitted again."""
     control("stop-controller")
-    live = site.submit("shaken.py", "--n", "3", environ={"REFLOW_COMMAND_ATTEMPTS": "2"}, check=False)
+    brief = {"REFLOW_COMMAND_ATTEMPTS": "2", "REFLOW_COMMAND_TIMEOUT": "10s", "REFLOW_SUBMIT_TIMEOUT": "20s"}
+    live = site.submit("shaken.py", "--n", "3", environ=brief, check=False)
     control("start-controller")
     for _ in range(3):
         if not live.run.state.ended:
@@ -106,8 +107,11 @@ def test_node_goes_away(site: Any, control: Control) -> None:
     live = site.submit("shaken.py", "--n", "4", "--mishaps", mishaps, settings={"square.constraint": ""})
     live.until("elements run", lambda told: told["summary"]["square"].get("RUNNING", 0) == 4)
     control("stop-node")
+    began = time.monotonic()
     try:
-        live.wait("SUCCESS", timeout=300)
-    finally:
+        while not live.run.state.ended and not site.late(began, 90):
+            time.sleep(1)
+    finally:  # it may have been the only one
         control("start-node")
+    live.wait("SUCCESS", timeout=300)
     assert live.run.result("total") == 14

@@ -67,14 +67,17 @@ def test_three_stages(site: Any, over_time: Any, counting: Prepare) -> None:
     )
     assert json.loads((live.run_dir / "totals.json").read_text()).keys() == {"tea", "coffee", "cake"}
     looks = 3 if site.create().limits.holds else 0  # each wake-up is asked about
-    assert sum(calls().values()) <= 12 + looks, calls()
+    # Six jobs, two or three facts of the site, and each wake-up is looked for and taken back where it is needless.
+    assert sum(calls().values()) <= 15 + looks, calls()
     again = site.submit(ETL, environ=environ, folder=folder)
     assert again.run.state.value == "SUCCESS", "all of it was in the cache, and yet something was submitted"
 
 
 def test_the_last_worker_goes_on(site: Any) -> None:
     """No stage waits for its wake-up in the queue, unless jobs may not submit from where they run."""
-    live = site.submit("shaken.py", "--n", "9")
+    # No stage ends before the commands that submitted it have: whoever waits for them goes on otherwise.
+    pause = str(1 + 2 * site.pace)
+    live = site.submit("shaken.py", "--n", "9", "--pause", pause, "--mishaps", f"0={pause}")
     live.wait("SUCCESS")
     once(live, 9)
     events = b"".join(path.read_bytes() for path in sorted(Path(live.run.root, "events").rglob("*.log")))
@@ -260,10 +263,11 @@ def test_job_names(site: Any, name: str) -> None:
 
 def test_log_directory_missing(site: Any) -> None:
     """Where the scheduler cannot open a job's log, the run does not hang: somebody can find out, and go on."""
-    live = site.submit("shaken.py", "--n", "3", settings={"make.begin": "4"})
+    begin = 2 + 2 * site.pace
+    live = site.submit("shaken.py", "--n", "3", settings={"make.begin": f"{begin:.0f}"})
     logs = Path(live.run.root, "logs")
     logs.rename(f"{logs}.away")
-    time.sleep(8)
+    time.sleep(begin + 4)
     if logs.exists():  # newer versions of Slurm make the directory that is missing
         shutil.copytree(f"{logs}.away", logs, dirs_exist_ok=True)
         shutil.rmtree(f"{logs}.away")
@@ -282,13 +286,13 @@ def test_log_directory_missing(site: Any) -> None:
 
 def _never(live: Any) -> str:
     """What is said of a run that can never go on; nothing of it is left behind."""
-    deadline = time.monotonic() + 90
+    began = time.monotonic()
     while True:
         told = live.run.status()
         said = [one["reason"] for one in told["failures"]] or [told["tasks"][0]["reason"]]
         if any(said):
             break
-        assert time.monotonic() < deadline, f"nothing is said of why it does not go on\n{live.report(told)}"
+        assert not live.site.late(began, 90), f"nothing is said of why it does not go on\n{live.report(told)}"
         live.reflow("status", "--refresh", str(live.run_dir))
         time.sleep(1)
     if live.run.state.ended:
@@ -322,35 +326,6 @@ def test_a_walltime_over_the_limit(site: Any) -> None:
         site.lacks("no partition has a limit of time")
     live = site.submit("shaken.py", settings={"make.queue": limited[0][0], "make.time": "400-00:00:00"}, check=False)
     assert "time" in _never(live).lower()
-
-
-@pytest.mark.only("slurm")
-def test_requeued_by_the_scheduler(site: Any) -> None:
-    """``scontrol requeue`` of a running element, whether it is allowed or not, gives the right answer."""
-    live = site.submit("shaken.py", "--n", "3", "--mishaps", "1=15")
-    live.until("an element runs", lambda told: told["summary"]["square"].get("RUNNING", 0) == 1)
-    job = live.job("square")
-    done = subprocess.run(["scontrol", "requeue", f"{job}_1"], check=False, capture_output=True, env=site.environ)
-    live.wait("SUCCESS")
-    assert live.run.result("total") == 5
-    assert live.ledger()["square.1"] == (1 if done.returncode else 2)
-    assert live.ledger()["square.0"] == live.ledger()["square.2"] == 1
-
-
-@pytest.mark.only("slurm")
-def test_an_element_that_is_preempted_is_run_again(site: Any) -> None:
-    """Where partitions ``low`` and ``high`` share a node of 16 cores, as in `tests/live/cluster`."""
-    known = subprocess.run(["sinfo", "-h", "-o", "%R"], capture_output=True, text=True, check=True, env=site.environ)
-    if not {"low", "high"} <= set(known.stdout.split()):
-        pytest.skip("there are no partitions low and high")
-    settings = {"square.queue": "low", "square.cpus": "8"}
-    live = site.submit("shaken.py", "--n", "2", "--mishaps", "0=25,1=25", settings=settings)
-    live.until("both elements run", lambda told: told["summary"]["square"].get("RUNNING", 0) == 2)
-    urgent = ["sbatch", "-p", "high", "-c", "8", "--mem=100", "-o", "/dev/null", "--wrap", "sleep 5"]
-    subprocess.run(urgent, check=True, capture_output=True, env=site.environ)
-    told = live.wait("SUCCESS")
-    assert live.run.result("total") == 1
-    assert sorted(square(told, index)["attempt"] for index in (0, 1)) == [1, 2], "one was preempted"
 
 
 # --- what began early ---------------------------------------------------------------------------------------------
