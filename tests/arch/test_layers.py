@@ -1,4 +1,4 @@
-"""The house is laid out as DESIGN says, and the tool that checks it would notice if it were not."""
+"""The layers of docs/architecture.md hold, and the tool that checks them notices when they do not."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def item(tp: Type) -> Type | None:
 
 
 def table(up_array: bool, up: Type, down_array: bool, down: Type, broadcast: bool) -> str | None:
-    """DESIGN section 3, row by row; None where no row matches."""
+    """Return the mode that the table of wiring gives, row by row; None where no row matches."""
     piece, wanted = item(up), item(down)
     match up_array, down_array:
         case False, False:

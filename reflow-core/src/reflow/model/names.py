@@ -75,7 +75,7 @@ FINAL = frozenset({FailureClass.CANCELLED, FailureClass.CONFLICT, FailureClass.C
 
 
 class Mode(str, Enum):
-    """How an upstream result reaches a parameter (DESIGN section 3)."""
+    """How an upstream result reaches a parameter."""
 
     DIRECT = "direct"
     FANOUT = "fan-out"
