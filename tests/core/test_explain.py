@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -134,3 +135,57 @@ def test_nothing_to_compare_with() -> None:
 @pytest.mark.parametrize("raw", [b"", b"\xff\xfe", "é".encode() * 100, b"1" * 61])
 def test_any_value_can_be_kept(raw: bytes) -> None:
     assert kept_part(b"12345678", raw).encode()
+
+
+CODE = """
+FACTOR = 2
+OTHER = 5
+LIMITS = {"low": 1}
+
+def helper(x):
+    return x * FACTOR
+
+def unused(x):
+    return x
+
+@wf.job()
+def work() -> int:
+    note(LIMITS)
+    return helper(1)
+
+@wf.job()
+def apart() -> int:
+    return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        ({"FACTOR = 2": "FACTOR = 3"}, "FACTOR: 2 → 3 in FILE"),
+        ({'{"low": 1}': '{"low": 2}', "OTHER = 5": "OTHER = 6"}, "LIMITS: {'low': 1} → {'low': 2} in FILE"),
+        ({"return x * FACTOR": "return FACTOR * x"}, "helper in FILE"),
+        ({"    note(LIMITS)\n": "    note(LIMITS, 1)\n", "return 3": "return 4"}, "work in FILE"),
+        (
+            {"return x * FACTOR": "return FACTOR * x", "    return x\n": "    return -x\n"},
+            "among helper, unused in FILE",
+        ),
+    ],
+)
+def test_what_of_the_code_has_changed_is_named(lab: Lab, edits: dict[str, str], said: str) -> None:
+    lab.write(CODE)
+    lab.good()
+    for old, new in edits.items():
+        lab.edit(old, new)
+    run = lab.good()
+    assert lab.why(run, "work") == {None: ("miss", f"code ({said.replace('FILE', lab.file.name)}) changed")}
+    if "return 3" not in edits:
+        assert lab.why(run, "apart")[None][0] == "hit"
+
+
+def test_what_has_changed_is_not_guessed_without_the_earlier_run(lab: Lab) -> None:
+    lab.write(CODE)
+    run = lab.good()
+    lab.edit("FACTOR = 2", "FACTOR = 3")
+    shutil.rmtree(run.root)
+    assert lab.why(lab.good(), "work") == {None: ("miss", "code changed")}

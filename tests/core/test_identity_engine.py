@@ -199,7 +199,7 @@ def test_a_changed_body_recomputes(lab: Any) -> None:
     run = lab.good()
     assert run.result("two") == 5
     assert lab.ran() == ["one", "two"]
-    assert lab.why(run, "one") == {None: ("miss", "code changed")}
+    assert lab.why(run, "one") == {None: ("miss", f"code (one in {lab.file.name}) changed")}
     assert lab.why(run, "two") == {None: ("miss", "one: 4 → 5")}
 
 

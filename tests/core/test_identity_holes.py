@@ -50,7 +50,7 @@ def test_tasks_of_a_factory_are_others_for_other_values(lab: Any) -> None:
     lab.edit("factory(1)", "factory(2)")
     run = lab.good()
     assert run.result("task") == "2"
-    assert lab.why(run, "task") == {None: ("miss", "code changed")}
+    assert lab.why(run, "task") == {None: ("miss", "code (k) changed")}
     lab.edit("factory(2)", "factory(1)")
     lab.good()
     assert lab.ran() == ["task", "task"]
@@ -234,13 +234,16 @@ def test_plain_data_of_the_module_counts(lab: Any, value: str) -> None:
     assert lab.ran() == ["task", "task"]
 
 
-@pytest.mark.parametrize(("old", "new"), [("OTHER = 1", "OTHER = 2"), ("return OTHER", "return [OTHER]")])
-def test_helpers_are_followed(lab: Any, old: str, new: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [("OTHER = 1", "OTHER = 2", "OTHER: 1 → 2"), ("return OTHER", "return [OTHER]", "helper")],
+)
+def test_helpers_are_followed(lab: Any, old: str, new: str, what: str) -> None:
     lab.write(CONSTANTS)
     lab.good()
     lab.edit(old, new)
     run = lab.good()
-    assert lab.why(run, "task") == {None: ("miss", "code changed")}
+    assert lab.why(run, "task") == {None: ("miss", f"code ({what} in {lab.file.name}) changed")}
     assert lab.ran() == ["task", "task"]
 
 
@@ -335,7 +338,7 @@ def test_values_of_an_enum_count(lab: Any) -> None:
     lab.edit('(1, "a")', '(2, "a")')
     run = lab.good()
     assert run.result("task") == 2
-    assert lab.why(run, "task") == {None: ("miss", "code, types changed")}
+    assert lab.why(run, "task") == {None: ("miss", f"code (Mode in {lab.file.name}), types changed")}
     assert lab.ran() == ["task"] * 2
 
 

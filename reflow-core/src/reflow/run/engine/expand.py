@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,6 +37,9 @@ from .nearest import NEW, PACKAGES, SHORT, Nearest, kept_part
 from .seen import replaced, seen
 from .where import DIRECTORY
 from .wiring import values
+
+if TYPE_CHECKING:
+    from .recoded import Recoded
 
 #: of how many earlier results `explain` looks for the nearest
 _NEAREST = 20_000
@@ -112,6 +116,7 @@ class Expander:
         self._places = Places()
         #: what tasks of the run have left of the files that they made
         self._made: Made | None = None
+        self._comparison: Recoded | None = None
 
     def expand(self, name: str) -> Iterator[Event]:
         """Expand one task: write the inputs of what must run, take the rest from the cache.
@@ -150,6 +155,7 @@ class Expander:
             self._cache, self._definition, task, self._policy, self._barrier(task), common, names, ctime=self._ctime
         )
         lookup.fell = progress.fell
+        lookup.recoded = self._recoded
         lookup.after = {upstream: self._state.tasks[upstream].made for upstream in task.after}
         columns = [(self._reader(task, inputs[own]), wired.own[own]) for own in names]
         shared = {one: value.digest for one, value in common.items()}
@@ -189,6 +195,13 @@ class Expander:
             misses={reason: to_ranges(indices) for reason, indices in why.items()},
             notes=tuple(lookup.notes),
         )
+
+    def _recoded(self, entry: CacheEntry) -> str:
+        if self._comparison is None:
+            from .recoded import Recoded
+
+            self._comparison = Recoded(self._root, self._definition)
+        return self._comparison.since(entry)
 
     def _unkept(self, task: Task) -> list[str]:
         """Say that results of a task are not kept, and of all others for the same reason; once."""
@@ -395,6 +408,8 @@ class _Lookup:
         #: tasks that this one is ordered after -> run -> when that computed the newest of their results
         self.after: Mapping[str, Mapping[str, float]] = {}
         self.notes: list[str] = []
+        #: names what of the code has changed since a result was computed
+        self.recoded: Callable[[CacheEntry], str] = lambda _: ""
 
     def find(self, elements: Mapping[int, _Element]) -> tuple[dict[int, CacheEntry], dict[int, str]]:
         """Entries of those that are cached, and reasons for the others."""
@@ -513,7 +528,7 @@ class _Lookup:
             history = self._history()
             if any(DIRECTORY in entry.parts for entry in history):
                 self._shared[DIRECTORY] = digest(self._definition.cwd.encode()).hex()[:SHORT]
-            self._near = Nearest(history, self._own)
+            self._near = Nearest(history, self._own, self.recoded)
         return self._near
 
     def _why(self, index: int, element: _Element) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ...authoring.code.packages import difference
 from ...model.cache import CacheEntry
@@ -50,9 +50,17 @@ class Nearest:
         Earlier results, newest first.
     own : collection of str
         Parameters of which each element has a value of its own.
+    recoded : callable
+        Names what of the code has changed since a result was computed; "" where nobody knows.
     """
 
-    def __init__(self, history: Sequence[CacheEntry], own: Collection[str]) -> None:
+    def __init__(
+        self,
+        history: Sequence[CacheEntry],
+        own: Collection[str],
+        recoded: Callable[[CacheEntry], str] = lambda _: "",
+    ) -> None:
+        self._recoded = recoded
         self._history = history
         self._own = own
         self._taken: set[str] = set()
@@ -137,6 +145,8 @@ class Nearest:
                 told.append(f"no earlier result with {name} = {texts[1]}" if values and texts[1] else f"{name} is new")
             elif name != PACKAGES and values and all(texts) and texts[0] != texts[1]:
                 told.append(f"{name}: {texts[0]} → {texts[1]}")
+            elif name == "code" and (what := self._recoded(entries[0])):
+                changed.append(f"code ({what})")
             else:
                 changed.append(name)
         return ", ".join([*([f"{', '.join(changed)} changed"] if changed else []), *told]) or NEW
