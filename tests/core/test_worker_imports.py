@@ -59,6 +59,7 @@ OWN = {
     "reflow.worker.keeper",
     "reflow.worker.load",
     "reflow.worker.mailbox",
+    "reflow.worker.objects",
     "reflow.worker.main",
     "reflow.worker.opener",
     "reflow.worker.randomness",

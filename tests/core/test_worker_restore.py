@@ -112,6 +112,8 @@ CHANGES: dict[str, Callable[[], object]] = {
     "sys.path_hooks": sys.path_hooks.clear,
     "standard streams": _streams,
     "hooks": lambda: setattr(sys, "excepthook", print),
+    "classes of loggers and event loops": lambda: logging.setLogRecordFactory(lambda *given: None),
+    "names of logging levels": lambda: logging.addLevelName(17, "SEVENTEEN"),
     "tempfile.tempdir": lambda: setattr(tempfile, "tempdir", "/nowhere"),
     "garbage collector": lambda: gc.set_threshold(123, 4, 5),
     "builtins": lambda: setattr(builtins, "reflow_tests", 1),

@@ -85,6 +85,8 @@ class InlineExecutor:
         self._isolated: dict[int, Isolated] = {}
         self._inside: Isolated | None = None
         self._keeper: Keeper | None = None
+        #: generations of which the keeper knows what the code writes
+        self._known: set[int] = set()
         #: what processes of single elements have reported
         self._letters: list[Letter] = []
         self._python, self._cwd = sys.executable, "/"
@@ -184,6 +186,7 @@ class InlineExecutor:
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
+            self._known.clear()
 
     # --- inside --------------------------------------------------------------
 
@@ -306,6 +309,9 @@ class InlineExecutor:
         if self._keeper is None:
             entry = definition.entry
             self._keeper = Keeper(alone=False, accept=below(entry.path[0] if entry.path else "/", entry.module))
+        if definition.generation not in self._known:
+            self._known.add(definition.generation)
+            self._keeper.know(Frozen(self._root, definition).named, definition.patched)
         self._keeper.take()
         step = flow.tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}

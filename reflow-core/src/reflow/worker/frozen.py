@@ -155,7 +155,7 @@ class Frozen:
             return ""
         known = self.modules.get(name)
         if known is None:
-            own = self._is_own(name, file)
+            own = self.is_own(name, file)
             return (
                 f"{name} ({file}) was imported in its process, and was not known when the code was frozen"
                 if own
@@ -169,11 +169,19 @@ class Frozen:
             same = False
         return "" if same else f"{name} ({file}) was imported in its process, and has changed since the code was frozen"
 
-    def _is_own(self, name: str, file: str) -> bool:
+    def named(self, name: str) -> bool | None:
+        """Return whether the configuration names a module, or a package around it, as own; None where it is silent."""
         named = {**dict.fromkeys(self.entry.own, True), **dict.fromkeys(self.entry.foreign, False)}
         for around in (name[:end] for end in range(len(name), 0, -1) if name[end : end + 1] in ("", ".")):
             if around in named:
                 return named[around]
+        return None
+
+    def is_own(self, name: str, file: str) -> bool:
+        """Return whether a module of this file is the user's own."""
+        named = self.named(name)
+        if named is not None:
+            return named
         if not file.startswith(self._own) or any(part in file for part in _INSTALLED):
             return False
         inside = [os.path.join(top, "") for top in {sys.prefix, sys.base_prefix}]

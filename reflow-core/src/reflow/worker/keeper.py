@@ -7,7 +7,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -61,6 +61,18 @@ class Keeper:
         self._lowest = 0
         #: why the process must not run another element, or ""
         self.spent = ""
+
+    def know(self, named: Callable[[str], bool | None], patched: Iterable[str]) -> None:
+        """Take over what is known of a run's code.
+
+        Parameters
+        ----------
+        named : callable
+            Tells of a module's name whether the configuration names it as own; None where it is silent.
+        patched : iterable of str
+            Attributes of other modules that own code assigns, as ``module:name``.
+        """
+        self._state.know(named, patched)
 
     @contextmanager
     def loading(self) -> Iterator[None]:

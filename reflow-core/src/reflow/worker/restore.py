@@ -6,6 +6,7 @@ loaded read None; nothing is imported for them. A row that cannot be put back ma
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import gc
 import os
@@ -196,15 +197,17 @@ def _read_settings() -> list[Any]:
         sys.getdlopenflags(),
         sys.dont_write_bytecode,
         digits() if digits is not None else None,
+        _thread.stack_size(),
     ]
 
 
 def _put_settings(base: list[Any]) -> None:
-    recursion, interval, flags, bytecode, digits = base
+    recursion, interval, flags, bytecode, digits, stack = base
     sys.setrecursionlimit(recursion)
     sys.setswitchinterval(interval)
     sys.setdlopenflags(flags)
     sys.dont_write_bytecode = bytecode
+    _thread.stack_size(stack)
     if digits is not None:
         getattr(sys, "set_int_max_str_digits")(digits)  # noqa: B009  # Python 3.10 lacks it in its first releases
 
@@ -325,6 +328,23 @@ def _put_logging(base: list[Any]) -> None:
         logger.filters[:] = filters
 
 
+def _read_levels() -> dict[int, str] | None:
+    logging: Any = sys.modules.get("logging")
+    return None if logging is None else logging._levelToName
+
+
+def _put_levels(base: dict[int, str]) -> None:
+    logging: Any = sys.modules["logging"]
+    for name in [name for name, level in logging._nameToLevel.items() if level not in base]:
+        del logging._nameToLevel[name]
+    logging._levelToName.clear()
+    logging._levelToName.update(base)
+
+
+def _merge_levels(base: Any, before: Any, after: Any) -> Any:
+    return after if base is None or before is None else merge_items(base, before, after)
+
+
 def _close_handler(handler: Any) -> None:
     """Close the file of a handler that goes; a stream that it was given is its owner's."""
     if hasattr(handler, "baseFilename"):
@@ -419,6 +439,11 @@ _hooks, _put_hooks = _fields(
     ("sys", "tracebacklimit"),
     ("threading", "excepthook"),
 )
+_classes, _put_classes = _fields(
+    ("logging", "_loggerClass"),
+    ("logging", "_logRecordFactory"),
+    ("asyncio.events", "_event_loop_policy"),
+)
 _directories, _put_directories = _fields(("tempfile", "tempdir"))
 
 TABLE: tuple[Row, ...] = (
@@ -488,6 +513,14 @@ TABLE: tuple[Row, ...] = (
     _list_row("path_hooks", matters="all"),
     Row("standard streams", _read_streams, _put_streams),
     Row("hooks", _hooks, _put_hooks, merge=_merge_handlers),
+    Row("classes of loggers and event loops", _classes, _put_classes, merge=_merge_handlers),
+    Row(
+        "names of logging levels",
+        _read_levels,
+        _put_levels,
+        merge=_merge_levels,
+        keep=lambda read: read and dict(read),
+    ),
     Row("tempfile.tempdir", _directories, _put_directories),
     Row("garbage collector", _read_garbage, _put_garbage),
     Row("builtins", lambda: vars(builtins), _put_builtins, matters="own", merge=merge_items, keep=dict),

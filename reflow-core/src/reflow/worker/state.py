@@ -13,9 +13,11 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from operator import is_
+from operator import attrgetter, is_
 from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
+
+from .objects import MOST_BYTES, Kept, kept
 
 #: types whose values are plain, by themselves or by what they hold
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...)})
@@ -34,13 +36,18 @@ _BOXES = frozenset(
         ("collections", "ChainMap"),
         ("collections", "UserDict"),
         ("collections", "UserList"),
+        ("functools", "partial"),
         ("queue", "Queue"),
+        ("queue", "LifoQueue"),
+        ("queue", "PriorityQueue"),
+        ("threading", "Barrier"),
+        ("threading", "BoundedSemaphore"),
+        ("threading", "Condition"),
+        ("threading", "Event"),
+        ("threading", "Semaphore"),
         ("_thread", "_local"),
     }
 )
-
-#: the largest array that is kept a copy of
-_MOST_BYTES = 1 << 16
 
 _LIBRARIES = tuple({os.path.join(os.path.dirname(path), "") for path in (os.__file__, os.path.realpath(os.__file__))})
 
@@ -97,9 +104,9 @@ def _plain(value: Any) -> bool:
     if kind.__module__ in _PLAIN_MODULES:
         return True
     if kind.__module__ == "numpy":
-        return getattr(value, "nbytes", _MOST_BYTES + 1) <= _MOST_BYTES and not getattr(value.dtype, "hasobject", True)
+        return getattr(value, "nbytes", MOST_BYTES + 1) <= MOST_BYTES and not getattr(value.dtype, "hasobject", True)
     if isinstance(value, array):
-        return len(value) * value.itemsize <= _MOST_BYTES
+        return len(value) * value.itemsize <= MOST_BYTES
     if hasattr(kind, "_member_map_") and hasattr(kind, "_value2member_map_"):  # a member of an Enum
         return True
     fields = getattr(kind, "__dataclass_fields__", None)
@@ -148,15 +155,16 @@ class _Place:
             self.holder.clear()
             (self.holder.extend if isinstance(self.holder, deque) else self.holder.update)(values)
 
-    def replace(self, old: Any, new: Any) -> None:
-        """Take another object for one that was there after import."""
+    def replace(self, old: Any, new: Any) -> bool:
+        """Take another object for one that was there after import; tell whether it was."""
         if not any(value is old for _, value in self.original):
-            return
+            return False
         untouched = self.accepted is self.original and _identical(self.items(), self.original)
         self.original = [(key, new if value is old else value) for key, value in self.original]
         if untouched:  # else `settle` puts it in place
             self.put(self.original)
             self.accepted = self.original
+        return True
 
     def settle(self, known: Mapping[int, Any]) -> tuple[bool, bool, bool]:
         """Put back what is plain data.
@@ -277,6 +285,22 @@ class _Module(_Names):
             space.pop(name, None)
 
 
+class _Chosen(_Names):
+    """Single names of a module or a class that is not own, which own code assigns."""
+
+    def __init__(self, holder: Any, group: str, names: set[str]) -> None:
+        self._chosen = names
+        super().__init__(holder, group)
+
+    @property
+    def _space(self) -> Mapping[str, Any]:
+        space = vars(self.holder)
+        return {name: space[name] for name in self._chosen if name in space}
+
+    def views(self) -> tuple[Any, ...]:
+        return ()
+
+
 class _Slots(_Names):
     """Attributes of an instance whose class keeps them in slots."""
 
@@ -363,11 +387,15 @@ class State:
         self._places: dict[int, _Place] = {}
         #: objects that were there after import, kept so that their ids stay theirs
         self._known: dict[int, Any] = {}
-        self._buffers: dict[int, tuple[Any, bytes]] = {}
+        self._kept: dict[int, Kept] = {}
         self._caches: dict[int, tuple[Any, str]] = {}
-        #: counters of `itertools`, and what they were like: they cannot be set back
-        self._counts: dict[int, tuple[Any, str]] = {}
-        self._slotted: list[_Slots] = []
+        #: own functions, and the defaults and code that each had after import
+        self._functions: list[FunctionType] = []
+        self._parts: list[tuple[Any, ...]] = []
+        self._slotted: list[_Names] = []
+        self._rules: list[Callable[[str], bool | None]] = []
+        #: attributes of other modules that own code assigns, and are not looked at yet
+        self._patched: set[str] = set()
         self._filled: list[int] = []
         self._live: list[Any] = []
         self._flat: list[Any] = []
@@ -385,15 +413,51 @@ class State:
         """Keep a copy of what modules hold that are own and new; tell whether there was one."""
         found = False
         fresh = [one for one in modules if isinstance(one, ModuleType) and id(one) not in self._modules]
-        own = [module for module in fresh if self._accept(module)]
+        own = [module for module in fresh if self._is_own(module)]
         self._names.update(module.__name__ for module in own)
         for module in own:
             self._modules[id(module)] = module
             self._walk(_Module(module, module.__name__), module)
             found = True
-        if found:
+        if found | self._add_patched():
             self._refresh()
         return found
+
+    def know(self, named: Callable[[str], bool | None], patched: Iterable[str]) -> None:
+        """Take over what the configuration names as own, and attributes of other modules that own code assigns."""
+        self._rules.append(named)
+        self._patched.update(patched)
+
+    def _is_own(self, module: ModuleType) -> bool:
+        name = vars(module).get("__name__")
+        for named in self._rules:
+            found = named(name) if isinstance(name, str) else None
+            if found is not None:
+                return found
+        return self._accept(module)
+
+    def _add_patched(self) -> bool:
+        """Keep a copy of attributes of other modules, where these are loaded; tell whether there was one."""
+        chosen: dict[int, tuple[Any, set[str]]] = {}
+        for reference in sorted(self._patched):
+            name, _, attributes = reference.partition(":")
+            holder: Any = sys.modules.get(name)
+            if holder is None:
+                continue
+            self._patched.discard(reference)
+            *around, last = attributes.split(".")
+            for each in around:
+                holder = getattr(holder, each, None)
+            if isinstance(holder, (ModuleType, type)) and id(holder) not in self._places:
+                chosen.setdefault(id(holder), (holder, set()))[1].add(last)
+        for holder, names in chosen.values():
+            place = _Chosen(holder, getattr(holder, "__module__", holder.__name__), names)
+            self._places[id(holder)] = place
+            for _, value in place.original:
+                if is_plain(value):
+                    for inside, contents in list(self._inside(value, place.group)):
+                        self._walk(inside, contents)
+        return bool(chosen)
 
     def _walk(self, first: _Place, holder: Any) -> None:
         todo = [(first, holder)]
@@ -411,41 +475,65 @@ class State:
         if kind in _ATOMS or id(value) in self._known:
             return
         self._known[id(value)] = value
-        if kind in (list, set, deque) or (kind.__module__ in self._names and issubclass(kind, (list, set, deque))):
-            yield _Place(value, group), value
-        elif issubclass(kind, dict):
-            yield _Mapping(value, group), value
+        if issubclass(kind, (list, set, deque, dict)):
+            yield from self._of_container(value, group)
         elif kind in (tuple, frozenset) or issubclass(kind, tuple):
             for item in value:
                 yield from self._inside(item, group)
-        elif kind in (bytearray, array) or (kind.__module__ == "numpy" and kind.__name__ == "ndarray"):
-            if is_plain(value):
-                self._buffers[id(value)] = value, bytes(value) if kind is bytearray else value.tobytes()
         elif kind is FunctionType:
             if value.__module__ in self._names:
                 yield from self._of_function(value, group)
+                self._keep(value)
         elif isinstance(value, type):
-            if value.__module__ in self._names and not hasattr(value, "_member_map_"):
+            if value.__module__ not in self._names:
+                return
+            members = getattr(value, "_member_map_", None)
+            if members is None:
                 yield _Names(value, group), value
+            else:
+                yield from ((_Module(one, group), one) for one in members.values() if hasattr(one, "__dict__"))
         elif kind in (staticmethod, classmethod, property):
             for name in ("__func__", "fget", "fset", "fdel"):
                 yield from self._inside(getattr(value, name, None), group)
         elif kind.__name__ == "_lru_cache_wrapper" and kind.__module__ == "functools":
             self._caches[id(value)] = value, group
             yield from self._inside(value.__wrapped__, group)
-        elif kind.__module__ == "functools" and kind.__name__ == "partial":
-            for part in (value.func, value.args, value.keywords):
-                yield from self._inside(part, group)
-        elif kind.__module__ == "itertools" and kind.__name__ == "count":
-            self._counts[id(value)] = value, repr(value)
+        elif self._keep(value):
+            return
         elif kind.__module__ in self._names or (kind.__module__, kind.__name__) in _BOXES:
+            if kind.__name__ == "partial":
+                for part in (value.func, value.args, value.keywords):
+                    yield from self._inside(part, group)
             if type(getattr(value, "__dict__", None)) is dict:
                 yield _Module(value, group), value
             elif _slots_of(kind):
                 yield _Slots(value, group), value
 
+    def _of_container(self, value: Any, group: str) -> Iterator[tuple[_Place, Any]]:
+        kind = type(value)
+        own = kind.__module__ in self._names
+        if issubclass(kind, dict):
+            yield _Mapping(value, group), value
+        elif own or kind in (list, set, deque):
+            yield _Place(value, group), value
+        space = getattr(value, "__dict__", None) if own else None
+        if type(space) is dict:
+            self._known[id(space)] = space
+            yield _Module(value, group), space
+
+    def _keep(self, value: Any) -> bool:
+        """Keep the state of an object that changes in place; tell whether it is of such a kind."""
+        found = kept(value)
+        if found is not None:
+            self._kept[id(value)] = found
+        return found is not None
+
     def _of_function(self, function: FunctionType, group: str) -> Iterator[tuple[_Place, Any]]:
         yield _Module(function, group), function
+        self._functions.append(function)
+        self._parts.append(_parts(function))
+        if function.__kwdefaults__:
+            yield _Mapping(function.__kwdefaults__, group), function.__kwdefaults__
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             yield from self._inside(value, group)
         for cell in function.__closure__ or ():
@@ -460,7 +548,7 @@ class State:
         self._flat = list(chain.from_iterable(self._live))
         self._cells = [place.holder for place in places if type(place) is _Variable]
         self._contents = _contents(self._cells)
-        self._slotted = [place for place in places if type(place) is _Slots]
+        self._slotted = [place for place in places if isinstance(place, (_Slots, _Chosen))]
         self._filled = self._sizes()
 
     def _sizes(self) -> list[int]:
@@ -475,10 +563,10 @@ class State:
                 sum(map(len, self._live)) == len(self._flat)
                 and all(map(is_, chain.from_iterable(self._live), self._flat))
                 and all(map(is_, _contents(self._cells), self._contents))
-                and all(_bytes(value) == data for value, data in self._buffers.values())
+                and list(map(_parts, self._functions)) == self._parts
+                and (not self._kept or all(one.same() for one in self._kept.values()))
                 and (not self._caches or self._sizes() == self._filled)
                 and (not self._slotted or all(_identical(one.items(), one.accepted) for one in self._slotted))
-                and (not self._counts or all(repr(value) == text for value, text in self._counts.values()))
             )
         except RuntimeError:  # a thread changes something meanwhile
             return False
@@ -499,11 +587,7 @@ class State:
         for (_, group), before, now in zip(self._caches.values(), self._filled, self._sizes(), strict=True):
             if now != before:
                 built.add(group)
-        for key, (value, data) in self._buffers.items():
-            if _bytes(value) != data:
-                stuck |= not _put_bytes(value, data)
-                self._known[key] = value
-        self._renew_counts()
+        stuck |= not self._put_kept()
         for place in list(self._places.values()):
             differs, keeps, stays = place.settle(self._known)
             stuck |= stays
@@ -514,28 +598,32 @@ class State:
         self._refresh()
         return not stuck and not changed & built
 
-    def _renew_counts(self) -> None:
-        """Have names that counters are bound to bound to new ones, where those have counted."""
-        for key, (value, text) in list(self._counts.items()):
-            if repr(value) == text:
+    def _put_kept(self) -> bool:
+        """Put back functions and objects that change in place; False where that is not possible for all."""
+        for function, parts in zip(self._functions, self._parts, strict=True):
+            function.__defaults__, function.__kwdefaults__, function.__code__ = parts
+        fine = True
+        for key, one in list(self._kept.items()):
+            if one.same():
                 continue
-            fresh = type(value)(*[_number(part) for part in text[len("count(") : -1].split(", ")])
-            del self._counts[key]
-            self._counts[id(fresh)] = fresh, text
-            self._known[id(fresh)] = fresh
-            for place in self._places.values():
-                place.replace(value, fresh)
+            former, now = one.value, one.put()
+            if now is None:
+                fine = False
+            elif now is not former:  # names that are bound to it are bound to another one
+                del self._kept[key]
+                one.value = self._known[id(now)] = now
+                self._kept[id(now)] = one
+                replaced = [place.replace(former, now) for place in self._places.values()]
+                fine &= any(replaced)
+        return fine
 
     def rewind(self) -> None:
         """Put back all, also what was built since import."""
-        self._renew_counts()
+        self._put_kept()
         for place in self._places.values():
             if not _identical(place.items(), place.original):
                 place.put(place.original)
                 place.accepted = place.original
-        for value, data in self._buffers.values():
-            if _bytes(value) != data:
-                _put_bytes(value, data)
         for cache, _ in self._caches.values():
             cache.cache_clear()
         self._refresh()
@@ -562,11 +650,8 @@ class State:
         return found
 
 
-def _number(text: str) -> Any:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+#: what of a function can be assigned and decides what a call of it does
+_parts = attrgetter("__defaults__", "__kwdefaults__", "__code__")
 
 
 def _values(items: list[tuple[Any, Any]]) -> list[Any]:
@@ -581,26 +666,3 @@ def _contents(cells: list[CellType]) -> list[Any]:
         except ValueError:
             found.append(_NOTHING)
     return found
-
-
-def _bytes(value: Any) -> bytes:
-    return bytes(value) if type(value) is bytearray else value.tobytes()
-
-
-def _put_bytes(value: Any, data: bytes) -> bool:
-    """Put the content of an array back; False where that is not possible."""
-    try:
-        if type(value) is bytearray:
-            value[:] = data
-        elif isinstance(value, array):
-            del value[:]
-            value.frombytes(data)
-        else:
-            numpy = sys.modules["numpy"]
-            flat = numpy.frombuffer(data, dtype=value.dtype).reshape(value.shape)
-            writable = value.flags.writeable
-            value[...] = flat
-            return bool(writable)
-    except (BufferError, ValueError):
-        return False
-    return True

@@ -25,6 +25,9 @@ from .compiled import compile_frozen
 if TYPE_CHECKING:
     from ...authoring.code.reach import Analysis
 
+#: what the end of an element puts back in any case, or replaces
+_STREAMS = ("sys:stdin", "sys:stdout", "sys:stderr")
+
 _INSTALLED = ("site-packages", "dist-packages")
 
 #: every line that may be an import, those inside functions too, and some that are none, which does no harm
@@ -48,11 +51,14 @@ class Code(msgspec.Struct, frozen=True):
         Directories in which modules are the user's own.
     script : str
         SHA-256 of the script; "" for one that cannot be imported.
+    patched : tuple of str
+        Attributes of other modules that own code assigns, as ``module:name``.
     """
 
     modules: Mapping[str, Module] = {}
     own: tuple[str, ...] = ()
     script: str = ""
+    patched: tuple[str, ...] = ()
 
     @property
     def digests(self) -> dict[str, str]:
@@ -111,7 +117,12 @@ def own_modules(entry: Entry, analysis: Analysis | None = None) -> Code:
         top for root in (*entry.path[:1], *editable_roots()) for top in (os.path.abspath(root), os.path.realpath(root))
     )
     found |= _extensions(tuple(f"{root}{os.sep}" for root in roots))
-    return Code(dict(sorted(found.items())), tuple(roots), script)
+    written = analysis.written if analysis else ()
+    mine = {entry.module, *found}
+    patched = tuple(
+        reference for reference in written if reference.partition(":")[0] not in mine and reference not in _STREAMS
+    )
+    return Code(dict(sorted(found.items())), tuple(roots), script, patched)
 
 
 def freeze_modules(root: str, definition: Definition, earlier: Definition | None = None) -> Definition:

@@ -113,6 +113,7 @@ def refresh(
         overrides=shown,
         modules=found.code.modules,
         own=found.code.own,
+        patched=found.code.patched,
         parameters=found.parameters,
         python=python,
     )

@@ -224,6 +224,7 @@ def check(
         verify=verify,
         modules=code.modules,
         own=code.own,
+        patched=code.patched,
     )
     secrets = Secrets(
         env=environments(tasks),
