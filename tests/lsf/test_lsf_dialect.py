@@ -482,6 +482,17 @@ def test_what_a_refusal_means(tmp_path: Path, said: str, kind: str) -> None:
     assert " ".join(name for name in ("transient", "large", "definite") if getattr(caught.value, name)) == kind
 
 
+def test_a_submission_that_waits_for_room_was_not_taken(tmp_path: Path) -> None:
+    """It waits for ever where the array alone is larger than the threshold, so it is no outage."""
+    said = "User <ada>: Pending job threshold reached. Retrying in 60 seconds...\n"
+    made, replay = executor({"bsub -": {"returncode": None, "stderr": said}})
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path), slots=4))
+    assert caught.value.full
+    assert not caught.value.maybe_done
+    assert sum("-J" in " ".join(call) for call in replay.calls) <= 1, "it is not repeated"
+
+
 def test_openlava_says_how_large_an_array_may_be() -> None:
     told = "The maximum number of jobs in a job array.\n    MAX_JOB_ARRAY_SIZE = 400\n"
     made, _ = executor({}, {**LAVA, "bparams -l": told, "bparams": told})

@@ -213,9 +213,10 @@ class LSF(Dialect):
     )
     passing = (
         r"LSF is down\. Please wait|Cannot connect to LSF\. Please wait|not responding|Communication time out"
-        r"|LIM is down|[Cc]onnection refused|Failed in an LSF library call"
+        r"|LIM is down|LIM configuration is not ready yet"
     )
     full = r"[Pp]ending job threshold reached"
+    elsewhere = rf"{Dialect.elsewhere}|non-LSF host"
     gone = (
         r"is not found|No matching job found|has already finished|Operation is in progress|is being (?:term|sig)"
         r"|No (?:unfinished |running |pending |suspended |DONE/EXIT )?job found"

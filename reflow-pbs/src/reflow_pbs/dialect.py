@@ -132,7 +132,8 @@ class PBS(Dialect):
     full = r"would exceed .*limit\b|Maximum number of jobs (?:.* )?already in queue"
     large = r"exceeds server or queue size limit|array size too large"
     definite = (
-        r"Unknown queue|Unknown resource|Illegal attribute or resource value|Job exceeds queue resource limits"
+        r"Unknown queue|Unknown resource|Illegal attribute or resource value"
+        r"|Job exceeds queue resource limits(?! MSG=cannot locate feasible nodes)"
         r"|user ACL rejected|Resource invalid in"
     )
     priorities = (-1024, 1023)
@@ -141,11 +142,12 @@ class PBS(Dialect):
     absent = r"(?m)(?:Unknown Job Id(?: Error)?|nonexistent job id:?|qstat:(?= \S+ Job has finished)) (\S+)"
     lives = r"(?m)^set server \w+ = "
     vanished = r"Invalid Job Dependency"
+    elsewhere = rf"{Dialect.elsewhere}|bad uid for job execution"
     hints: ClassVar[Mapping[str, str]] = {
         full: "[executor] max_submitted keeps a run below the limit",
         r"[Uu]nknown queue": "`qstat -Q` lists the queues",
         r"[Uu]nknown resource": "`qmgr -c 'list resource'` shows what can be asked for",
-        r"resource limits|exceeds (?:server|queue)": "`qstat -Qf` shows the queues' limits",
+        r"resource limits(?! MSG=cannot locate feasible nodes)|exceeds server": "`qstat -Qf` shows the queues' limits",
     }
     #: what negative exit statuses mean
     killed: ClassVar[Mapping[int, tuple[FailureClass, str]]] = {

@@ -126,13 +126,14 @@ class GridEngine(Dialect):
     )
     uncertain = r"failed receiving gdi request|got (?:read|write) error|timeout"
     full = r"[Oo]nly \d+ jobs are allowed per"
-    large = r"[Oo]nly \d+ tasks are allowed per|tried to submit a job with more than \d+ tasks"
+    large = r"tried to submit a job with more than \d+ tasks"
     definite = r"unknown queue|unknown resource"
     priorities = (-1023, 1024)
+    elsewhere = rf"{Dialect.elsewhere}|is (?:no|not a) submit host"
     gone = r"does not exist|do not exist|not found"
     whole = r"</job_info>"
     followed = r"(?m)^jobnumber +\d|not found"
-    off = r"error opening accounting file|accounting.*No such file"
+    off = r"accounting: No such file or directory|no jobs running since startup"
     hints: ClassVar[Mapping[str, str]] = {
         full: "[executor] max_submitted keeps a run below the limit",
         r"unknown queue": "`qconf -sql` lists the queues",

@@ -174,11 +174,11 @@ class Slurm(Dialect):
         " no_requeue open_mode parsable quiet test_only usage verbose version wait wrap"
     )
     passing = (
-        r"Unable to contact slurm controller|Connection (?:refused|timed out|reset)|Socket timed out|Zero Bytes were"
-        r"|temporarily un(?:able to accept|available)|Problem talking to the database|slurm_persist_conn|slurmdbd"
-        r"|Transport endpoint is not connected|Communication connection failure"
+        r"Unable to contact slurm controller|Connection refused|Socket timed out|Zero Bytes were"
+        r"|temporarily un(?:able to accept|available)|Problem talking to the database|persistent connection"
+        r"|Communication connection failure"
     )
-    uncertain = r"Socket timed out|Zero Bytes were|Connection (?:timed out|reset)|Unexpected message"
+    uncertain = r"Socket timed out|Zero Bytes were|Unexpected message"
     closed = r"Required partition not available"
     full = r"(?:Assoc|QOS)\w*Submit\w*Limit"
     large = r"Invalid job array specification"

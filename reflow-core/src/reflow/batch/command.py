@@ -246,7 +246,10 @@ class CommandExecutor:
         if submission is not None and whole and done.returncode is None:
             return submission  # it was killed after it had said the id
         # Where part of what was asked is there, its tag tells later which part.
-        refusal = self._error(done, "did not take the job", maybe_done=submission is not None or self._uncertain(done))
+        # A submission that waits for room, and says so, is not there yet.
+        waits = re.search(self.speaks.full, _said(done)) is not None
+        doubtful = submission is not None or (self._uncertain(done) and not waits)
+        refusal = self._error(done, "did not take the job", maybe_done=doubtful)
         known = refusal.transient or refusal.elsewhere or refusal.full or refusal.large or refusal.definite
         refusal.obscure = not (known or refusal.hint)
         raise refusal

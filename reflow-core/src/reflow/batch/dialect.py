@@ -234,10 +234,8 @@ class Dialect(ABC):
     followed: ClassVar[str] = ""
     absent: ClassVar[str] = ""
     vanished: ClassVar[str] = r"(?!)"
-    elsewhere: ClassVar[str] = (
-        r"(?i)no submit host|not a submit host|access/permission denied|unauthorized request|bad uid for job execution"
-        r"|non-lsf host|not (?:allowed|permitted) to submit|submi\w+ (?:\w+ )*from (?:\w+ )*(?:host|node)s?\b"
-    )
+    #: in any site's own words
+    elsewhere: ClassVar[str] = r"(?i)submi\w+ (?:\w+ )*from (?:\w+ )*(?:host|node)s?\b"
     address: ClassVar[Words] = ()
     configured: ClassVar[Words] = ()
     inside: ClassVar[str] = ""
