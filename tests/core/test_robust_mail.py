@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -86,6 +87,40 @@ def test_a_damaged_lease_of_a_live_holder_is_kept(tmp_path: Path) -> None:
     assert Lease.acquire(str(tmp_path), expiry=30.0, beat=0.1) is None
     lease.check()
     lease.release()
+
+
+def test_a_name_that_is_looked_up_for_ever_does_not_hold_up_a_wake_up(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that advances the run goes on after the time-out, and can end: what waits is a daemon thread."""
+    settings = lab.path / "config.toml"
+    settings.write_text(
+        '[notifications]\nmail_type = ["FAIL"]\n[notifications.webhook]\nurl = "http://x.invalid/"\ntimeout = 0.1\n'
+    )
+    settings.chmod(0o600)
+    monkeypatch.setenv("REFLOW_CONFIG", str(settings))
+    done = threading.Event()
+    waiting: list[threading.Thread] = []
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        waiting.append(threading.current_thread())
+        done.wait()
+        return []
+
+    nodes = cluster()
+    run = lab.write(ONE).submit(lab.run_dir, executor=nodes)
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    told: list[str] = []
+    try:
+        while not run.state.ended:
+            nodes.advance(60.0)
+            advance(run.root, nodes, chain=False, on_progress=lambda progress: told.append(progress.message))
+        assert [thread.daemon for thread in waiting] == [True]
+    finally:
+        done.set()
+        for thread in waiting:
+            thread.join()
+    assert any("it took longer than 0.1 s" in message for message in told), told
 
 
 def test_a_claim_without_a_job_id_ends_by_its_record_or_by_the_grace_period(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reflow import Run
 from reflow.authoring.code.sources import Sources
 from reflow.store.index import Index
 
@@ -69,3 +70,79 @@ def test_a_memory_of_code_that_others_could_have_written_is_not_used(world: Any,
         os.mkfifo(path)
         os.chown(path, world.a.uid, world.a.gid)
     assert world.a.do(parsed) == 1
+
+
+@pytest.mark.parametrize("name", ["run", "run/.reflow"])
+def test_a_link_in_the_place_of_a_run_directory_is_refused(world: Any, name: str) -> None:
+    """Where it leads to is somebody else's choice: into a directory of A's own, or of somebody else's."""
+    place, target = world.shared / name, world.a.home / "private"
+    world.a.do(target.mkdir)
+    if name != "run":
+        world.b.do(place.parent.mkdir)
+        place.parent.chmod(0o2775)
+        os.chown(place.parent, world.a.uid, world.a.team)
+    world.b.do(lambda: place.symlink_to(target))
+    script = world.a.script(world.a.home, world.ledger)
+    said = world.a.run(script, world.shared / "run")
+    assert said.startswith("Untrusted:"), said
+    assert f"{place} belongs to {world.b.name}" in said
+    assert world.ran() == []
+    assert list(target.iterdir()) == []
+
+
+def test_a_link_to_a_configuration_file_is_its_makers(world: Any) -> None:
+    """It leads to a file of A's own, which was made for another place."""
+    from reflow.config import load_config
+
+    own, link = world.a.home / "reflow.toml", world.shared / "reflow.toml"
+    world.a.do(lambda: own.write_text("[run]\ngrace = 7\n"))
+    world.b.do(lambda: link.symlink_to(own))
+
+    def load() -> list[Any]:
+        config = load_config(link.parent / "flow.py")
+        return [config.get("run.grace"), *config.warnings]
+
+    grace, warning = world.a.do(load)
+    assert grace != 7
+    assert f"{link} is ignored" in warning
+    link.unlink()
+    world.a.do(lambda: link.symlink_to(own))
+    assert world.a.do(load) == [7]
+
+
+def test_a_hard_link_gives_no_right_to_write(world: Any) -> None:
+    """A file of A's that B gives a second name is A's there, too: where B may write, it is not believed."""
+    run_dir = world.shared / "run"
+    script = world.a.script(world.a.home, world.ledger)
+    assert world.a.run(script, run_dir, umask=0o002) == "SUCCESS"
+    (journal,) = run_dir.rglob("000001.log")
+    second = world.shared / "second"
+    os.link(journal, second)  # where the system lets users do so
+
+    def write() -> None:
+        with open(second, "ab") as stream:
+            stream.write(b"x")
+
+    assert world.b.do(write).startswith("PermissionError:")
+    folder = journal.parent
+    os.chown(folder, -1, world.a.team)
+    folder.chmod(0o2775)
+    world.b.do(lambda: os.replace(second, folder / "000002.log"))
+    said = world.a.do(lambda: Run.open(run_dir).status())
+    assert f"{folder} may be written by the group" in said
+
+
+def test_logs_that_lead_out_of_a_run_are_not_written(world: Any) -> None:
+    """The directory of logs of a run is the owner's; a link of another user's there is no log."""
+    run_dir, target = world.shared / "run", world.a.home / "precious"
+    world.a.do(lambda: target.write_text("mine"))
+    body = f"if not os.path.exists({str(world.a.home / 'fixed')!r}): raise ValueError('no')"
+    script = world.a.script(world.a.home, world.ledger, body=body)
+    assert world.a.run(script, run_dir) == "FAILED"
+    (log,) = run_dir.glob(".reflow/*/logs/one/one.log")
+    log.parent.chmod(0o777)
+    world.b.do(log.unlink)
+    world.b.do(lambda: log.symlink_to(target))
+    log.parent.chmod(0o755)
+    world.a.do(lambda: Run.open(run_dir).retry())
+    assert target.read_text() == "mine"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOMEM
 from functools import lru_cache
 from typing import TypeVar
@@ -77,6 +78,8 @@ def open_regular(
             raise OSError(ELOOP, "it is a symbolic link, and none is followed here", path) from None
         raise
     try:
+        if follow and trusted is not None:
+            _check_link(path, trusted)
         _check(path, os.fstat(file), trusted, closed=closed)
         if place and trusted is not None and not (closed or follow):
             require_place(os.path.dirname(path), trusted)
@@ -221,6 +224,15 @@ def _damage(why: str) -> Exception:
     import msgspec  # most wake-ups open a file or two and decode nothing
 
     return msgspec.DecodeError(why)
+
+
+def _check_link(path: str, trusted: Trust) -> None:
+    """Refuse a link that somebody else has made: where it leads to is that one's choice."""
+    with suppress(FileNotFoundError):
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode) and not trusted.believes(status.st_uid):
+            why, hint = doubt(path, status, trusted)
+            raise Untrusted(why, hint=hint)
 
 
 def _check(path: str, status: os.stat_result, trusted: Trust | None, *, closed: bool) -> None:
