@@ -203,7 +203,8 @@ def _look_again(absent: Sequence[str], look: Callable[[str], Print], cwd: str) -
         if not any(taken.digest in _ABSENT for taken in found.values()):
             return found
     left = [path for path in absent if found[path].digest in _ABSENT]
-    more = f" (nor do {len(left) - 1} others)" if len(left) > 1 else ""
+    others = len(left) - 1
+    more = f" (nor do {others} others)" if others > 1 else " (nor does another one)" if others else ""
     raise MissingOutput(
         f"it returned {left[0]}, which does not exist{more}",
         hint=f"relative paths are read from {cwd}; a task that may write none returns Path | None, "

@@ -63,8 +63,6 @@ class _Value(msgspec.Struct, frozen=True, gc=False):
     guards: Mapping[str, str] = {}
     made: tuple[str, ...] = ()
     seen: Mapping[str, str] = {}
-    #: digest of what counts of the files
-    keyed: bytes = b""
 
 
 class Expander:
@@ -238,21 +236,13 @@ class Expander:
         cwd = self._definition.cwd
         prints = fingerprints.many((os.path.join(cwd, path), declared) for path, declared in named)
         # A path that is no UTF-8 is kept as text that is.
-        taken = {escape(path): found for path, found in prints.items()}
-        marks = {path: found.digest for path, found in taken.items()}
-        guards = {path: found.guard for path, found in taken.items() if found.guard is not None}
+        marks = {escape(path): found.digest for path, found in prints.items()}
+        guards = {escape(path): found.guard for path, found in prints.items() if found.guard is not None}
         made: tuple[str, ...] = ()
-        content: dict[str, str] = {}
         if wired.source is Source.RESULT and self._made is not None:
             made = tuple(self._made.correct(marks, strict=strict))
-            if key == (Fingerprint.STAT, False):
-                content = {path: text for path in made if (text := self._made.content(path, taken[path]))}
-        told = seen(wired.name, {path: found for path, found in taken.items() if path not in content}, self._place)
-        keyed = sorted({**marks, **content}.items())
-        return _Value(wired.name, raw, digest(raw, keyed), marks, guards, made, told, digest(b"", keyed))
-
-    def _place(self, path: str) -> str:
-        return self._places.of(unescape(path))
+        told = seen(wired.name, prints, self._places.of)
+        return _Value(wired.name, raw, digest(raw, sorted(marks.items())), marks, guards, made, told)
 
     # --- the cache -----------------------------------------------------------
 
@@ -545,7 +535,7 @@ def _parts(values: Iterable[_Value]) -> dict[str, str]:
     for value in values:
         if value.files:
             found[value.name] = kept_part(digest(value.raw), value.raw)
-            found[f"files of {value.name}"] = value.keyed.hex()[:SHORT]
+            found[f"files of {value.name}"] = digest(b"", sorted(value.files.items())).hex()[:SHORT]
         elif value.digest:
             found[value.name] = kept_part(value.digest, value.raw)
     return found

@@ -11,10 +11,10 @@ from ...model.definition import Definition
 from ...model.schema import unescape
 from ...model.state import CACHED, SUCCESS, State
 from ...model.task import Task
-from ...worker.files import Print, fingerprint
+from ...worker.files import fingerprint
 from ...worker.given import changed
 from ...worker.inputs import Inputs
-from ...worker.seal import Seal, read_seal, same_file
+from ...worker.seal import read_seal
 from ...worker.trust import Trust
 from ..journal.log import Results
 
@@ -55,7 +55,7 @@ class Made:
         upstream = map(definition.task, task.upstream)
         #: what is not verified may be altered by whoever wants to
         self._upstream = [one.name for one in upstream if names_files(one.returns) and one.verify and definition.verify]
-        self._left: dict[str, Seal] | None = None
+        self._left: dict[str, str] | None = None
         self._given: frozenset[str] | None = None
 
     def correct(self, marks: dict[str, str], *, strict: bool = False) -> Iterator[str]:
@@ -85,7 +85,7 @@ class Made:
         if self._left is None:
             self._left = dict(self._recorded())
         for path, now in marks.items():
-            left = self._left[path].digest if path in self._left else None
+            left = self._left.get(path)
             if left is None or now == "name" or {now.partition(":")[0], left.partition(":")[0]} == _UNLIKE:
                 continue
             if now != left:
@@ -97,23 +97,8 @@ class Made:
                 marks[path] = left
             yield path
 
-    def content(self, path: str, found: Print) -> str:
-        """Return the digest of a file's bytes, where the task that made it has recorded it and left the file so.
-
-        Parameters
-        ----------
-        path : str
-            The file, as records name it.
-        found : Print
-            Its fingerprint, as taken now.
-        """
-        left = None if self._left is None else self._left.get(path)
-        if left is None or not left.content or found.guard not in (None, left.content):
-            return ""
-        return left.content if same_file(left, Seal(found.digest, found.changed)) else ""
-
-    def _recorded(self) -> Iterator[tuple[str, Seal]]:
-        """Regular files that results of upstream tasks name, and that those have written, with their seals."""
+    def _recorded(self) -> Iterator[tuple[str, str]]:
+        """Regular files that results of upstream tasks name, and that those have written, with their fingerprints."""
         for name in self._upstream:
             progress = self._state.tasks[name]
             for index, status in enumerate(progress.status):
@@ -122,7 +107,7 @@ class Made:
                     for path, text in record.o.items():
                         seal = read_seal(text)
                         if seal.mark == "=" and seal.digest.startswith(("stat:", "content:")):
-                            yield path, seal
+                            yield path, seal.digest
 
     def _altered(self) -> frozenset[str]:
         """Files that other tasks of the run were given, and may have altered."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from ...model.digest import sha256
-from ...model.schema import unescape
+from ...model.schema import escape, unescape
 from ...worker.files import Print, content_of
 from ...worker.given import KNOWN, SINCE
 from ...worker.seal import MOVED, REPLACED, Seal, read_seal
@@ -29,9 +29,9 @@ def seen(name: str, prints: Mapping[str, Print], place: Callable[[str], str]) ->
     name : str
         The parameter.
     prints : mapping
-        Path, as records have it -> fingerprint, as taken now.
+        Path -> fingerprint, as taken now.
     place : callable
-        Gives the place of such a path.
+        Gives the place of a path.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def seen(name: str, prints: Mapping[str, Print], place: Callable[[str], str]) ->
     """
     taken = {path: found for path, found in prints.items() if found.changed}
     if len(taken) <= _EACH:
-        return {path: str(Seal(found.digest, found.changed, place(path))) for path, found in taken.items()}
+        return {escape(path): str(Seal(found.digest, found.changed, place(path))) for path, found in taken.items()}
     paths = sorted(taken)
     changed = _hash((path, taken[path].changed.partition(".")[0]) for path in paths)
     return {name: f"{changed} {_hash((path, place(path)) for path in paths)}"}
