@@ -193,6 +193,23 @@ def test_how_it_failed(more: dict[str, object], first: str) -> None:
     assert render.failure_block([failure(**more)], 1, []) == [first, "  log: /l"]
 
 
+def test_a_refusal_of_an_array_is_printed_once() -> None:
+    refused = {"class": "launch", "reason": "Slurm did not take the job", "log": "/job"}
+    array = [failure(index=index, **refused) for index in (0, 1, 2, 5)]
+    other = [failure(task="other", index=index, **(refused | {"log": "/other"})) for index in range(3)]
+    assert render.failure_block([*array, *other, failure()], 20, []) == [
+        "FAILED compute[0-2,5] (launch)",
+        "  Slurm did not take the job",
+        "  log: /job",
+        "FAILED other[0-2] (launch)",
+        "  Slurm did not take the job",
+        "  log: /other",
+        "FAILED compute[3] (error)",
+        "  log: /l",
+        "and 12 more failures",
+    ]
+
+
 def test_many_failures_are_counted() -> None:
     assert render.failure_block([failure()] * 6, 6, [])[-1] == "and 1 more failure"
     assert render.failure_block([failure()] * 100, 1200, [])[-1] == "and 1195 more failures"

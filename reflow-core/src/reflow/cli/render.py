@@ -223,16 +223,35 @@ def failure_block(failures: Sequence[Mapping[str, Any]], total: int, next_comman
     next_commands : sequence of str
         What can be typed now.
     """
+    from ..model.ranges import to_ranges
+
     lines: list[str] = []
-    for failure in failures[:SHOWN_FAILURES]:
-        lines.append(f"FAILED {clean(element(failure['task'], failure['index']))} ({_how(failure)})")
+    groups = _alike(failures)[:SHOWN_FAILURES]
+    for failure, indices in groups:
+        name = failure["task"] + (f"[{to_ranges(indices)}]" if indices else "")
+        lines.append(f"FAILED {clean(name)} ({_how(failure)})")
         lines += [f"  {clean(line)}" for line in failure["reason"].splitlines()]
         if failure.get("place"):
             lines.append(f"  at {clean(failure['place'])}")
         lines.append(f"  log: {clean(failure['log'])}")
-    if total > len(failures[:SHOWN_FAILURES]):
-        lines.append(f"and {plural(total - len(failures[:SHOWN_FAILURES]), 'more failure')}")
+    more = total - sum(len(indices) or 1 for _, indices in groups)
+    if more > 0:
+        lines.append(f"and {plural(more, 'more failure')}")
     return lines + [f"{'next:' if at == 0 else '     '} {command}" for at, command in enumerate(next_commands)]
+
+
+def _alike(failures: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], list[int]]]:
+    """Return failures with their indices; elements of one job that could not be launched stand together."""
+    groups: list[tuple[Mapping[str, Any], list[int]]] = []
+    for failure in failures:
+        index = failure["index"]
+        last, indices = groups[-1] if groups else ({}, [])
+        same = all(failure[key] == last.get(key) for key in ("task", "class", "reason", "log", "attempt"))
+        if same and failure["class"] == "launch" and indices and index is not None and index > indices[-1]:
+            indices.append(index)
+        else:
+            groups.append((failure, [] if index is None else [index]))
+    return groups
 
 
 def _how(failure: Mapping[str, Any]) -> str:
