@@ -21,7 +21,7 @@ from reflow.model.resources import Resources
 from reflow.plugin import Context
 from reflow.testing.dialects import DialectConformance, a_job, a_script
 from reflow.testing.replay import Replay
-from reflow_lsf.dialect import LSFExecutor
+from reflow_lsf.dialect import LSFExecutor, _in_fields
 
 RECORDED = Path(__file__).parent / "transcripts"
 LISTED, WAITING, CANCELLED, LONG, VERSION = (
@@ -480,6 +480,19 @@ def test_what_a_refusal_means(tmp_path: Path, said: str, kind: str) -> None:
     with pytest.raises(ExecutorError) as caught:
         made.submit(a_job(script=a_script(tmp_path), slots=4))
     assert " ".join(name for name in ("transient", "large", "definite") if getattr(caught.value, name)) == kind
+
+
+@pytest.mark.parametrize("code", [130, 140])
+def test_a_reason_that_nobody_knows_is_no_guess(code: int) -> None:
+    record = {
+        "STAT": "EXIT",
+        "EXEC_HOST": "h1",
+        "EXIT_CODE": str(code),
+        "EXIT_REASON": "TERM_LATER: of another version",
+    }
+    status = _in_fields(record)
+    assert (status.state, status.failure_class, status.exit_code) == (JobState.FAILED, FailureClass.EXIT, code)
+    assert "TERM_LATER" in status.reason
 
 
 def test_a_submission_that_waits_for_room_was_not_taken(tmp_path: Path) -> None:

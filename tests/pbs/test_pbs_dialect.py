@@ -250,6 +250,25 @@ def test_a_cap_on_what_is_queued(line: str, most: int | None) -> None:
     assert made.limits.max_submitted == most
 
 
+@pytest.mark.parametrize(
+    ("lines", "most", "array"),
+    [
+        (["workq max_queued = [u:PBS_GENERIC=6]"], 6, 10000),
+        (["workq max_queued = [o:PBS_ALL=6]", "workq max_array_size = 50"], 6, 50),
+        (["workq max_user_queuable = 3", "workq max_queuable = 30"], 3, 10000),
+        (["workq max_queued = [u:PBS_GENERIC=6]", "long max_queued = [u:PBS_GENERIC=20]"], 26, 10000),
+        (["workq max_queued = [u:PBS_GENERIC=6]", "long enabled = True"], None, 10000),
+        (["workq max_queued = [g:PBS_GENERIC=6]"], None, 10000),
+    ],
+)
+def test_what_every_queue_bounds_is_planned_for(lines: list[str], most: int | None, array: int) -> None:
+    """Which queue a job will be in is not known, so a queue without a bound leaves all without."""
+    queues = "".join(f"create queue {name}\n" for name in ["long"] if any(line.startswith(name) for line in lines))
+    told = SERVER + queues + "".join(f"set queue {line}\n" for line in lines)
+    made, _ = executor({}, {**OPEN, "qmgr": told})
+    assert (made.limits.max_submitted, made.limits.max_array) == (most, array)
+
+
 def test_server_down() -> None:
     down = {"returncode": 255, "stderr": "Connection refused\nqstat: cannot connect to server pbs1 (errno=15010)\n"}
     made, replay = executor({"qstat": down})

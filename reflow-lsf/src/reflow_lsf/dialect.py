@@ -489,6 +489,9 @@ def _exited(term: str, code: int | None, signal: int | None) -> JobStatus:
         if cls is FailureClass.CANCELLED:
             return cancelled(native, why)
         return failed(cls, native, why, code, signal)
+    if term not in ("", "TERM_UNKNOWN"):
+        why = f"ended for a reason that reflow does not know: {term}"
+        return failed(FailureClass.EXIT, native, why, code, signal)
     if code == 140:
         return failed(FailureClass.TIMEOUT, native, "walltime exceeded (SIGUSR2)", 140, 12)
     if signal is not None or code == 130:

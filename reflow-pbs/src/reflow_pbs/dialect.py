@@ -53,8 +53,8 @@ _CLONED = 900
 #: paths that mean the same to everybody
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,+@%^~-]+")
 
-#: Torque's bounds on what is queued; those of queues show when they are reached
-_QUEUABLE = ("max_user_queuable", "max_queuable")
+#: bounds on what is queued, of the server or a queue: OpenPBS's, for everybody or each user, then Torque's
+_QUEUED = re.compile(r"\bmax_queued \+?= .*\[[ou]:PBS_(?:ALL|GENERIC)=(\d+)|\bmax_(?:user_)?queuable = (\d+)")
 
 _CPUTIME = (FailureClass.TIMEOUT, "CPU time exceeded")
 _CORES = (FailureClass.EXIT, "killed: used more cores than it asked for")
@@ -62,6 +62,16 @@ _RERUN = (FailureClass.PREEMPTED, "ended by the server, to be run again")
 _NODE = (FailureClass.NODE_FAIL, "its node failed, or the daemon there was started again")
 #: the daemon of the node was started while the job ran, in either family
 _NODES: Mapping[int, tuple[FailureClass, str]] = dict.fromkeys((-4, -5, -6), _NODE)
+
+
+def _created(text: str) -> list[str]:
+    """Return the names of the queues that a server's settings create."""
+    return re.findall(r"(?m)^create queue (\S+)", text)
+
+
+def _queued(lines: Sequence[str]) -> list[int]:
+    """Return the bounds on what is queued in lines of settings; each element of an array counts."""
+    return [bound for line in lines for found in _QUEUED.finditer(line) if (bound := int(found[1] or found[2]))]
 
 
 class PBS(Dialect):
@@ -188,12 +198,16 @@ class PBS(Dialect):
             most = str(min(int(found["max_job_array_size"]), _CLONED))
         slots = str(found.get("max_slot_limit", ""))
         facts |= {"max_throttle": int(slots)} if slots.isdecimal() and int(slots) else {}
-        # Each element counts; the limit may be for everybody, or for each user.
-        queued = re.search(r"(?m)^set server max_queued \+?= .*\[[ou]:PBS_(?:ALL|GENERIC)=(\d+)", text)
-        bounds = [int(queued[1])] if queued and int(queued[1]) else []
-        bounds += [int(found[name]) for name in _QUEUABLE if found.get(name, "").isdecimal() and int(found[name])]
-        facts |= {"max_submitted": min(bounds)} if bounds else {}
-        return facts | ({"max_array": int(most)} if most.isdecimal() else {})
+        arrays = [int(most)] if most.isdecimal() else []
+        queued = _queued(re.findall(r"(?m)^set server .*$", text))
+        # What every queue bounds holds for each job, whichever queue it is in.
+        queues = [re.findall(rf"(?m)^set queue {re.escape(name)} .*$", text) for name in _created(text)]
+        each = [min(_queued(lines), default=0) for lines in queues]
+        sizes = [int((re.search(r"max_array_size = (\d+)", "\n".join(lines)) or ["", "0"])[1]) for lines in queues]
+        queued += [sum(each)] if each and all(each) else []
+        arrays += [max(sizes)] if sizes and all(sizes) else []
+        facts |= {"max_submitted": min(queued)} if queued else {}
+        return facts | ({"max_array": min(arrays)} if arrays else {})
 
     def fixed(self, job: Job) -> Iterable[Words]:
         """One file for both streams; an array must be able to run again."""
