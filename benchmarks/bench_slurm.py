@@ -34,8 +34,8 @@ from reflow import Run
 SUBJECTS = Path(__file__).resolve().parent / "subjects"
 PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 STAGES = ("numbers", "noop", "total")
-#: what says where Slurm is, and does not come from a job
-_WHERE = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
+#: what says where Slurm is and who asks, and does not come from a job
+_WHERE = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 PATIENCE = 300.0  # seconds that one round gets
 
 
