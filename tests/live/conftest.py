@@ -70,6 +70,8 @@ KINDS = {
         never="Not enough processors|not satisfied|Too many processors requested",
     ),
     "flux": Kind("flux", "flux jobs -n -o {{id.f58plain}}", "Flux", "flux version"),
+    # With examples/htcondor installed.
+    "htcondor": Kind("htcondor", "condor_q -af ClusterId", "HTCondor", "condor_version"),
 }
 
 

@@ -204,6 +204,12 @@ SECTIONS: tuple[Section, ...] = (
                 default=True,
                 help="Whether the last worker of a group starts the next advance, without waiting for the wake-up.",
             ),
+            Key(
+                name="interval",
+                type="time",
+                default="2m",
+                help="Time between two wake-ups where jobs cannot wait for others (HTCondor, for instance).",
+            ),
             Key(name="cpus", type="int", default=1, minimum=1, help="CPU cores of a wake-up."),
             Key(name="time", type="time", default="30m", help="Walltime of a wake-up."),
             Key(name="mem", type="mem", example="2G", unset="the site's default", help="Memory of a wake-up."),

@@ -103,6 +103,7 @@ class Engine:
             grace=grace,
             lost_after=float(config.get("run.lost_after")),
             relays=relays,
+            interval=float(config.get("dispatch.interval")),
             hear=self.hear,
         )
         self._results = Results(root)

@@ -71,9 +71,6 @@ _REFUSALS = 4
 #: seconds after which a job that is ending is looked at again
 _ENDING = 2.0
 
-#: seconds between two looks at jobs for which no wake-up can wait
-LOOK = 120.0
-
 
 class Scheduler:
     """What runs a run's jobs, a pool of this process's own included.
@@ -94,6 +91,8 @@ class Scheduler:
         Seconds for which the end of a job is waited for that was cancelled because it seemed to be lost.
     relays : bool
         Whether the last worker of a group starts the next advance.
+    interval : float
+        Seconds between two looks at jobs for which no wake-up can wait.
     hear : callable
         Takes in what workers have reported: the last thing to be done before elements are given up.
 
@@ -131,6 +130,7 @@ class Scheduler:
         grace: float,
         lost_after: float,
         relays: bool,
+        interval: float,
         hear: Callable[[], object],
     ) -> None:
         self.stranded = ""
@@ -148,7 +148,7 @@ class Scheduler:
         self._pooled = pooled
         self._grace = grace
         self._lost_after = lost_after
-        self._relays = relays
+        self._relays, self._interval = relays, interval
         self._hear = hear
 
     def use(self, definition: Definition) -> None:
@@ -663,7 +663,7 @@ class Scheduler:
         wanted = uncovered(groups(writer.definition, state, now), wakes, open_tags)
         if not limits.dependencies:  # no job can wait for others: one that begins later looks again, and so on
             wanted = []
-            pause = LOOK if pause is None and open_tags and limits.begin else pause
+            pause = self._interval if pause is None and open_tags and limits.begin else pause
         places = room(state, limits)
         asked = False
         if places is not None and places < len(wanted):
