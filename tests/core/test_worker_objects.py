@@ -141,6 +141,22 @@ def test_a_worker_whose_generator_has_moved_retires(lab: Any) -> None:
     assert len({pid for _, pid in found}) == 3
 
 
+def test_one_item_of_a_very_large_array_that_own_code_writes_is_noticed(lab: Any) -> None:
+    lab.write("""
+    LARGE = bytearray(10_000_000)
+
+    @wf.job()
+    def make() -> list[int]:
+        return [0, 1]
+
+    @wf.array_job()
+    def work(n: Annotated[int, Result(step="make")]) -> int:
+        LARGE[4_321_987] += 1
+        return LARGE[4_321_987]
+    """)
+    assert lab.good(LocalExecutor(max_workers=1)).results("work") == [1, 1]
+
+
 @pytest.mark.parametrize("executor", ["inline", "local"])
 def test_functions_of_other_modules_that_own_code_replaces_are_put_back(lab: Any, executor: str) -> None:
     lab.write("""

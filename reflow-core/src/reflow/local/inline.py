@@ -311,7 +311,7 @@ class InlineExecutor:
             self._keeper = Keeper(alone=False, accept=below(entry.path[0] if entry.path else "/", entry.module))
         if definition.generation not in self._known:
             self._known.add(definition.generation)
-            self._keeper.know(Frozen(self._root, definition).named, definition.patched)
+            self._keeper.know(Frozen(self._root, definition).named, definition.written)
         self._keeper.take()
         step = flow.tasks[spec.task]
         types = {name: hint.type for name, hint in resolve(step.function, step.names).items()}

@@ -97,8 +97,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     modules: Mapping[str, Module] = {}
     #: directories in which modules are the user's own
     own: tuple[str, ...] = ()
-    #: attributes of other modules that own code assigns, as ``module:name``
-    patched: tuple[str, ...] = ()
+    #: names that own code rebinds or changes, of other modules too, as ``module:name``
+    written: tuple[str, ...] = ()
     #: what ``secrets.json`` holds beside it: ``config``, ``inherited``, ``overrides``, and ``env.TASK``
     private: tuple[str, ...] = ()
 

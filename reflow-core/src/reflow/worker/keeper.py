@@ -62,17 +62,17 @@ class Keeper:
         #: why the process must not run another element, or ""
         self.spent = ""
 
-    def know(self, named: Callable[[str], bool | None], patched: Iterable[str]) -> None:
+    def know(self, named: Callable[[str], bool | None], written: Iterable[str]) -> None:
         """Take over what is known of a run's code.
 
         Parameters
         ----------
         named : callable
             Tells of a module's name whether the configuration names it as own; None where it is silent.
-        patched : iterable of str
-            Attributes of other modules that own code assigns, as ``module:name``.
+        written : iterable of str
+            Names that own code rebinds or changes, of other modules too, as ``module:name``.
         """
-        self._state.know(named, patched)
+        self._state.know(named, written)
 
     @contextmanager
     def loading(self) -> Iterator[None]:

@@ -66,7 +66,7 @@ class Work:
             definition = msgspec.json.decode(raw, type=Definition)
             if generation not in self._frozen:
                 self._frozen[generation] = Frozen(self._root, definition, self._trusted)
-                self._keeper.know(self._frozen[generation].named, definition.patched)
+                self._keeper.know(self._frozen[generation].named, definition.written)
             self.use(generation)
             with self._keeper.loading():
                 self._flows[generation] = load_flow(definition.entry, self._frozen[generation])

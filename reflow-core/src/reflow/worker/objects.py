@@ -69,18 +69,26 @@ class _Array(Kept):
         return self.value if _put_bytes(self.value, self._data) else None
 
 
-class _Large(Kept):
-    """An array of more than `MOST_BYTES`: its checksum is compared."""
+class Large(Kept):
+    """An array of more than `MOST_BYTES`: its checksum is compared, that of a sample where it is very large."""
 
     def __init__(self, value: Any) -> None:
         super().__init__(value)
+        self._whole = False
         self._sum = _checksum(value)
         self._data = _bytes(value) if _size(value) <= _MOST_COPIED else None
 
     def same(self) -> bool:
-        return _checksum(self.value) == self._sum
+        """Return whether the checksum is the one after import."""
+        return _checksum(self.value, whole=self._whole) == self._sum
+
+    def look_closely(self) -> None:
+        """Compare all of it from now on."""
+        self._whole = True
+        self._sum = _checksum(self.value, whole=True)
 
     def put(self) -> Any:
+        """Put the copy back, where there is one."""
         return self.value if self._data is not None and _put_bytes(self.value, self._data) else None
 
 
@@ -131,7 +139,7 @@ def _put_bytes(value: Any, data: bytes) -> bool:
     return True
 
 
-def _checksum(value: Any) -> tuple[Any, ...]:
+def _checksum(value: Any, *, whole: bool = False) -> tuple[Any, ...]:
     """Return a checksum of an array's content: of all of it up to `_MOST_COPIED`, else of blocks spread over it."""
     import zlib
 
@@ -140,11 +148,11 @@ def _checksum(value: Any) -> tuple[Any, ...]:
         raw = memoryview(value).cast("B")
     elif value.flags.c_contiguous:
         raw = memoryview(value.reshape(-1).view("u1"))
-    elif value.nbytes <= _MOST_COPIED:
+    elif whole or value.nbytes <= _MOST_COPIED:
         raw = memoryview(value.tobytes())
     else:  # a view with gaps, as its memory is
         return shape, zlib.crc32(value[tuple(slice(None, None, max(1, n // 64)) for n in value.shape)].tobytes())
-    if len(raw) <= _MOST_COPIED:
+    if whole or len(raw) <= _MOST_COPIED:
         return shape, zlib.crc32(raw)
     found = 0
     for start in range(0, len(raw), len(raw) // _BLOCKS):
@@ -429,7 +437,7 @@ def _kind_of(value: Any) -> Callable[[Any], Kept] | None:
         if getattr(getattr(value, "dtype", None), "hasobject", False):
             make = _References if value.size <= _BLOCK and value.dtype.kind == "O" else None
         else:
-            make = _Array if _size(value) <= MOST_BYTES else _Large
+            make = _Array if _size(value) <= MOST_BYTES else Large
     elif named == ("itertools", "count"):
         make = _Counter
     elif named in _STREAMS:

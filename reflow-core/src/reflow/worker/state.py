@@ -17,7 +17,7 @@ from operator import attrgetter, is_
 from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
-from .objects import MOST_BYTES, Kept, kept
+from .objects import MOST_BYTES, Kept, Large, kept
 
 #: types whose values are plain, by themselves or by what they hold
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...)})
@@ -394,7 +394,8 @@ class State:
         self._parts: list[tuple[Any, ...]] = []
         self._slotted: list[_Names] = []
         self._rules: list[Callable[[str], bool | None]] = []
-        #: attributes of other modules that own code assigns, and are not looked at yet
+        #: names that own code writes, and those of other modules that are not loaded yet
+        self._written: set[str] = set()
         self._patched: set[str] = set()
         self._filled: list[int] = []
         self._live: list[Any] = []
@@ -418,15 +419,25 @@ class State:
         for module in own:
             self._modules[id(module)] = module
             self._walk(_Module(module, module.__name__), module)
+            self._look_closely(module)
             found = True
         if found | self._add_patched():
             self._refresh()
         return found
 
-    def know(self, named: Callable[[str], bool | None], patched: Iterable[str]) -> None:
-        """Take over what the configuration names as own, and attributes of other modules that own code assigns."""
+    def know(self, named: Callable[[str], bool | None], written: Iterable[str]) -> None:
+        """Take over what the configuration names as own, and the names that own code writes."""
         self._rules.append(named)
-        self._patched.update(patched)
+        fresh = set(written) - self._written
+        self._written |= fresh
+        self._patched |= fresh
+
+    def _look_closely(self, module: ModuleType) -> None:
+        """Have large arrays of a module compared as a whole where own code writes them."""
+        for name, value in list(vars(module).items()):
+            one = self._kept.get(id(value))
+            if isinstance(one, Large) and f"{module.__name__}:{name}" in self._written:
+                one.look_closely()
 
     def _is_own(self, module: ModuleType) -> bool:
         name = vars(module).get("__name__")
@@ -445,6 +456,8 @@ class State:
             if holder is None:
                 continue
             self._patched.discard(reference)
+            if id(holder) in self._modules:
+                continue
             *around, last = attributes.split(".")
             for each in around:
                 holder = getattr(holder, each, None)

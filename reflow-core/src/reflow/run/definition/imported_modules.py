@@ -51,14 +51,14 @@ class Code(msgspec.Struct, frozen=True):
         Directories in which modules are the user's own.
     script : str
         SHA-256 of the script; "" for one that cannot be imported.
-    patched : tuple of str
-        Attributes of other modules that own code assigns, as ``module:name``.
+    written : tuple of str
+        Names that own code rebinds or changes, of other modules too, as ``module:name``.
     """
 
     modules: Mapping[str, Module] = {}
     own: tuple[str, ...] = ()
     script: str = ""
-    patched: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
     @property
     def digests(self) -> dict[str, str]:
@@ -117,12 +117,8 @@ def own_modules(entry: Entry, analysis: Analysis | None = None) -> Code:
         top for root in (*entry.path[:1], *editable_roots()) for top in (os.path.abspath(root), os.path.realpath(root))
     )
     found |= _extensions(tuple(f"{root}{os.sep}" for root in roots))
-    written = analysis.written if analysis else ()
-    mine = {entry.module, *found}
-    patched = tuple(
-        reference for reference in written if reference.partition(":")[0] not in mine and reference not in _STREAMS
-    )
-    return Code(dict(sorted(found.items())), tuple(roots), script, patched)
+    written = tuple(one for one in analysis.written if one not in _STREAMS) if analysis else ()
+    return Code(dict(sorted(found.items())), tuple(roots), script, written)
 
 
 def freeze_modules(root: str, definition: Definition, earlier: Definition | None = None) -> Definition:

@@ -113,7 +113,7 @@ def refresh(
         overrides=shown,
         modules=found.code.modules,
         own=found.code.own,
-        patched=found.code.patched,
+        written=found.code.written,
         parameters=found.parameters,
         python=python,
     )

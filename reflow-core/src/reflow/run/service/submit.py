@@ -224,7 +224,7 @@ def check(
         verify=verify,
         modules=code.modules,
         own=code.own,
-        patched=code.patched,
+        written=code.written,
     )
     secrets = Secrets(
         env=environments(tasks),
