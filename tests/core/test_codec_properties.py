@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import math
+import re
 import string
 import typing
 import uuid
@@ -325,7 +326,8 @@ def check_received(src: Codec, dst: Codec, value: Any) -> None:
         try:
             assert dst.encode(value) == moved
         except CodecError:  # a tuple as a list, a record as plain JSON
-            assert "tuple" in describe(src.schema) or dst.schema != src.schema
+            # `Path` and `PurePosixPath` are one schema.
+            assert re.search("tuple|Path", describe(src.schema)) or dst.schema != src.schema
     if src.schema == dst.schema:
         assert moved is raw
 
