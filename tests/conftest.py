@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from reflow.model.lifecycle.transitions import STRICT
+
 pytest_plugins = ["reflow.testing"]
 
 # Workers, wake-ups and the command line share two cores with the tests: a deadline would measure the machine.
@@ -56,6 +58,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in list(os.environ):
         if name.startswith(_SCHEDULERS):
             monkeypatch.delenv(name)
+    monkeypatch.setenv(STRICT, "1")  # an event that the table forbids fails the test
     for name in ("DATA", "CONFIG", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / f"xdg-{name.lower()}"))
     monkeypatch.setenv("HOME", str(home))

@@ -14,6 +14,7 @@ import pytest
 from reflow.model import layout, record
 from reflow.model.cache import CacheEntry
 from reflow.model.definition import Definition, Entry, Module
+from reflow.model.lifecycle.transitions import diagram
 from reflow.model.task import Input, Task
 from reflow.planning.identity import SCHEME
 from reflow.run.definition.load import Secrets
@@ -188,6 +189,12 @@ def test_layers(title: str, container: str) -> None:
     assert block[1].split("\n")[:-1] == layers
     told = {name for first in rows(section(title)) for name in re.findall(r"`(\w+)`", first)}
     assert told == {name for line in layers for name in line.split(" | ")}
+
+
+def test_the_state_diagram_is_that_of_the_table() -> None:
+    block = re.search(r"```mermaid\n(.*?)\n```", section("States"), re.S)
+    assert block
+    assert block[1] == diagram()
 
 
 def test_dependencies() -> None:

@@ -121,7 +121,10 @@ Mail = Opened | Started | Finished | Closed
 
 
 class Epoch(_Record, tag="epoch"):
-    """First frame of an event file: whose it is, and how much of the former one counts."""
+    """First frame of an event file: whose it is, and how much of the former one counts.
+
+    ``gaps``: events before this file, or in it, are lost, so that one may follow which could not otherwise.
+    """
 
     schema: int
     epoch: int
@@ -131,6 +134,7 @@ class Epoch(_Record, tag="epoch"):
     pid: int
     at: float
     version: str
+    gaps: bool = False
 
 
 class RunChanged(_Record, tag="run"):

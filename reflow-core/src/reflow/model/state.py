@@ -14,6 +14,24 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from .definition import Definition
+from .lifecycle import transitions as change
+from .lifecycle.admission import Verdict, admit
+from .lifecycle.states import (
+    ACTIVE,
+    CACHED,
+    CANCELLED,
+    FAILED,
+    NAMES,
+    PENDING,
+    QUEUED,
+    REQUEUE_PENDING,
+    RUNNING,
+    SHOWN,
+    SKIPPED,
+    SUCCESS,
+    UNDECIDED,
+)
+from .lifecycle.transitions import FORBIDDEN, Change, InvalidTransition
 from .names import FailureClass, RunState, TaskState, explains
 from .ranges import from_ranges, to_ranges
 from .record import (
@@ -53,20 +71,6 @@ from .record import (
 )
 from .resources import Resources
 from .spans import Spans
-
-PENDING, QUEUED, RUNNING, SUCCESS, FAILED, CANCELLED, SKIPPED, CACHED = range(8)
-
-#: what a user reads for each code; a cached element is SUCCESS with a flag
-SHOWN = (
-    TaskState.PENDING,
-    TaskState.QUEUED,
-    TaskState.RUNNING,
-    TaskState.SUCCESS,
-    TaskState.FAILED,
-    TaskState.CANCELLED,
-    TaskState.SKIPPED,
-    TaskState.SUCCESS,
-)
 
 INFRASTRUCTURE = frozenset({FailureClass.PREEMPTED, FailureClass.NODE_FAIL, FailureClass.LOST})
 
@@ -187,7 +191,6 @@ class Progress:
         "status",
         "stopped",
         "tries",
-        "undecided",
         "worked",
     )
 
@@ -216,13 +219,11 @@ class Progress:
         self.file = array("i")
         self.offset = array("q")
         self.length = array("i")
-        self.counts = [0] * 8
+        self.counts = [0] * len(NAMES)
         self.failures: dict[int, Failure] = {}
         #: element -> class of its last failure, of those that `retry` has let start over
         self.fell: dict[int, str] = {}
         self.tries: dict[int, Tries] = {}
-        #: failed, and nobody has said yet whether they are tried again
-        self.undecided: set[int] = set()
         #: element -> time before which its next attempt must not start
         self.due: dict[int, float] = {}
         #: element -> what its next attempt asks for, where that is not the task's own
@@ -246,6 +247,11 @@ class Progress:
     def active(self) -> int:
         """Elements queued or running."""
         return self.counts[QUEUED] + self.counts[RUNNING]
+
+    @property
+    def undecided(self) -> int:
+        """Elements of which an attempt has ended, and it is not decided whether there is another."""
+        return sum(self.counts[code] for code in UNDECIDED)
 
     @property
     def ended(self) -> bool:
@@ -344,12 +350,6 @@ class Progress:
         self.offset.append(offset)
         self.length.append(length)
 
-    def set(self, index: int, code: int) -> None:
-        """Move one element."""
-        self.counts[self.status[index]] -= 1
-        self.counts[code] += 1
-        self.status[index] = code
-
 
 def _named(definition: Definition, key: str) -> tuple[str, ...]:
     section = definition.config.get("run")
@@ -416,29 +416,23 @@ class State:
         self.told: set[str] = set()
         self.misses: dict[str, dict[str, str]] = {}
         self.notes: list[str] = []
+        #: events are lost: one may follow that could not otherwise
+        self.has_gaps = False
+        #: what has happened to each element, where a forbidden event is to tell it
+        self._stories: dict[tuple[str, int], list[str]] | None = {} if change.is_strict() else None
 
     # --- reading -------------------------------------------------------------
 
-    def accepts(self, record: Finished | Started) -> bool:
-        """Whether a worker's report still counts.
-
-        A report of another attempt than the current one comes from a worker
-        that was given up, and a success that is recorded stays. One of an
-        element that has started over is of inputs that it may not have again.
-        """
+    def admit(self, record: Finished | Started) -> Verdict:
+        """Decide whether a worker's report counts."""
         progress = self.tasks.get(record.t)
-        if progress is None or not 0 <= record.i < len(progress.status):
-            return False
-        if progress.attempt[record.i] != record.a:
-            return False
-        status = progress.status[record.i]
-        if isinstance(record, Started):
-            return status == QUEUED
-        if status in (SUCCESS, CACHED):
-            return False
-        if status == PENDING and not progress.open:
-            return False
-        return status in (QUEUED, RUNNING) or not record.f
+        if progress is None:
+            return Verdict.UNKNOWN
+        return admit(record, progress.status, progress.attempt, is_open=progress.open)
+
+    def accepts(self, record: Finished | Started) -> bool:
+        """Return whether a worker's report counts."""
+        return self.admit(record) is Verdict.ACCEPTED
 
     def flight_of(self, task: str, index: int) -> Flight | None:
         """The job that an element is, or was last, in."""
@@ -457,12 +451,38 @@ class State:
         else:
             getattr(self, "_" + kind.__name__.lower())(event)
 
+    def _move(self, progress: Progress, index: int, to: Change) -> bool:
+        """Let an event change the state of an element; say whether the table allows it."""
+        before = progress.status[index]
+        after = to.after[before]
+        if after == FORBIDDEN and self.has_gaps:
+            after = before if to.usual == FORBIDDEN else to.usual
+        elif after == FORBIDDEN:
+            self._forbid(progress, index, to)
+            return False
+        if self._stories is not None:
+            self._stories.setdefault((progress.name, index), []).append(f"{to.event} -> {NAMES[after]}")
+        if before != after:
+            progress.counts[before] -= 1
+            progress.counts[after] += 1
+            progress.status[index] = after
+        return True
+
+    def _forbid(self, progress: Progress, index: int, to: Change) -> None:
+        """Raise for an event that the table forbids; outside of tests, note it, and leave the element as it is."""
+        element = f"{progress.name}[{index}]" if progress.array else progress.name
+        story = () if self._stories is None else tuple(self._stories.get((progress.name, index), ()))
+        error = InvalidTransition(element, to.event, NAMES[progress.status[index]], story)
+        if self._stories is not None:
+            raise error
+        self.notes.append(f"skipped an event of the journal: {error}")
+
     def _land(self, progress: Progress, index: int) -> None:
         if self.gone:
             self.gone.pop((progress.name, index), None)
         progress.began.pop(index, None)
         position = progress.job[index]
-        if position < 0 or progress.status[index] not in (QUEUED, RUNNING):
+        if position < 0 or progress.status[index] not in ACTIVE:
             return
         flight = self.flights[position]
         flight.left -= 1
@@ -471,8 +491,11 @@ class State:
             self.kills.pop(flight.tag, None)
 
     def _fail(self, progress: Progress, index: int, failure: Failure) -> None:
-        self._land(progress, index)
-        progress.set(index, FAILED)
+        to = change.failing(failure.cls)
+        if self.has_gaps or to.after[progress.status[index]] != FORBIDDEN:
+            self._land(progress, index)
+        if not self._move(progress, index, to):
+            return
         progress.failures[index] = failure
         tries = progress.tries.setdefault(index, Tries())
         if failure.cls in INFRASTRUCTURE:
@@ -483,16 +506,16 @@ class State:
             tries.requeued += 1
         else:
             tries.own += 1
-        if failure.cls is FailureClass.CANCELLED:
-            progress.set(index, CANCELLED)
-            return
-        progress.undecided.add(index)
-        if failure.cls is FailureClass.REQUEUED:
-            progress.set(index, PENDING)  # it has asked for that, and fails only where it has asked too often
 
     def _finished(self, event: Finished, file: int, offset: int, length: int) -> None:
         progress = self.tasks[event.t]
         index = event.i
+        before = progress.status[index]
+        if before not in ACTIVE:  # the common case is spelled out: a run may have a million
+            to = change.failing(FailureClass(event.f)) if event.f else change.SUCCEED
+            if to.after[before] == FORBIDDEN and not self.has_gaps:
+                self._forbid(progress, index, to)
+                return
         if event.e > progress.ended_at:
             progress.ended_at = event.e
         if event.e > self.heard:
@@ -521,12 +544,16 @@ class State:
             )
             return
         self._land(progress, index)
-        progress.set(index, SUCCESS)
+        if self._stories is not None:
+            self._move(progress, index, change.SUCCEED)
+        else:
+            progress.counts[before] -= 1
+            progress.counts[SUCCESS] += 1
+            progress.status[index] = SUCCESS
         if progress.due:
             progress.due.pop(index, None)
         if progress.failures:
             progress.failures.pop(index, None)
-            progress.undecided.discard(index)
 
     def _hit(self, event: Hit, file: int, offset: int, length: int) -> None:
         progress = self.tasks[event.t]
@@ -539,7 +566,8 @@ class State:
             return
         if index > known:
             progress.resize(index + 1)
-        progress.set(index, CACHED)
+        if not self._move(progress, index, change.HIT):
+            return
         progress.file[index] = file
         progress.offset[index] = offset
         progress.length[index] = length
@@ -547,7 +575,8 @@ class State:
     def _started(self, event: Started) -> None:
         """Only for readers, who overlay what workers have said since."""
         progress = self.tasks[event.t]
-        progress.set(event.i, RUNNING)
+        if not self._move(progress, event.i, change.START):
+            return
         progress.began[event.i] = event.b
         progress.ran = True
         if event.b > self.heard:
@@ -557,6 +586,7 @@ class State:
 
     def _epoch(self, event: Epoch) -> None:
         self.epoch = event.epoch
+        self.has_gaps = self.has_gaps or event.gaps
         self.heard = max(self.heard, event.at)
 
     def _runchanged(self, event: RunChanged) -> None:
@@ -585,7 +615,7 @@ class State:
             progress.attempt[index] += 1
             progress.part[index] = event.part
         for index in from_ranges(event.skipped):
-            progress.set(index, SKIPPED)
+            self._move(progress, index, change.SKIP)
         if event.misses:
             self.misses[event.task] = _newer(self.misses.get(event.task, {}), event.misses)
         self.notes.extend(event.notes)
@@ -611,8 +641,8 @@ class State:
         )
         self.open_flights[event.tag] = position
         for index in elements:
-            progress.job[index] = position
-            progress.set(index, QUEUED)
+            if self._move(progress, index, change.INTEND):
+                progress.job[index] = position
         if progress.due:
             for index in elements:
                 progress.due.pop(index, None)
@@ -706,14 +736,14 @@ class State:
         progress = self.tasks[flight.task]
         killed = {index: kill for kill in kills for index in from_ranges(kill.elements)}
         for index in flight.elements:
-            if progress.job[index] != position or progress.status[index] not in (QUEUED, RUNNING):
+            if progress.job[index] != position or progress.status[index] not in ACTIVE:
                 continue
             if index in killed:  # what was to be cancelled was never submitted: that is how it has ended
                 kill = killed[index]
                 cls = FailureClass(kill.f)
                 self._fail(progress, index, Failure(cls=cls, attempt=flight.attempt, reason=kill.w, at=event.at))
             else:
-                progress.set(index, PENDING)
+                self._move(progress, index, change.RETURN)
                 progress.job[index] = -1
         self.open_flights.pop(event.tag, None)
 
@@ -753,15 +783,15 @@ class State:
         progress = self.tasks[event.task]
         for index in from_ranges(event.elements):
             self._land(progress, index)
-            progress.set(index, PENDING)
-            progress.job[index] = -1
+            if self._move(progress, index, change.RETURN):
+                progress.job[index] = -1
 
     def _again(self, event: Again) -> None:
         progress = self.tasks[event.task]
         for index in from_ranges(event.elements):
-            progress.undecided.discard(index)
+            if not self._move(progress, index, change.RETRY):
+                continue
             progress.attempt[index] = event.attempt
-            progress.set(index, PENDING)
             if event.due > event.at:
                 progress.due[index] = event.due
             if event.resources is not None:
@@ -770,9 +800,7 @@ class State:
     def _settled(self, event: Settled) -> None:
         progress = self.tasks[event.task]
         for index in from_ranges(event.elements):
-            progress.undecided.discard(index)
-            if progress.status[index] == PENDING:
-                progress.set(index, FAILED)
+            self._move(progress, index, change.SETTLE)
 
     def _skipped(self, event: Skipped) -> None:
         progress = self.tasks[event.task]
@@ -786,14 +814,14 @@ class State:
             progress.stopped = True
             if not progress.open:
                 progress.cancelled = True
-        wanted = progress.indices(PENDING) if event.elements is None else from_ranges(event.elements)
+        unsent = {index for code in (PENDING, REQUEUE_PENDING) for index in progress.indices(code)}
+        wanted = sorted(unsent) if event.elements is None else from_ranges(event.elements)
         left: list[int] = []
         for index in wanted:
             if index >= len(progress.status):
                 continue  # named before anybody knew which there are
-            progress.undecided.discard(index)  # what has failed, and may be in for another attempt, gets none
-            if progress.status[index] == PENDING:
-                progress.set(index, CANCELLED)
+            self._move(progress, index, change.DROP)
+            if progress.status[index] == CANCELLED and index in unsent:
                 progress.due.pop(index, None)
                 left.append(index)
         if left:
@@ -805,13 +833,12 @@ class State:
         progress.reason = ""
         for index in from_ranges(event.elements):
             self._land(progress, index)
-            progress.set(index, PENDING)
+            self._move(progress, index, change.RESET)
             progress.kept[index] = 0
             failure = progress.failures.pop(index, None)
             if failure is not None:
                 progress.fell[index] = failure.cls.value
             progress.tries.pop(index, None)
-            progress.undecided.discard(index)
             progress.due.pop(index, None)
             progress.scaled.pop(index, None)
         self.stopping = False

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import msgspec
 
 from ..model.definition import Definition
 from ..model.job import Limits
+from ..model.lifecycle.states import CANCELLED, FAILED, PENDING, SKIPPED, UNDECIDED
 from ..model.names import Mode, RunState
 from ..model.ranges import to_ranges
 from ..model.record import Again, Settled
 from ..model.resources import Resources
-from ..model.state import CANCELLED, FAILED, PENDING, SKIPPED, Progress, State
+from ..model.state import Progress, State
 from ..model.task import Task
 from .retry import scale, wait_before
 from .waking import room as places
@@ -138,8 +140,7 @@ def _give_up(definition: Definition, state: State, task: Task) -> GiveUp | None:
     stop = task.on_error == "stop"
     if not (stop or task.max_failures is not None) or not progress.counts[FAILED]:
         return None
-    undecided = sum(progress.status[index] == FAILED for index in progress.undecided)
-    failed = progress.counts[FAILED] - undecided - progress.forgiven
+    failed = progress.counts[FAILED] - progress.forgiven
     most = task.max_failures or 0
     if isinstance(most, float):
         most *= progress.size or 0
@@ -194,7 +195,7 @@ def _judge(task: Task, progress: Progress, now: float) -> Iterator[Record]:
     again: dict[tuple[int, float, Resources], list[int]] = {}
     reasons: dict[tuple[int, float, Resources], str] = {}
     final: list[int] = []
-    for index in progress.undecided:
+    for index in chain.from_iterable(map(progress.indices, UNDECIDED)):
         failure = progress.failures[index]
         wait = (
             None if progress.stopped or failure.final else wait_before(task.retry, failure.cls, progress.tries[index])

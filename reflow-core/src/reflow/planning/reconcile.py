@@ -8,10 +8,11 @@ import msgspec
 
 from ..model import layout
 from ..model.job import JobRef, JobState, JobStatus, Limits
+from ..model.lifecycle.states import ACTIVE
 from ..model.names import NEVER, FailureClass, explains
 from ..model.ranges import from_ranges, to_ranges
 from ..model.record import Asked, Failed, Gone, Kill
-from ..model.state import QUEUED, RUNNING, Flight, State, WakeUp
+from ..model.state import Flight, State, WakeUp
 from .waking import flying
 
 
@@ -118,7 +119,7 @@ def judge(state: State, answers: Mapping[JobRef, JobStatus], now: float, limits:
         confirmed: dict[str, list[int]] = {}
         alive = any(status.state is not JobState.UNKNOWN for slot, status in told.items() if slot is not None)
         for slot, index in enumerate(flight.elements):
-            if progress.status[index] not in (QUEUED, RUNNING) or state.flight_of(flight.task, index) is not flight:
+            if progress.status[index] not in ACTIVE or state.flight_of(flight.task, index) is not flight:
                 continue
             if slot in flight.slots and slot not in told:
                 unheard.add(flight.tag)
@@ -276,7 +277,7 @@ def overdue(
     soonest: float | None = None
     groups: dict[tuple[str, str, int, str, int | None, int | None, str, bool], list[int]] = {}
     for (task, index), gone in state.gone.items():
-        if state.tasks[task].status[index] not in (QUEUED, RUNNING):
+        if state.tasks[task].status[index] not in ACTIVE:
             continue
         left = _left(gone, now, grace, lag, lost_after)
         if left > 0:

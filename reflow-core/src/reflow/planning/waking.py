@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 
 from ..model.definition import Definition
 from ..model.job import Limits
-from ..model.state import PENDING, State, WakeUp
+from ..model.lifecycle.states import PENDING
+from ..model.state import State, WakeUp
 
 #: jobs of which each wakes the run where some of its elements are held back: those that were submitted first
 _MOST = 4

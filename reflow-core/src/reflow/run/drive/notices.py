@@ -11,9 +11,10 @@ from ...config import Config
 from ...errors import ReflowError
 from ...model import layout
 from ...model.definition import Definition
+from ...model.lifecycle.states import FAILED, RETRY_PENDING
 from ...model.names import RunState
 from ...model.notice import Notice, Notifier, Occasion, occasions
-from ...model.state import FAILED, State
+from ...model.state import State
 from ...plugin import Context
 from ...plugins import registry as plugin_registry
 from ...process.runner import Runner
@@ -90,11 +91,11 @@ class Teller:
 
         definition = self._definition
         failures: list[str] = []
-        failed = sum(progress.counts[FAILED] for progress in state.tasks.values())
+        failed = sum(progress.counts[FAILED] + progress.counts[RETRY_PENDING] for progress in state.tasks.values())
         for task in definition.tasks:
             progress = state.tasks[task.name]
             for index, failure in sorted(progress.failures.items()):
-                if progress.status[index] == FAILED and len(failures) < _MOST_FAILURES:
+                if progress.status[index] in (FAILED, RETRY_PENDING) and len(failures) < _MOST_FAILURES:
                     element = f"{task.name}[{index}]" if task.array else task.name
                     failures.append(f"{element} ({failure.cls.value}): {failure.reason}".splitlines()[0])
         if failed > len(failures):

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Iterable, Mapping
 
 from ...model.codec import owns_files
+from ...model.lifecycle.states import SUCCEEDED
 from ...model.names import FailureClass
 from ...model.ranges import to_ranges
 from ...model.record import Failed
 from ...model.schema import unescape
-from ...model.state import CACHED, SUCCESS
 from ...worker.seal import Seal, read_seal, same_file
 from ..journal.log import Results
 from ..journal.writer import Writer
@@ -90,7 +90,7 @@ class Authors:
         fresh = sorted(
             (progress.file[index], progress.offset[index], index)
             for index, status in enumerate(progress.status)
-            if status in (SUCCESS, CACHED)
+            if status in SUCCEEDED
             and (offsets[index] != progress.offset[index] or files[index] != progress.file[index])
         )
         several: set[int] = set()
@@ -144,7 +144,7 @@ class Authors:
         """Return the files that an element's result, as it is now, names as its own work: path and seal by place."""
         name, index = element
         progress = self._writer.state.tasks[name]
-        if progress.status[index] not in (SUCCESS, CACHED):
+        if progress.status[index] not in SUCCEEDED:
             return {}
         record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
         seals = [(unescape(path), read_seal(text)) for path, text in record.o.items()]

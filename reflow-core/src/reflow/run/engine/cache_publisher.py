@@ -12,10 +12,10 @@ from ...model.cache import CacheBackend, CacheEntry
 from ...model.codec import names_files
 from ...model.codec_wire import names_paths
 from ...model.digest import sha256
+from ...model.lifecycle.states import SUCCESS
 from ...model.ranges import from_ranges, to_ranges
 from ...model.record import Finished, Hit, Kept, Uncached
 from ...model.schema import escape, unescape
-from ...model.state import SUCCESS
 from ...model.task import Task
 from ...planning.identity import located
 from ...worker.durable import create

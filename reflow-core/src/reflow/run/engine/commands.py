@@ -7,10 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ...model import layout
 from ...model.codec import names_files
 from ...model.job import BOUNDS
+from ...model.lifecycle.states import (
+    ACTIVE,
+    CANCELLED,
+    FAILED,
+    PENDING,
+    RETRY_PENDING,
+    SKIPPED,
+    SUCCESS,
+)
 from ...model.names import FailureClass, RunState
 from ...model.ranges import from_ranges, to_ranges
 from ...model.record import Bounded, Cancelled, CodeChanged, Command, Kill, Obeyed, Reset, RunChanged
-from ...model.state import CANCELLED, FAILED, PENDING, QUEUED, RUNNING, SKIPPED, SUCCESS
 from ..jobs.submissions import Scheduler
 from ..journal.report_reader import STRANGE, UNREADABLE, commands
 from ..journal.writer import Writer
@@ -97,7 +105,7 @@ def give_up(
             for index in flight.elements
             if (chosen is None or index in chosen)
             and progress.job[index] == position
-            and progress.status[index] in (QUEUED, RUNNING)
+            and progress.status[index] in ACTIVE
         ]
         active += len(ended)
         if ended:
@@ -131,7 +139,7 @@ def _retry(writer: Writer, scheduler: Scheduler, command: Command, recall: Calla
         among = None if chosen is None else set(from_ranges(chosen))
         indices = [
             index
-            for status in (FAILED, CANCELLED, SKIPPED)
+            for status in (FAILED, RETRY_PENDING, CANCELLED, SKIPPED)
             for index in progress.indices(status)
             if among is None or index in among
         ]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ...errors import ReflowError
 from ...model import layout
 from ...model.definition import Definition
+from ...model.lifecycle.states import CANCELLED, FAILED, SUCCESS
 from ...model.ranges import from_ranges
-from ...model.state import CANCELLED, FAILED, SUCCESS, State
+from ...model.state import State
 from ...store.registry import Registry
 from ...worker.inputs import Inputs
 from ...worker.trust import trust

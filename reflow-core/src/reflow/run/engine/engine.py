@@ -15,6 +15,7 @@ from ...model import layout
 from ...model.cache import CacheBackend
 from ...model.definition import Definition
 from ...model.job import Ended, Executor, JobState, Letter, Pool
+from ...model.lifecycle.states import ACTIVE, SUCCEEDED
 from ...model.names import FailureClass, RunState
 from ...model.ranges import to_ranges
 from ...model.record import (
@@ -30,7 +31,7 @@ from ...model.record import (
     Started,
     Told,
 )
-from ...model.state import CACHED, QUEUED, RUNNING, SUCCESS, State
+from ...model.state import State
 from ...planning.plan import Action, Expand, Finish, GiveUp, Record, Skip, Submit, next_due, plan
 from ...planning.tags import new_tag
 from ...worker.collector import paused
@@ -160,7 +161,7 @@ class Engine:
             flight = self.state.flights[position]
             index = flight.elements[end.slot]
             progress = self.state.tasks[flight.task]
-            if progress.job[index] != position or progress.status[index] not in (QUEUED, RUNNING):
+            if progress.job[index] != position or progress.status[index] not in ACTIVE:
                 continue
             status = end.status
             cls = status.failure_class
@@ -289,7 +290,7 @@ class Engine:
         task = self.definition.task(name)
         progress = self.state.tasks[name]
         known = len(progress.status)
-        index = next((i for i in range(known) if progress.status[i] not in (SUCCESS, CACHED)), known)
+        index = next((i for i in range(known) if progress.status[i] not in SUCCEEDED), known)
         part = max(progress.parts, self.state.epoch)
         why = {"its inputs could not be made up": str(index)}
         size = max(known, index + 1)
@@ -398,7 +399,7 @@ class Engine:
             rest = [
                 index
                 for index in flight.elements
-                if progress.job[index] == position and progress.status[index] in (QUEUED, RUNNING)
+                if progress.job[index] == position and progress.status[index] in ACTIVE
             ]
             now = self.writer.now()
             if rest and progress.stopped:

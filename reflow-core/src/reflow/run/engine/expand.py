@@ -18,11 +18,12 @@ from ...model.cache import CacheBackend, CacheEntry
 from ...model.codec import files, names_files
 from ...model.definition import Definition
 from ...model.frames import frame
+from ...model.lifecycle.states import PENDING
 from ...model.names import Fingerprint, Source
 from ...model.ranges import to_ranges
 from ...model.record import Event, Expanded, Hit
 from ...model.schema import escape, unescape
-from ...model.state import PENDING, State
+from ...model.state import State
 from ...model.task import Input, Task
 from ...planning.identity import Identity, counted, digest, located, types
 from ...worker.durable import create, make_directories, naming, write_all, write_new

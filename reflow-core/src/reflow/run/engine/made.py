@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ...model import layout
 from ...model.codec import names_files
 from ...model.definition import Definition
+from ...model.lifecycle.states import SUCCEEDED
 from ...model.schema import unescape
-from ...model.state import CACHED, SUCCESS, State
+from ...model.state import State
 from ...model.task import Task
 from ...worker.files import fingerprint
 from ...worker.given import changed
@@ -102,7 +103,7 @@ class Made:
         for name in self._upstream:
             progress = self._state.tasks[name]
             for index, status in enumerate(progress.status):
-                if status in (SUCCESS, CACHED):
+                if status in SUCCEEDED:
                     record = self._results.record(progress.file[index], progress.offset[index], progress.length[index])
                     for path, text in record.o.items():
                         seal = read_seal(text)

@@ -13,6 +13,7 @@ from ...errors import ExecutorError, ReflowError
 from ...model import layout
 from ...model.definition import Definition
 from ...model.job import Executor, Job, JobRef, Limits, Submission
+from ...model.lifecycle.states import ACTIVE, SUCCESS
 from ...model.names import NEVER, FailureClass
 from ...model.ranges import from_ranges, to_ranges
 from ...model.record import (
@@ -31,7 +32,7 @@ from ...model.record import (
     Woke,
 )
 from ...model.resources import Resources
-from ...model.state import QUEUED, RUNNING, SUCCESS, Flight, WakeUp
+from ...model.state import Flight, WakeUp
 from ...planning.plan import CAP_LASTS, Submit
 from ...planning.reconcile import judge, missing, overdue, references, refs, tags
 from ...planning.tags import new_tag
@@ -632,8 +633,7 @@ class Scheduler:
         return [
             index
             for index in flight.elements
-            if progress.status[index] in (QUEUED, RUNNING)
-            and self._writer.state.flight_of(flight.task, index) is flight
+            if progress.status[index] in ACTIVE and self._writer.state.flight_of(flight.task, index) is flight
         ]
 
     # --- waking --------------------------------------------------------------

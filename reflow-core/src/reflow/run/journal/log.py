@@ -11,8 +11,9 @@ import msgspec
 from ... import __version__
 from ...model import layout
 from ...model.frames import HEAD, frame, parse
+from ...model.lifecycle.states import SUCCEEDED
 from ...model.record import SCHEMA, Epoch, Event, Finished, Hit
-from ...model.state import CACHED, SUCCESS, Progress, State
+from ...model.state import Progress, State
 from ...model.trace import event_tracer
 from ...model.versions import require_schema
 from ...worker.durable import create, make_directories, naming, sync_directory
@@ -259,6 +260,7 @@ class Log:
                 pid=os.getpid(),
                 at=time.time(),
                 version=__version__,
+                gaps=state.has_gaps,
             )
         )
         self.commit()
@@ -353,7 +355,7 @@ class Results:
         LookupError
             No event file has it: it has not succeeded, or what its worker reported is not taken in yet.
         """
-        if progress.status[index] not in (SUCCESS, CACHED) or progress.file[index] <= 0:
+        if progress.status[index] not in SUCCEEDED or progress.file[index] <= 0:
             raise LookupError(f"{progress.name}[{index}] has no result")
         payload = self._payload(progress.file[index], progress.offset[index], progress.length[index])
         return msgspec.json.decode(bytes(_result.decode(payload).r))
@@ -364,9 +366,7 @@ class Results:
         columns = enumerate(zip(progress.status, progress.file, progress.offset, progress.length, strict=True))
         # As they lie in the files, where several workers' reports take turns.
         for epoch, offset, length, index in sorted(
-            (epoch, offset, length, index)
-            for index, (status, epoch, offset, length) in columns
-            if status in (SUCCESS, CACHED)
+            (epoch, offset, length, index) for index, (status, epoch, offset, length) in columns if status in SUCCEEDED
         ):
             found[index] = bytes(_result.decode(self._payload(epoch, offset, length)).r)
         return found

@@ -11,8 +11,9 @@ from ...errors import Untrusted
 from ...model import layout
 from ...model.frames import parse
 from ...model.job import Letter
+from ...model.lifecycle.states import ACTIVE, CANCELLED, FAILED, RETRY_PENDING
 from ...model.record import Command, Finished, Mail, Opened, Started
-from ...model.state import CANCELLED, FAILED, QUEUED, RUNNING, Flight, State
+from ...model.state import Flight, State
 from ...model.versions import require_schema
 from ...worker.durable import make_directories, write_new
 from ...worker.opener import decoded, frames_of, open_regular, read_open, require_place
@@ -127,7 +128,7 @@ def unread(root: str, state: State, trusted: Trust, *, again: bool = False) -> l
         return letters
     flights = [(position, state.flights[position]) for position in state.open_flights.values()]
     # What has ended is not looked at again.
-    letters += _slots(root, state, trusted, flights, (QUEUED, RUNNING), again=again)
+    letters += _slots(root, state, trusted, flights, ACTIVE, again=again)
     return letters
 
 
@@ -137,7 +138,7 @@ def belated(root: str, state: State, trusted: Trust, elements: Mapping[str, Sequ
         return []  # their workers were ended before anything was given up
     positions = {state.tasks[name].job[index] for name, indices in elements.items() for index in indices}
     flights = [(position, state.flights[position]) for position in sorted(positions) if position >= 0]
-    return _slots(root, state, trusted, flights, (FAILED, CANCELLED))
+    return _slots(root, state, trusted, flights, (FAILED, RETRY_PENDING, CANCELLED))
 
 
 def _slots(

@@ -18,6 +18,7 @@ from ...errors import DataError, ReflowError
 from ...model import layout
 from ...model.definition import Definition
 from ...model.frames import HEAD, salvage
+from ...model.lifecycle.states import CACHED, PENDING, QUEUED, RUNNING, SUCCESS
 from ...model.names import RunState
 from ...model.ranges import from_ranges, to_ranges
 from ...model.record import (
@@ -44,7 +45,7 @@ from ...model.record import (
     Uncached,
     Voided,
 )
-from ...model.state import CACHED, PENDING, QUEUED, RUNNING, SUCCESS, State
+from ...model.state import State
 from ...model.versions import require_schema
 from ...worker.durable import sync_directory
 from ...worker.inputs import Element, Header, Inputs
@@ -191,6 +192,7 @@ class Salvage:
                 self.done.append(f"{chapter.damage}; what can be read of it was written down anew")
                 rest += [payload for offset, payload in chapter.frames if offset >= end]
         if damaged or self._nothing_but_files():
+            self.state.has_gaps = True
             self._again(rest)
 
     def _nothing_but_files(self) -> bool:

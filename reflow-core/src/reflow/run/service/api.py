@@ -17,10 +17,11 @@ from ...model import layout
 from ...model.codec import Codec, codec_of
 from ...model.definition import Definition
 from ...model.job import Executor
+from ...model.lifecycle.states import CACHED, FAILED, RETRY_PENDING, SUCCESS
 from ...model.names import RunState, did_you_mean
 from ...model.ranges import to_ranges
 from ...model.record import Command
-from ...model.state import CACHED, FAILED, SUCCESS, State
+from ...model.state import State
 from ...model.task import Task
 from ...planning.graph import dag, describe_tasks
 from ...store.paths import store_path as find_store
@@ -452,7 +453,7 @@ class Run:
                 why = "its result was taken from the cache"
             elif state.size is not None and position >= state.size:
                 why = f"{task} has {state.size} element{'' if state.size == 1 else 's'}"
-            elif position < len(state.status) and state.status[position] in (SUCCESS, FAILED):
+            elif position < len(state.status) and state.status[position] in (SUCCESS, FAILED, RETRY_PENDING):
                 return ""  # the inline executor keeps no output
             else:
                 why = "it has not run"

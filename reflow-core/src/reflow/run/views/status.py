@@ -9,10 +9,11 @@ from typing import Any
 
 from ...model import layout
 from ...model.definition import Definition
+from ...model.lifecycle.states import CACHED, CANCELLED, FAILED, RETRY_PENDING, SHOWN, SUCCESS
 from ...model.names import TaskState
 from ...model.ranges import to_ranges
 from ...model.record import Finished
-from ...model.state import CACHED, CANCELLED, FAILED, SHOWN, SUCCESS, Failure, State
+from ...model.state import Failure, State
 from ...model.task import Task
 from ...planning.plan import CAP_LASTS
 from ...planning.waking import flying
@@ -269,9 +270,9 @@ def _elements(root: str, definition: Definition, state: State) -> list[dict[str,
                         own[flight.tag] = flight.own_ids()
                     row["job"] = own[flight.tag].get(index, flight.id) or None
                 failure = progress.failures.get(index)
-                if failure is not None and code in (FAILED, CANCELLED):
+                if failure is not None and code in (FAILED, RETRY_PENDING, CANCELLED):
                     row |= {"class": failure.cls.value, "started": failure.began or None, "ended": failure.at}
-                if code in (SUCCESS, FAILED, CANCELLED) and progress.length[index]:
+                if code in (SUCCESS, FAILED, RETRY_PENDING, CANCELLED) and progress.length[index]:
                     record = results.record(progress.file[index], progress.offset[index], progress.length[index])
                     if isinstance(record, Finished) and record.a == progress.attempt[index]:
                         row |= {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...model.failed import Failed
+from ...model.lifecycle.states import CANCELLED, FAILED, QUEUED, RETRY_PENDING, SKIPPED
 from ...model.spans import Spans
-from ...model.state import CANCELLED, FAILED, QUEUED, SKIPPED, Progress, State
+from ...model.state import Progress, State
 
 #: why an element whose own upstream element failed did not run
 UPSTREAM = "its upstream element did not succeed"
@@ -58,7 +59,7 @@ def element_reason(progress: Progress, index: int, cancelled: Mapping[int, str])
         return UPSTREAM
     if failure is None:
         return cancelled.get(index, "")
-    if code in (FAILED, CANCELLED):
+    if code in (FAILED, RETRY_PENDING, CANCELLED):
         return failure.reason
     return f"attempt {failure.attempt} failed: {failure.cls.value}: {failure.reason}"
 
@@ -92,7 +93,7 @@ def _running(progress: Progress, now: float) -> list[tuple[float, float]]:
 def fate_of(progress: Progress, index: int, cancelled: Mapping[int, str]) -> Failed:
     """Return what stands for an element that did not succeed; `cancelled`: ``progress.cancel_reasons()``."""
     failure = progress.failures.get(index)
-    if failure is not None and progress.status[index] in (FAILED, CANCELLED):
+    if failure is not None and progress.status[index] in (FAILED, RETRY_PENDING, CANCELLED):
         return Failed(progress.name, index, failure.cls.value, failure.reason)
     kind = "skipped" if progress.status[index] == SKIPPED else "cancelled"
     return Failed(progress.name, index, kind, element_reason(progress, index, cancelled))
