@@ -10,6 +10,8 @@ import pytest
 
 from reflow import Run
 from reflow.authoring.code.sources import Sources
+from reflow.model.record import Command
+from reflow.run.journal.report_reader import post
 from reflow.store.index import Index
 
 
@@ -144,5 +146,12 @@ def test_logs_that_lead_out_of_a_run_are_not_written(world: Any) -> None:
     world.b.do(log.unlink)
     world.b.do(lambda: log.symlink_to(target))
     log.parent.chmod(0o755)
-    world.a.do(lambda: Run.open(run_dir).retry())
+
+    def again() -> str:
+        run = Run.open(run_dir)
+        post(run.root, Command(id="again", verb="retry", at=2.0))
+        return str(run.drive().value)
+
+    assert world.a.do(again) == "FAILED"
+    assert world.ran() == [f"ran {world.a.uid}"] * 2, "it has run again, and left its traceback nowhere"
     assert target.read_text() == "mine"

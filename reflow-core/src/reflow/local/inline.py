@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -356,15 +357,17 @@ class InlineExecutor:
             self._inside = isolated
 
     def _keep_traceback(self, work: _Work, index: int) -> None:
+        """Write a failure's traceback to the element's log; where that is no file of ours, its record has it."""
         spec = work.job.spec
         letter = self._peek()
         assert spec is not None
         path = layout.log(self._root, spec.task, spec.array, index)
         for record, _ in letter.records if letter else ():
             if isinstance(record, Finished) and record.i == index and record.t == spec.task:
-                opened = os.open(path, LOG, FILE)
-                with open(opened, "a", encoding="utf-8", errors="backslashreplace") as log:
-                    log.write(record.d)
+                with suppress(OSError):
+                    opened = os.open(path, LOG, FILE)
+                    with open(opened, "a", encoding="utf-8", errors="backslashreplace") as log:
+                        log.write(record.d)
 
     def _peek(self) -> Letter | None:
         assert self._mailbox is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeGuard
 
 import msgspec
@@ -297,10 +298,11 @@ class Engine:
         self.writer.add(Expanded(task=name, size=size, part=part, pending=str(index), at=now, misses=why))
         reason = str(error)
         directory = layout.log_dirs(self.root, name, task.array, [index])[0]
-        make_directories(directory)
         path = layout.log(self.root, name, task.array, index)
-        with open(os.open(path, LOG, FILE), "a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(reason + "\n")
+        with suppress(OSError):  # the event has it
+            make_directories(directory)
+            with open(os.open(path, LOG, FILE), "a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(reason + "\n")
         self.writer.add(
             Failed(
                 task=name,
