@@ -303,6 +303,44 @@ def test_a_scheduler_that_is_full_from_the_first_refuses_at_once(sim: Any) -> No
     assert run.state is RunState.FAILED
 
 
+@pytest.mark.parametrize("minutes", [1, 6])
+def test_a_cap_that_others_fill_for_some_minutes_is_waited_for(sim: Any, minutes: int) -> None:
+    one = sim()
+    others_fill(one, minutes * 60.0)
+    fan(one, 3)
+    one.end()
+    assert elements(one) == [0, 1, 2]
+
+
+def test_a_cap_that_others_fill_for_hours_is_a_stall_and_no_failure(sim: Any) -> None:
+    """With nothing of the run in flight, at whose end there would be room, it says which command goes on."""
+    one = sim()
+    others_fill(one, 10_000.0)
+    run = fan(one, 3)
+    one.cluster.advance(5000.0)
+    for _ in range(2):
+        told = run.status(refresh=True)["run"]
+        assert told["status"] == "STALLED"
+        assert "already in queue; no job of the run is left that would make room" in told["reason"]
+        assert f"`reflow drive {run.run_id}` goes on" in told["reason"]
+    one.cluster.advance(6000.0)
+    one.advance()
+    one.end()
+    assert elements(one) == [0, 1, 2]
+
+
+def others_fill(one: Any, until: float) -> None:
+    """Let jobs of others fill the queue once the first stage is in it."""
+    submit = one.cluster.submit
+
+    def full(job: Job) -> Submission:
+        if 0.5 < one.cluster.now < until:
+            raise ExecutorError("Maximum number of jobs already in queue", full=True)
+        return submit(job)  # type: ignore[no-any-return]
+
+    one.cluster.submit = full
+
+
 def test_independent_branches_under_a_cap_all_end(sim: Any) -> None:
     one = sim(limits=Limits(visibility_lag=0.0, max_submitted=4))
     branches = "".join(f"@wf.job()\ndef b{number}() -> int:\n    return 1\n\n" for number in range(12))
@@ -1136,17 +1174,39 @@ BURST = "".join(f"@wf.job()\ndef s{number}() -> int:\n    return 1\n\n" for numb
 )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_dependency_on_what_is_ending_may_be_held_for_ever(sim: Any, seed: int) -> None:
-    """As on OpenPBS: two schedules of ten short jobs into one. (They held for 200.)"""
-    chance = Random(seed)
-    for _ in range(2):
-        one = sim(limits=Limits(visibility_lag=0.0, holds=True), places=chance.choice([3, 100]))
-        one.lasts |= {f"s{number}": chance.choice([0.0, 0.5, 1.0, 2.0, 8.0]) for number in range(10)}
-        slow_to_submit(one, lambda: chance.choice([0.0, 0.0, 0.6, 1.0, 3.0]))
-        one.submit(BURST, force=True)
-        one.end()
-        assert len(one.ran) == 11
+#: what sets schedulers apart for what waits on short jobs, as their dialects have it
+TRAITS: dict[str, dict[str, Any]] = {
+    "slurm": {"vanishes": True, "visibility_lag": 10.0},
+    "sge": {"vanishes": True, "visibility_lag": 20.0},
+    "pbs": {"holds": True, "visibility_lag": 5.0},
+    "torque": {"visibility_lag": 20.0},
+    "lsf": {"visibility_lag": 5.0},
+    "flux": {"throttle": False, "visibility_lag": 2.0},
+}
+
+
+def short_jobs(sim: Any, kind: str, seed: int) -> None:
+    """Ten short jobs into one, on a scheduler that is slow to submit: it does not stick."""
+    chance = Random(f"{kind} {seed}")
+    one = sim(limits=Limits(**TRAITS[kind]), places=chance.choice([3, 100]), separate=kind == "flux")
+    one.lasts |= {f"s{number}": chance.choice([0.0, 0.5, 1.0, 2.0, 8.0]) for number in range(10)}
+    slow_to_submit(one, lambda: chance.choice([0.0, 0.0, 0.6, 1.0, 3.0]))
+    one.submit(BURST, force=True)
+    one.end()
+    assert len(one.ran) == 11
+
+
+@pytest.mark.parametrize("kind", TRAITS)
+@pytest.mark.parametrize("seed", [0, 7])
+def test_short_jobs_never_stick(sim: Any, kind: str, seed: int) -> None:
+    short_jobs(sim, kind, seed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", TRAITS)
+def test_200_schedules_of_short_jobs_never_stick(sim: Any, kind: str) -> None:
+    for seed in range(200):
+        short_jobs(sim, kind, seed)
 
 
 def test_a_job_that_is_ending_is_waited_for_by_nobody(sim: Any) -> None:
@@ -1194,6 +1254,17 @@ def test_an_outage_of_any_call_at_any_moment_is_survived(sim: Any, verb: str, do
         fan(one, 3, "retries=1", force=True)
         one.end()
         assert elements(one) == [0, 1, 1, 2]
+
+
+def test_submit_does_not_wait_long_for_a_scheduler_that_answers_no_question(sim: Any) -> None:
+    """What was submitted has its wake-up, where one question more would have made sure of that."""
+    one = sim(limits=Limits(visibility_lag=0.0, holds=True))
+    one.lasts["make"] = 500.0
+    one.cluster.break_down("query", times=100)
+    fan(one, 3)
+    assert one.cluster.now <= 15.0
+    assert len(one.jobs) == 2, "a job and its wake-up"
+    one.end()
 
 
 def test_a_scheduler_that_stays_away_is_asked_less_and_less(sim: Any) -> None:

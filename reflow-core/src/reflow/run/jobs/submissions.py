@@ -60,7 +60,7 @@ _PROBE = 60.0
 #: seconds by which a wake-up may be later than what is due
 _SOON = 30.0
 
-#: how often in a row it may be full, with nothing of the run in flight, before what it refuses is taken for too much
+#: how often in a row it may be full, with nothing of the run in flight, before nobody waits for others' jobs any more
 _FULL = 6
 
 #: how often in a row what is refused in words that nobody knows is submitted, within some minutes
@@ -268,6 +268,11 @@ class Scheduler:
             writer.add(Capped(at=now, size=size, w=why))
             writer.warn(f"{why}; arrays of {size} elements at most are submitted")
             self._void(tag, why, now)
+        elif error.full and self._taken_before() and writer.state.unanswered >= _FULL and not self.relaying:
+            # Nothing of the run will make room: it stands until somebody goes on with it.
+            self.full = True
+            self._outage(f"{why}; no job of the run is left that would make room", away=False)
+            self._void(tag, why, now)
         elif self._passes(error):
             self._outage(f"{why}; it is tried again")
             self._void(tag, why, now, obscure=error.obscure)
@@ -287,17 +292,16 @@ class Scheduler:
     def _passes(self, error: ExecutorError) -> bool:
         """Whether a refusal may pass by itself, as far as one can know."""
         obscure = error.obscure and self._writer.state.obscure < _TRIES - 1
-        return error.transient or obscure or (error.full and self._crowded_out())
+        return error.transient or obscure or (error.full and self._taken_before())
 
     def _makes_room(self, tag: str) -> bool:
         """Whether other jobs of the run are in flight, at whose end there will be room."""
         state = self._writer.state
         return any(state.flights[position].known for one, position in state.open_flights.items() if one != tag)
 
-    def _crowded_out(self) -> bool:
-        """Whether jobs of others fill it now, as far as one can know: it has taken one of the run before."""
-        state = self._writer.state
-        return state.unanswered < _FULL and (self._able or any(flight.known for flight in state.flights))
+    def _taken_before(self) -> bool:
+        """Whether it has taken a job of the run before: where it is full now, others fill it."""
+        return self._able or any(flight.known for flight in self._writer.state.flights)
 
     def _unable(self) -> bool:
         """Whether a node takes no submission at all, or the one that it has refused was at fault.
@@ -494,9 +498,9 @@ class Scheduler:
         if callable(expect):
             expect(tags(self._writer.state))
 
-    def _outage(self, problem: str) -> None:
+    def _outage(self, problem: str, *, away: bool = True) -> None:
         """The scheduler does not answer, or takes nothing now: no evidence of anything, and a reason to wait."""
-        self.away = True
+        self.away = away
         waiting = self._writer.state.asked.waiting
         self._writer.add(Asked(at=self._writer.now(), waiting=waiting, problem=" ".join(problem.split())))
         self._writer.warn(problem)
@@ -684,13 +688,13 @@ class Scheduler:
         return asked
 
     def _confirm(self, wakes: Sequence[WakeUp]) -> None:
-        """Take back new wake-ups that may be held for ever: of what they wait for, something was ending before.
+        """Take back new wake-ups that may be held for ever: of what they wait for, something may have ended before.
 
         What is still waited for has another wake-up at the next round, which `ask` makes necessary.
         """
         writer, state = self._writer, self._writer.state
         self.ask()
-        alive = flying(state) - self.ending
+        alive = flying(state, self.unheard | self.ending)
         held = [wake for wake in wakes if wake.id and wake.waits and not alive.issuperset(wake.waits)]
         self.replaced = bool(held) and not self.away
         if not self.replaced:

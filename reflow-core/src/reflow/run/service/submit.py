@@ -47,12 +47,16 @@ from ..drive.pool import Progress, drive, once
 from ..engine.engine import is_pool
 from ..engine.publish import catch_up_all
 from ..jobs.factory import Jobs
+from ..views.status import awaits, look
 
 if TYPE_CHECKING:
     from ...config import Config
     from .api import Run
 
 __all__ = ["Prepared", "Progress", "begin", "check"]
+
+#: seconds for which a submission waits for a scheduler that does not answer, where a wake-up goes on with the run
+_BRIEF = 10.0
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,6 +310,8 @@ def begin(
     chained = bool(made.config.get("dispatch.chain"))
     on_progress = once(on_progress)
     left, pause = IN_PLACE, advance(root, chosen, ask=False, waits=IN_PLACE, on_progress=on_progress)
+    if pause is not None and awaits(look(root, definition)):
+        left = _BRIEF  # a wake-up goes on, whatever the scheduler does not answer now
     while pause is not None and left > 0:  # the scheduler does not answer, or shows a job later
         time.sleep(min(pause, left))
         left -= pause

@@ -139,6 +139,8 @@ def standing(root: str, definition: Definition, state: State) -> dict[str, str]:
             return {"status": "STALLED", "reason": f"its wake-up: {held}; {goes_on}"}
         return {**plain, "reason": plain["reason"] or (f"its wake-up: {held}; {goes_on}" if held else "")}
     why = state.barred or "nothing will wake it"
+    if not state.barred and state.asked.problem:
+        why = f"{why}: {state.asked.problem}"
     if flying(state):
         return {**plain, "reason": plain["reason"] or f"{why} when its jobs have ended: {goes_on}"}
     return {"status": "STALLED", "reason": f"{why}; {goes_on}"}
