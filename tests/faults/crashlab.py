@@ -219,6 +219,8 @@ class World:
                 while "does not answer" in told["reason"]:  # nobody can tell then
                     self._tick(QUIET)
                     told = self.standing()
+                if told["status"] != "STALLED" and RunState(told["status"]).ended:
+                    return  # nothing was left of it, as its scheduler has said
                 young = told["status"] == "PENDING" and not self.simulated  # it might be about to begin
                 assert told["status"] == "STALLED" or young, (
                     f"nothing is queued, running or due, and status says {told}"

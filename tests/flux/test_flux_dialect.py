@@ -390,3 +390,22 @@ def test_the_way_to_the_instance_from_a_job(tmp_path: Path) -> None:
     for variable, way in (("FLUX_JOB_ID", "local:///here"), ("FLUX_ENCLOSING_ID", "local:///parent")):
         done = subprocess.run(["sh", "-c", text], env=env | {variable: "f1a"}, capture_output=True, check=True)
         assert done.stdout.decode().strip() == way
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "flux-submit: ERROR: Unable to connect to Flux: broker socket /run/local was not found",
+        "flux-submit: ERROR: Unable to connect to Flux: Connection refused",
+        "[Errno 38] No service matching job-ingest.submit is registered",
+        "flux-submit: ERROR: EPIPE: Broken pipe",
+    ],
+)
+def test_words_of_an_instance_that_starts_or_stops_pass(said: str, tmp_path: Path) -> None:
+    """As recorded in the first and last seconds of one; what may have been taken is looked for by its tag."""
+    replay = Replay({"flux": {"returncode": 1, "stderr": f"{said}\n"}})  # type: ignore[dict-item]
+    made = FluxExecutor(runner=replay, attempts=1)
+    with pytest.raises(ExecutorError) as caught:
+        made.submit(a_job(script=a_script(tmp_path)))
+    assert caught.value.transient
+    assert caught.value.maybe_done is ("EPIPE" in said)

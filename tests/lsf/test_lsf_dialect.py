@@ -571,3 +571,15 @@ def test_cancel(said: str) -> None:
     denied = {"returncode": 255, "stderr": "Job <5>: User permission denied\n"}
     with pytest.raises(ExecutorError, match="permission denied"):
         executor({"bjobs": NO_LIVE, "bkill": denied})[0].cancel([JobRef("5")])
+
+
+@pytest.mark.parametrize(("name", "ended"), [("mine", False), ("a123456789.work", True)])
+def test_a_job_of_another_name_is_never_cancelled(name: str, ended: bool) -> None:
+    """The number may be another job's of the same user by now."""
+    head = "JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n"
+    row = f"121     alice     RUN   normal     vm          vm          {name}       Nov 23 03:08\n"
+    for expected in ({}, {"121": "a123456789"}):
+        made, replay = executor({"bjobs": head + row, "bkill": ""})
+        made.expect(expected)
+        made.cancel([JobRef("121")])
+        assert (("bkill", "121") in replay.calls) is ended

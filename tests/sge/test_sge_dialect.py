@@ -443,3 +443,14 @@ def test_what_runs_on_a_lost_host_says_so() -> None:
         **{("2", slot): silent if slot < 2 else waits for slot in range(4)},
         ("3", None): (JobState.PENDING, "waiting for other jobs, or held"),
     }
+
+
+@pytest.mark.parametrize(("name", "ended"), [("alone", False), ("a123456789.work", True)])
+def test_a_job_of_another_name_is_never_cancelled(name: str, ended: bool) -> None:
+    """The number may be another job's of the same user by now."""
+    listed = (RECORDED / "qstat-lost-host.xml").read_text().replace(">alone<", f">{name}<")
+    for expected in ({}, {"1": "a123456789"}):
+        made, replay = executor({"qstat": listed, "qdel": ""})
+        made.expect(expected)
+        made.cancel([JobRef("1")])
+        assert (("qdel", "1") in replay.calls) is ended
