@@ -293,6 +293,16 @@ def test_what_was_built_before_is_not_built_again() -> None:
     assert (lazy.COUNT, len(lazy.MEMO), next(lazy.IDS["a"])) == (0, 1, 0)
 
 
+def test_a_long_list_that_nothing_changes_is_not_built_again() -> None:
+    lazy = module_of("KEPT = [object() for _ in range(1000)]\nCOUNT = 0", "lazy")
+    state = state_of(lazy)
+    lazy.KEPT.append(object())
+    assert state.put_back()
+    lazy.COUNT += 1
+    assert state.put_back()
+    assert (lazy.COUNT, len(lazy.KEPT)) == (0, 1001)
+
+
 def test_what_belongs_to_something_that_stays_is_not_taken_from_it() -> None:
     """A model and its scale are set together: with the one and without the other no process ever is."""
     lazy = module_of("_MODEL, SCALE = None, 1.0", "lazy")

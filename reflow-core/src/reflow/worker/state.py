@@ -139,8 +139,8 @@ class _Place:
         self.accepted = self.original
 
     def items(self) -> list[tuple[Any, Any]]:
-        """Return keys and values as they are now."""
-        return list(enumerate(self.holder))
+        """Return keys and values as they are now; the keys of a sequence are all one object, for they are compared."""
+        return [(0, value) for value in self.holder]
 
     def views(self) -> tuple[Any, ...]:
         """Return what shows the present content, in an order that changes only with it."""
