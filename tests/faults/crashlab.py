@@ -41,7 +41,7 @@ from reflow.model.definition import Entry
 from reflow.model.frames import parse
 from reflow.model.job import Job, JobRef, JobStatus, Limits, Submission
 from reflow.model.names import FailureClass
-from reflow.run.drive import pool as drive
+from reflow.run.definition import open as opening
 from reflow.run.drive import wakeup_main
 from reflow.run.journal import lease
 from reflow.run.service import api
@@ -561,7 +561,7 @@ class Life:
         time.sleep = self._sleep  # type: ignore[assignment]
         lease.clock = now
         executor_of = lambda definition, root: self.executor  # noqa: E731
-        for module in (api, drive):
+        for module in (api, opening):
             module.executor_of = executor_of  # type: ignore[attr-defined]
         until, listdir = now() + world.stale, os.listdir
 
