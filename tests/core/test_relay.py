@@ -495,9 +495,6 @@ def test_sigterm_gives_the_lease_back(lab: Any, play: Play) -> None:
 @pytest.mark.parametrize(
     ("words", "elsewhere"),
     [
-        ('Unable to run job: denied: host "n1" is no submit host.\nExiting.', True),
-        ("sbatch: error: Batch job submission failed: Access/permission denied", True),
-        ("qsub: submit error (Bad UID for job execution MSG=ruserok failed)", True),
         ("sbatch: error: Submission is not possible from compute nodes", True),
         ("sbatch: error: invalid partition specified: nowhere", False),
         ("qsub: Unknown queue", False),
