@@ -452,12 +452,16 @@ def test_an_unchanged_process_costs_a_bounded_number_of_calls(names: int, monkey
         nonlocal calls
         calls += event in ("call", "c_call")
 
+    fewest = 10**6
     before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        keeper.begin()
-        keeper.settle()
-    finally:
-        sys.setprofile(before)
+    for _ in range(3):  # finalizers of what earlier tests have left may run in one of them
+        calls = 0
+        sys.setprofile(count)
+        try:
+            keeper.begin()
+            keeper.settle()
+        finally:
+            sys.setprofile(before)
+        fewest = min(fewest, calls)
     assert not keeper.spent
-    assert calls < 350
+    assert fewest < 350

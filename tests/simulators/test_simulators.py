@@ -410,15 +410,23 @@ class TestFlux:
         again = flux.run("flux", "cancel", ids["exit"])
         assert (again.returncode, again.stderr) == (1, f"flux-cancel: ERROR: {ids['exit']}: job is inactive\n")
 
-    def test_what_is_left_running_keeps_a_job(self, cluster: Make) -> None:
+    def test_what_is_left_running_keeps_a_job(self, cluster: Make, tmp_path: Path) -> None:
         flux = cluster("flux")
-        id = flux.run("flux", "submit", "-n1", "sh", "-c", "sleep 3 >/dev/null 2>&1 & exit 7").stdout.strip()
-        states = []
-        deadline = time.monotonic() + 30
-        while (not states or states[-1] in ("SCHED", "RUN")) and time.monotonic() < deadline:
-            states.append(json.loads(flux.run("flux", "jobs", "--json", id).stdout)["status"])
-        assert states.count("RUN") > 3
-        assert states[-1] == "FAILED"
+        left = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+        id = flux.run("flux", "submit", "-n1", "sh", "-c", f"({left}) >/dev/null 2>&1 & exit 7").stdout.strip()
+
+        def look() -> Any:
+            return json.loads(flux.run("flux", "jobs", "--json", id).stdout)["status"]
+
+        deadline = time.monotonic() + 60
+        while look() == "SCHED" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)  # the job's own command has ended
+        assert look() == "RUN"
+        (tmp_path / "go").touch()
+        while (state := look()) == "RUN" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert state == "FAILED"
 
     def test_one_id_alone_comes_bare(self, cluster: Make) -> None:
         flux = cluster("flux")
