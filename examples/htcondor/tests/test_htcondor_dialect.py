@@ -135,7 +135,7 @@ def test_a_held_job_waits_for_a_person_or_for_ever_or_is_being_removed(
 
 
 def test_a_job_starts_once_unless_it_may_be_run_again() -> None:
-    """What comes back to the queue fits no machine, and is removed."""
+    """A job that returns to the queue fits no machine, and the schedd removes it."""
     suite = TestHTCondor()
     once = " ".join(suite.words(options={"constraint": ["fast", "big"]}))
     assert "requirements=(fast) && (big) && (NumShadowStarts ?: 0) == 0 && time() >= " in once

@@ -198,7 +198,7 @@ class HTCondor(Dialect):
         return (f"{name}={'true' if value is None else value}",)
 
     def submit(self, job: Job, script: str, words: Sequence[str]) -> Call:
-        """Describe the job on the command line; each is told its two numbers."""
+        """Describe the job on the command line; each process receives its two numbers."""
         numbers = 'environment="REFLOW_CLUSTER=$(ClusterId) REFLOW_PROC=$(ProcId)"'
         path = job.script.replace("$", "$(DOLLAR)")
         program, count = self.program("condor_submit"), str(1 if job.slots is None else job.slots)

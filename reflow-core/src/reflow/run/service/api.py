@@ -172,8 +172,8 @@ class Run:
             Whether every element is listed.
         refresh : bool
             Whether the run is advanced, and its scheduler asked, first; a local
-            run's records are complete without. Where jobs are in flight and
-            nothing was heard for ``[run] quiet``, the scheduler is asked anyway.
+            run's records are complete without. When jobs are in flight and no
+            report has arrived for ``[run] quiet``, the scheduler is asked anyway.
 
         Returns
         -------
